@@ -1,0 +1,101 @@
+"""The canonical message: what every other part of the project passes around.
+
+A message is the envelope of one commit.  Whatever naming and whichever published form it arrived in,
+`vuer_rtc.crdt.canonical` has turned it into these two types once, and nothing after that looks at the wire form.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+SERVER_CLIENT = "=server"
+"""Author of server records.  Client ids that begin with `=` are refused at ingestion, so nobody can pose as it."""
+
+INTEGER_MAX = 2**53 - 1
+"""Largest integer that is exact as an IEEE double (rule N2)."""
+
+Stamp = tuple[int, str, str]
+"""Place of a message in total order: (lt, client, id).  `str` compares by code point, which is UTF-8 byte order."""
+
+
+class Op(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One operation, in compressed names and current form.
+
+    Values are plain JSON (`None, bool, int, float, str, list, dict`) without cycles, finite, integers within
+    ±`INTEGER_MAX` (larger ones have become floats).  A field that the operation does not carry is `UNSET`.
+    """
+
+    ot: str
+    """`dtype.verb`, for example `vector3.add`; a bare dtype has become `dtype.set`."""
+    key: str = ""
+    """Node the op is about; for `node.*` the parent (`""` is root level); `_meta` for `meta.*`."""
+    path: str = ""
+    """Property name, one flat string even with dots in it; `children` for `node.*`; `.` is the node itself."""
+    value: Any = UNSET
+    """Operand.  `node.insert/upsert/inset`: `{key, tag?, name?, …properties}`.  `node.remove`: the node's key.
+    `node.move`: `{nodeKey, newParent}`.  `text.insert/replace`: `[anchor id or None, content]`."""
+    separator: Any = UNSET
+    """`string.concat`: put between the two, default `""`."""
+    order: Any = UNSET
+    """`vector3.applyEuler`: one of the six axis orders, default `XYZ`."""
+    intrinsic: Any = UNSET
+    """`vector3.applyEuler`: default true."""
+    alpha: Any = UNSET
+    """`color.blend`: weight of the operand, default 0.5, clamped to [0, 1]."""
+    from_: Any = msgspec.field(default=UNSET, name="from")
+    """`array.move`: index to take from."""
+    to: Any = UNSET
+    """`array.move`: index to put at."""
+    target: Any = msgspec.field(default=UNSET, name="targetMsgId")
+    """`meta.*`: id of the message undone or redone."""
+    id: Any = UNSET
+    """`text.insert/replace`: id `client:n` of the first character."""
+    seq: Any = UNSET
+    """`text.insert/replace`: the author's highest seq plus one; later seq stands first among siblings."""
+    ts: Any = UNSET
+    """`text.insert/replace`: wall clock of the author, breaks ties of `seq`, earlier first."""
+    rm: Any = UNSET
+    """`text.delete/replace`: `[[id, length], …]`, ranges of characters."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One commit of one client (or one record of the server)."""
+
+    id: str
+    """Unique in its document; never empty."""
+    client: str
+    """Author; `SERVER_CLIENT` for server records."""
+    clock: dict[str, int]
+    """The author's vector clock after counting this message; its own entry is this message's counter."""
+    lt: int
+    """Lamport time, 0 to `INTEGER_MAX`."""
+    ts: int | float
+    """The author's wall clock: seconds below 1e11, else milliseconds; sorts siblings, nothing else."""
+    ops: list[Op]
+    """In order; later ops of a message see the effect of earlier ones."""
+    auth: bool = False
+    """Set by the server only: its meta ops count on anybody's messages."""
+    server_seq: int = msgspec.field(default=0, name="serverSeq")
+    """Sequence in the document's journal, from 1; 0: not journalled yet."""
+
+    @property
+    def stamp(self) -> Stamp:
+        return (self.lt, self.client, self.id)
+
+    @property
+    def counter(self) -> int:
+        """This message's own clock entry; 0 when its clock lacks one."""
+        return self.clock.get(self.client, 0)
+
+    @property
+    def is_server_record(self) -> bool:
+        return self.client == SERVER_CLIENT
+
+
+def cut_record(record_id: str, cut: int, ts: float) -> Message:
+    """The server record that folds history up to Lamport time `cut` away (rule K1)."""
+    return Message(id=record_id, client=SERVER_CLIENT, clock={}, lt=0, ts=ts, ops=[Op(ot="server.cut", value=cut)])
+
+
+__all__ = ["INTEGER_MAX", "SERVER_CLIENT", "UNSET", "Message", "Op", "Stamp", "UnsetType", "cut_record"]
