@@ -1,0 +1,77 @@
+# make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
+# make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest)
+# make check  what .ci/run checks beside the tests
+
+PYTHON ?= python3
+PORT ?= 8000
+VUER_RTC_DATA_DIR ?= $(CURDIR)/data
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+PUBLISHED := $(VENV)/published
+
+.PHONY: run test check lint format types imports migrations wheel lock clean
+.DELETE_ON_ERROR:
+
+run: export PORT := $(PORT)
+run: export VUER_RTC_DATA_DIR := $(VUER_RTC_DATA_DIR)
+run: $(VENV)/runtime.stamp
+	@exec $(BIN)/python -m vuer_rtc.serve
+
+test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
+	@sh .ci/system-packages
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports migrations wheel
+
+lint: $(VENV)/development.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/development.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/development.stamp
+	$(BIN)/mypy
+
+imports: $(VENV)/development.stamp
+	$(BIN)/lint-imports
+
+migrations: $(VENV)/development.stamp
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+
+wheel: $(VENV)/development.stamp
+	rm -rf dist
+	$(BIN)/hatchling build -t wheel
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+# The lock files: exact versions with hashes, for every platform. Needs network and uv (`pip install uv`).
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+lock:
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed (make PYTHON=python3.11 …)' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'Python has no venv module: on Debian, apt-get install python3-venv' >&2; exit 1; }
+
+$(VENV)/runtime.stamp: requirements.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/development.stamp: requirements-dev.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The published client has our import name: it lives in a folder of its own, for subprocesses of the tests only.
+$(PUBLISHED)/.stamp: .ci/published.lock | $(BIN)/python
+	rm -rf $(PUBLISHED)
+	$(PIP) install --quiet --require-hashes --no-deps --target $(PUBLISHED) -r .ci/published.lock
+	@touch $@

@@ -1,0 +1,20 @@
+"""`manage.py seed_demo`: a document for everybody to try the server with."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from journal.models import Document
+
+DEMO_SLUG = "demo"
+
+
+class Command(BaseCommand):
+    help = "Make the document `demo`, which anonymous visitors may edit. Changes nothing when it is already there."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _, is_new = Document.objects.get_or_create(
+            slug=DEMO_SLUG, defaults={"title": "Demo", "visibility": "public-edit"}
+        )
+        if options["verbosity"] > 0:
+            self.stdout.write(f"document {DEMO_SLUG}: {'made' if is_new else 'already there'}")

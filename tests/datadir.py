@@ -1,0 +1,23 @@
+"""Loaded before anything of Django (`-p tests.datadir`): the tests' settings get a data folder of their own.
+
+Without it, settings would make their secret key and look for their database where `make run` keeps people's data.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+folder = tempfile.mkdtemp(prefix="vuer-rtc-tests-")
+atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+os.environ["VUER_RTC_DATA_DIR"] = folder
+for name in (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "VUER_RTC_SECRET_KEY",
+    "VUER_RTC_DEBUG",
+    "VUER_RTC_ALLOWED_HOSTS",
+    "VUER_RTC_HTTPS",
+):
+    os.environ.pop(name, None)

@@ -1,0 +1,30 @@
+"""The ASGI application of the runnable project: pages by Django, rooms by Channels, one lifespan around both."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vuer_rtc.settings")
+pages = get_asgi_application()  # sets Django up: what is imported below has models
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
+
+from rooms import hub  # noqa: E402
+from rooms.routing import websocket_urlpatterns  # noqa: E402
+from vuer_rtc.lifespan import Lifespan  # noqa: E402
+from vuer_rtc.origin import PageOriginValidator  # noqa: E402
+
+application = Lifespan(
+    ProtocolTypeRouter(
+        {
+            # The admin's few style sheets come from the server itself, so that one command is enough; behind a web
+            # server, `collectstatic` and a location block take them off it.
+            "http": ASGIStaticFilesHandler(pages),
+            "websocket": PageOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        }
+    ),
+    startup=hub.startup,
+    shutdown=hub.shutdown,
+)

@@ -1,0 +1,96 @@
+"""What the runnable project reads from its environment, each variable with one meaning and one default.
+
+`VUER_RTC_DATA_DIR`       folder of everything that must survive a restart; default `data` beside `manage.py`
+`VUER_RTC_SECRET_KEY`     Django's signing key; default: made once, kept in the data folder
+`VUER_RTC_DEBUG`          `1` shows tracebacks in the browser; default off
+`VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, that pages and browsers' WebSockets may come from; default loopback
+`VUER_RTC_HTTPS`          `1` behind a proxy that ends TLS and sets `X-Forwarded-Proto`; default off
+`DATABASE_URL`            `postgres://user:password@host/name` or `sqlite:////path`; default SQLite in the data folder
+`REDIS_URL`               channel layer between several server processes; default: one process, in memory
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+SQLITE_BUSY_TIMEOUT_S = 20
+"""How long a writer waits for another process's transaction before SQLite says `locked`."""
+
+POSTGRES_POOL_SIZE_MAX = 8
+"""Connections of one server process: the committer, a few readers, the pages."""
+
+
+def flag(name: str) -> bool:
+    """True when the variable says yes."""
+    return os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def words(name: str, default: list[str]) -> list[str]:
+    """The comma-separated words of a variable, or the default when it is unset or empty."""
+    found = [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+    return found or default
+
+
+def data_dir(default: Path) -> Path:
+    """The data folder; it exists after the call and only its owner may enter a new one."""
+    path = Path(os.environ.get("VUER_RTC_DATA_DIR") or default).expanduser().resolve()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def secret_key(folder: Path) -> str:
+    """The signing key: from the environment, else from a file that is made once and readable by its owner alone.
+
+    Safe when several processes start at once: the key is written elsewhere first and linked into place whole.
+    """
+    if given := os.environ.get("VUER_RTC_SECRET_KEY"):
+        return given
+    path = folder / "secret_key"
+    if not path.exists():
+        draft = folder / f"secret_key.{os.getpid()}.{secrets.token_hex(4)}"
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(64))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another process was first; its key counts
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+def database(folder: Path) -> dict[str, Any]:
+    """Django's `DATABASES["default"]` for `DATABASE_URL`.
+
+    SQLite: write-ahead log, an fsync in every commit (an acknowledged message must survive a power cut) and
+    transactions that take the write lock at once, so that no commit fails half-way for lack of it.
+    Raises: ValueError for a database that the project does not know how to set up.
+    """
+    url = os.environ.get("DATABASE_URL") or f"sqlite:///{folder / 'db.sqlite3'}"
+    found: dict[str, Any] = dict(dj_database_url.parse(url))
+    options = found.setdefault("OPTIONS", {})
+    match found["ENGINE"]:
+        case "django.db.backends.sqlite3":
+            options["timeout"] = SQLITE_BUSY_TIMEOUT_S
+            options["transaction_mode"] = "IMMEDIATE"
+            options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
+            # A file, as in production: threads of one process share an in-memory database without its locks.
+            found["TEST"] = {"NAME": str(folder / "test.sqlite3")}
+        case "django.db.backends.postgresql":
+            options["pool"] = {"min_size": 1, "max_size": POSTGRES_POOL_SIZE_MAX, "timeout": 10}
+        case engine:
+            raise ValueError(
+                f"DATABASE_URL: {engine} is not set up by vuer_rtc.settings; use SQLite or PostgreSQL"
+            )
+    return found
+
+
+def channel_layers() -> dict[str, Any]:
+    """Django's `CHANNEL_LAYERS`: Redis when `REDIS_URL` names one, else in memory, which is for one process only."""
+    if url := os.environ.get("REDIS_URL"):
+        backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
+        return {"default": {"BACKEND": backend, "CONFIG": {"hosts": [url]}}}
+    return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

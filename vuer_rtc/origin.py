@@ -1,0 +1,23 @@
+"""Which pages may open a WebSocket here.
+
+A browser names the page's origin in every WebSocket handshake and sends the site's cookies along, so an origin that is
+not ours is refused.  A program (robot, simulation, script) sends no origin and no cookies of anybody's browser: there is
+nothing to protect from, and it comes in with its own rights.
+"""
+
+from urllib.parse import ParseResult
+
+from channels.security.websocket import OriginValidator
+from django.conf import settings
+
+from vuer_rtc.lifespan import Application
+
+
+class PageOriginValidator(OriginValidator):  # type: ignore[misc]  # channels has no type information
+    """Lets handshakes without an origin pass; any other origin must be one of the allowed hosts."""
+
+    def __init__(self, application: Application) -> None:
+        super().__init__(application, settings.ALLOWED_HOSTS)
+
+    def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
+        return parsed_origin is None or bool(self.validate_origin(parsed_origin))
