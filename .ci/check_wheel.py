@@ -1,4 +1,4 @@
-"""`check_wheel.py WHEEL`: exit status 1 unless the wheel holds every template, migration and type marker of the tree."""
+"""`check_wheel.py WHEEL`: exit status 1 unless the wheel holds every template and module of the tree."""
 
 import sys
 import zipfile

@@ -1,6 +1,7 @@
 """Loaded before anything of Django (`-p tests.datadir`): the tests' settings get a data folder of their own.
 
-Without it, settings would make their secret key and look for their database where `make run` keeps people's data.
+Without it, settings would make their secret key and look for their database where `make run` keeps people's
+data.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""The ASGI application of the runnable project: pages by Django, rooms by Channels, one lifespan around both."""
+"""The ASGI application of the runnable project: pages by Django, rooms by Channels, one lifespan."""
 
 import os
 
@@ -19,8 +19,8 @@ from vuer_rtc.origin import PageOriginValidator  # noqa: E402
 application = Lifespan(
     ProtocolTypeRouter(
         {
-            # The admin's few style sheets come from the server itself, so that one command is enough; behind a web
-            # server, `collectstatic` and a location block take them off it.
+            # The admin's few style sheets come from the server itself, so that one command is enough; behind
+            # a web server, `collectstatic` and a location block take them off it.
             "http": ASGIStaticFilesHandler(pages),
             "websocket": PageOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
         }

@@ -3,9 +3,9 @@
 `VUER_RTC_DATA_DIR`       folder of everything that must survive a restart; default `data` beside `manage.py`
 `VUER_RTC_SECRET_KEY`     Django's signing key; default: made once, kept in the data folder
 `VUER_RTC_DEBUG`          `1` shows tracebacks in the browser; default off
-`VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, that pages and browsers' WebSockets may come from; default loopback
+`VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, of pages and browsers' WebSockets; default loopback
 `VUER_RTC_HTTPS`          `1` behind a proxy that ends TLS and sets `X-Forwarded-Proto`; default off
-`DATABASE_URL`            `postgres://user:password@host/name` or `sqlite:////path`; default SQLite in the data folder
+`DATABASE_URL`            `postgres://user:password@host/name` or `sqlite:////path`; default SQLite, data folder
 `REDIS_URL`               channel layer between several server processes; default: one process, in memory
 """
 
@@ -42,7 +42,7 @@ def data_dir(default: Path) -> Path:
 
 
 def secret_key(folder: Path) -> str:
-    """The signing key: from the environment, else from a file that is made once and readable by its owner alone.
+    """The signing key: from the environment, else from a file made once and readable by its owner alone.
 
     Safe when several processes start at once: the key is written elsewhere first and linked into place whole.
     """
@@ -89,7 +89,7 @@ def database(folder: Path) -> dict[str, Any]:
 
 
 def channel_layers() -> dict[str, Any]:
-    """Django's `CHANNEL_LAYERS`: Redis when `REDIS_URL` names one, else in memory, which is for one process only."""
+    """Django's `CHANNEL_LAYERS`: Redis when `REDIS_URL` names one, else in memory (one process only)."""
     if url := os.environ.get("REDIS_URL"):
         backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
         return {"default": {"BACKEND": backend, "CONFIG": {"hosts": [url]}}}

@@ -1,8 +1,8 @@
 """The ASGI lifespan protocol, which Channels' router leaves out.
 
-Wrapped around an application, it runs one coroutine before the server takes connections and one after it has stopped
-taking them.  A server without lifespan (daphne) never calls either: what they do must also work lazily, and nothing that
-was acknowledged may depend on the second.
+Wrapped around an application, it runs one coroutine before the server takes connections and one after it has
+stopped taking them.  A server without lifespan (daphne) never calls either: what they do must also work lazily,
+and nothing that was acknowledged may depend on the second.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Lifespan:
-    """The wrapped application with `startup` and `shutdown` around its life; other scopes pass through untouched."""
+    """The wrapped application with `startup` and `shutdown` around its life; other scopes pass through."""
 
     def __init__(self, application: Application, *, startup: Step, shutdown: Step) -> None:
         self.application = application

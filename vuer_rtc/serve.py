@@ -1,11 +1,12 @@
 """`python -m vuer_rtc.serve`: the whole project from nothing to listening, in the foreground.
 
-`HOST` (default 127.0.0.1) and `PORT` (default 8000; 0 takes a free one) say where.  Restarting with the same data folder
-goes on where the last run ended.
+`HOST` (default 127.0.0.1) and `PORT` (default 8000; 0 takes a free one) say where.  Restarting with the same data
+folder goes on where the last run ended.
 """
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 import django
@@ -71,7 +72,7 @@ def server_config(host: str, port: int) -> uvicorn.Config:
         port=port,
         ws="websockets-sansio",
         ws_max_size=Limits().frame_bytes_max,
-        ws_per_message_deflate=False,  # frames are small and binary; deflate costs CPU and memory per connection
+        ws_per_message_deflate=False,  # frames are small and binary; deflate costs CPU and memory
         lifespan="on",
         access_log=False,  # addresses of rooms may carry tokens
         server_header=False,
@@ -90,10 +91,8 @@ def main() -> None:
     call_command("migrate", verbosity=0, interactive=False)
     call_command("seed_demo", verbosity=0)
     print(announcement(host, port, open_one_time_login()), flush=True)
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn has shut down gracefully and passes Ctrl-C on
         uvicorn.Server(config).run(sockets=[socket])
-    except KeyboardInterrupt:
-        pass  # uvicorn has shut down gracefully and passes Ctrl-C on
 
 
 if __name__ == "__main__":

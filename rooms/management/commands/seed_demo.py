@@ -10,7 +10,7 @@ DEMO_SLUG = "demo"
 
 
 class Command(BaseCommand):
-    help = "Make the document `demo`, which anonymous visitors may edit. Changes nothing when it is already there."
+    help = "Make the document `demo`, open to anonymous editors. Changes nothing when it is there."
 
     def handle(self, *args: Any, **options: Any) -> None:
         _, is_new = Document.objects.get_or_create(
