@@ -1,8 +1,8 @@
 """The ASGI lifespan protocol, which Channels' router leaves out.
 
 Wrapped around an application, it runs one coroutine before the server takes connections and one after it has
-stopped taking them.  A server without lifespan (daphne) never calls either: what they do must also work lazily,
-and nothing that was acknowledged may depend on the second.
+stopped taking them.  A server without lifespan (daphne) never calls either: what they do must also work
+lazily, and nothing that was acknowledged may depend on the second.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Which pages may open a WebSocket here.
 
-A browser names the page's origin in every WebSocket handshake and sends the site's cookies along, so an origin
-that is not ours is refused.  A program (robot, simulation, script) sends no origin and no cookies of anybody's
-browser: there is nothing to protect from, and it comes in with its own rights.
+A browser names the page's origin in every WebSocket handshake and sends the site's cookies along, so an
+origin that is not ours is refused.  A program (robot, simulation, script) sends no origin and no cookies of
+anybody's browser: there is nothing to protect from, and it comes in with its own rights.
 """
 
 from urllib.parse import ParseResult

@@ -1,7 +1,7 @@
 """`python -m vuer_rtc.serve`: the whole project from nothing to listening, in the foreground.
 
-`HOST` (default 127.0.0.1) and `PORT` (default 8000; 0 takes a free one) say where.  Restarting with the same data
-folder goes on where the last run ended.
+`HOST` (default 127.0.0.1) and `PORT` (default 8000; 0 takes a free one) say where.  Restarting with the same
+data folder goes on where the last run ended.
 """
 
 import os

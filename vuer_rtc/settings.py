@@ -1,7 +1,7 @@
 """Settings of the runnable project (`make run`, `manage.py`).
 
-A site that embeds the apps has its own settings and needs from here the entries of INSTALLED_APPS and VUER_RTC
-only; see docs/embed.md.  What the environment may change is listed in `vuer_rtc.environment`.
+A site that embeds the apps has its own settings and needs from here the entries of INSTALLED_APPS and
+VUER_RTC only; see docs/embed.md.  What the environment may change is listed in `vuer_rtc.environment`.
 """
 
 from pathlib import Path
