@@ -1,0 +1,173 @@
+"""One store of the published client over a real WebSocket, driven by JSON lines on standard input.
+
+Runs in a process of its own: the published package has our import name.  Every command answers one line, `{"ok": …}` or
+`{"failed": traceback}`.
+"""
+
+import json
+import sys
+import time
+import traceback
+
+from vuer_rtc.client.graph_store import GraphStore, Snapshot, getUnackedMessages
+from vuer_rtc.operations.types import CRDTEnvelope, CRDTMessage, SceneGraph, SceneNode
+from vuer_rtc.serdes import deserialize, msg_to_wire, serialize, wire_to_msg
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+ENVELOPE = ("clock", "lamportTime", "createdAt", "updatedAt", "deletedAt", "lww")
+
+
+class Driver:
+    def __init__(self):
+        self.store = None
+        self.socket = None
+        self.is_online = True
+        self.seqs = {}
+        self.errors = []
+
+    def connect(self, url, client, keep=False):
+        """Join; the first frame is `state`.  With `keep` the store lives on and asks for what it lacks."""
+        self.socket = connect(url, max_size=None, compression=None)
+        wire = deserialize(self.socket.recv(timeout=20))
+        assert wire["mtype"] == "state", wire
+        if keep and self.store is not None:
+            self._send({"mtype": "sync", "vectorClock": self.store.getState().vectorClock, "filter": b"", "count": 0})
+        else:
+            journal = [CRDTMessage.fromDict(message) for message in wire["journal"]]
+            self.store = GraphStore.fromServer(client, _snapshot(wire["snapshot"]), journal, on_send=self._commit)
+        return {"journal": len(wire["journal"]), "nodes": len(wire["snapshot"]["graph"]["nodes"])}
+
+    def edit(self, ops, commit=True):
+        for op in ops:
+            self.store.edit(op)
+        message = self.store.commit() if commit else None
+        return message and message.id
+
+    def undo(self):
+        message = self.store.undo()
+        return message and message.id
+
+    def redo(self):
+        message = self.store.redo()
+        return message and message.id
+
+    def send_raw(self, wire):
+        self._send(wire)
+
+    def resend(self):
+        messages = getUnackedMessages(self.store.getState())
+        for message in messages:
+            self._send(msg_to_wire(message))
+        return [message.id for message in messages]
+
+    def burst(self, key, path, count, timeout):
+        """Commit `count` messages as fast as the socket takes them, reading acks between; ends when the peer dies."""
+        deadline, sent = time.monotonic() + timeout, []
+        try:
+            while len(sent) < count and time.monotonic() < deadline:
+                self.store.edit({"ot": "number.add", "key": key, "path": path, "value": 1})
+                sent.append(self.store.commit().id)
+                self._drain(0)
+            while time.monotonic() < deadline:
+                self._drain(0.2)
+        except (ConnectionClosed, OSError):
+            pass
+        return {"sent": sent, "acked": sorted(self.seqs)}
+
+    def pump(self, seen=(), acked=(), timeout=20):
+        """Read frames until every id in `seen` is in the journal and every id in `acked` has its ack."""
+        deadline = time.monotonic() + timeout
+        while True:
+            here = {entry.msg.id for entry in self.store.getState().journal}
+            missing = [i for i in seen if i not in here] + [i for i in acked if i not in self.seqs]
+            if not missing:
+                return {"seqs": self.seqs, "errors": self.errors}
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still missing {missing}, errors {self.errors}")
+            self._drain(0.5)
+
+    def drain(self, seconds=0.3):
+        self._drain(seconds)
+        return {"errors": self.errors}
+
+    def graph(self):
+        graph = self.store.getState().graph
+        nodes = {}
+        for key, node in graph.nodes.items():
+            properties = {k: v for k, v in node.properties.items() if not k.startswith("_textCrdt.")}
+            nodes[key] = {
+                "tag": node.tag,
+                "name": node.name,
+                "children": list(node.children),
+                "properties": properties,
+                "deleted": node._crdt.deletedAt is not None,
+            }
+        return {"root": graph.rootKey, "nodes": nodes}
+
+    def unacked(self):
+        return [message.id for message in getUnackedMessages(self.store.getState())]
+
+    def close(self):
+        self.socket.close()
+
+    def offline(self, is_offline):
+        """While offline, commits stay in the store's journal, unacked."""
+        self.is_online = not is_offline
+
+    def _commit(self, message):
+        if self.is_online:
+            self._send(msg_to_wire(message))
+
+    def _send(self, wire):
+        self.socket.send(serialize(wire))
+
+    def _drain(self, timeout):
+        """Handle every frame that is there, waiting at most `timeout` seconds for the first."""
+        while True:
+            try:
+                wire = deserialize(self.socket.recv(timeout=timeout))
+            except TimeoutError:
+                return
+            self._handle(wire)
+            timeout = 0
+
+    def _handle(self, wire):
+        match wire["mtype"]:
+            case "broadcast" | "crdt":
+                self.store.receive(wire_to_msg(wire))
+            case "ack":
+                self.seqs[wire["msgId"]] = wire.get("serverSeq")
+                self.store.ack(wire["msgId"])
+            case "error":
+                self.errors.append(wire)
+            case "state":
+                pass
+
+
+def _snapshot(wire):
+    nodes = {key: _node(key, node) for key, node in wire["graph"]["nodes"].items()}
+    graph = SceneGraph(nodes=nodes, rootKey=wire["graph"]["rootKey"])
+    return Snapshot(graph, wire["vectorClock"], wire["lt"], wire["journalIndex"], wire.get("textRopes") or {})
+
+
+def _node(key, node):
+    flat = {k: v for k, v in node.items() if k not in ("key", "tag", "name", "children", "_crdt")}
+    envelope = CRDTEnvelope(**{k: v for k, v in node["_crdt"].items() if k in ENVELOPE})
+    return SceneNode(
+        key=key, tag=node["tag"], name=node["name"], children=list(node["children"]), properties=flat, _crdt=envelope
+    )
+
+
+def main():
+    driver = Driver()
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            result = getattr(driver, command.pop("do"))(**command)
+            print(json.dumps({"ok": result}), flush=True)
+        except Exception:
+            print(json.dumps({"failed": traceback.format_exc()}), flush=True)
+
+
+main()

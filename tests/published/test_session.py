@@ -1,0 +1,135 @@
+"""Three published stores, a real server process, 200 nodes, every operation; then SIGKILL in the middle of a burst."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.server import ServerProcess
+
+from .process import PublishedClient, assert_same_scene
+from .room import document_graph, document_view, journal_messages
+from .scene import Turn, turns
+
+CLIENTS = ("alice", "bob", "carol")
+SLUG = "stage"
+Clients = dict[str, PublishedClient]
+
+
+@pytest.fixture
+def server(tmp_path: Any) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path) as running:
+        running.create_documents([SLUG])
+        yield running
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    started = {name: PublishedClient(name) for name in (*CLIENTS, "joiner")}
+    yield started
+    for client in started.values():
+        client.stop()
+
+
+def test_three_published_stores_build_a_scene_turn_by_turn(server: ServerProcess, clients: Clients) -> None:
+    editors = connect(server, clients)
+    for turn in turns(seed=7):
+        play(editors, turn)
+    ours = document_view(server.data_dir, SLUG)
+    assert len(ours["nodes"]) == 200
+    for client in editors.values():
+        assert_same_scene(client.call("graph"), ours)
+    assert_same_scene(join(server, clients["joiner"]), ours)
+    assert server.digest(SLUG) == document_graph(server.data_dir, SLUG).digest()
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed_in_a_burst(server: ServerProcess, clients: Clients) -> None:
+    editors = connect(server, clients)
+    for turn in list(turns(seed=7))[:12]:
+        play(editors, turn)
+    for name, client in editors.items():
+        client.start("burst", key="scene", path=f"count-{name}", count=4000, timeout=20)
+    server.wait_for_messages(SLUG, 60)
+    server.kill()
+    outcomes = {name: client.answer() for name, client in editors.items()}
+    acked = {message for outcome in outcomes.values() for message in outcome["acked"]}
+    assert any(outcome["sent"] for outcome in outcomes.values())
+    assert_contiguous(server, acked)
+
+    server.start()
+    for name, client in editors.items():
+        client.call("connect", url=server.url(SLUG, name), client=name, keep=True)
+    resent = {name: client.call("resend") for name, client in editors.items()}
+    assert any(resent.values()), "the kill came too late to interrupt anything"
+    every = [message for outcome in outcomes.values() for message in outcome["sent"]]
+    for client in editors.values():
+        client.call("pump", seen=every, acked=resent[client.name], timeout=60)
+    assert_contiguous(server, set(every))
+
+    ours = document_view(server.data_dir, SLUG)
+    counts = ours["nodes"]["scene"]["properties"]
+    assert {name: counts[f"count-{name}"] for name in CLIENTS} == {n: len(o["sent"]) for n, o in outcomes.items()}
+    for client in editors.values():
+        assert_same_scene(client.call("graph"), ours)
+    assert_same_scene(join(server, clients["joiner"]), ours)
+
+
+def test_compaction_runs_while_they_edit(server: ServerProcess, clients: Clients) -> None:
+    editors = connect(server, clients)
+    script = list(turns(seed=11))
+    for turn in script[:60]:
+        play(editors, turn)
+    with ThreadPoolExecutor(1) as pool:
+        for start in range(60, 160, 25):
+            running = pool.submit(server.manage, "compact_journals", "--document", SLUG, "--keep", "20", "--older-than", "0")
+            for turn in script[start : start + 25]:
+                play(editors, turn)
+            running.result(timeout=60)
+    first = min(seq for seq, _ in journal_messages(server.data_dir, SLUG))
+    assert first > 1, "nothing was truncated"
+    joined = join(server, clients["joiner"])
+    for client in editors.values():
+        assert_same_scene(client.call("graph"), joined)
+    digest = server.digest(SLUG)
+    server.stop()
+    server.start()
+    assert server.digest(SLUG) == digest
+    clients["joiner"].call("close")
+    assert_same_scene(join(server, clients["joiner"]), joined)
+
+
+def connect(server: ServerProcess, clients: Clients) -> Clients:
+    for name in CLIENTS:
+        clients[name].call("connect", url=server.url(SLUG, name), client=name)
+    return {name: clients[name] for name in CLIENTS}
+
+
+def join(server: ServerProcess, joiner: PublishedClient) -> dict[str, Any]:
+    """What a fresh published client sees."""
+    joiner.call("connect", url=server.url(SLUG, "joiner"), client="joiner")
+    graph: dict[str, Any] = joiner.call("graph")
+    return graph
+
+
+def play(editors: Clients, turn: Turn) -> None:
+    """One client's move, acknowledged, then seen by the others before anybody moves again."""
+    author = editors[turn.client]
+    before = set(author.call("unacked"))
+    author.call("edit", ops=turn.ops) if turn.do == "edit" else author.call(turn.do)
+    sent = [message for message in author.call("unacked") if message not in before]
+    author.call("pump", acked=sent)
+    others = [client for client in editors.values() if client is not author]
+    for client in others:
+        client.start("pump", seen=sent)
+    for client in others:
+        assert client.answer()["errors"] == []
+
+
+def assert_contiguous(server: ServerProcess, acked: set[str]) -> None:
+    """Every acked message is journalled exactly once, and the sequence has no gap."""
+    rows = journal_messages(server.data_dir, SLUG)
+    assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
+    ids = [message for _, message in rows]
+    assert len(set(ids)) == len(ids)
+    assert acked <= set(ids)
