@@ -1,0 +1,20 @@
+"""The Django app."""
+
+from django.apps import AppConfig
+
+
+class JournalConfig(AppConfig):
+    """Label `vuer_journal`: a site may well have an app `journal` of its own."""
+
+    name = "journal"
+    label = "vuer_journal"
+    verbose_name = "Journal"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django.core.checks import Tags, register
+
+        from journal.check import check_durability, check_settings
+
+        register(check_settings)
+        register(check_durability, Tags.database)

@@ -1,0 +1,77 @@
+"""System checks: settings of the wrong kind, databases that would break the promise of an ack."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, get_type_hints
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import DatabaseError, connections
+
+from journal.durability import Connection, isolation_level, journal_alias, read_durability
+from journal.settings import PREFIX, JournalSettings, settings
+
+DURABILITIES = ("full", "relaxed")
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Errors for unknown keys and for values of the wrong type or below zero."""
+    hints = get_type_hints(JournalSettings)
+    found: list[CheckMessage] = []
+    for key in getattr(django_settings, "VUER_RTC", {}):
+        if key.startswith(PREFIX) and key.removeprefix(PREFIX).lower() not in hints:
+            found.append(Error(f"VUER_RTC has an unknown key {key!r}.", id="vuer_journal.E001"))
+    for name, kind in hints.items():
+        value = getattr(settings, name)
+        if not _fits(value, kind):
+            text = f"VUER_RTC[{PREFIX + name.upper()!r}] is {value!r}; it must be {kind.__name__}, and not "
+            "negative."
+            found.append(Error(text, id="vuer_journal.E002"))
+    if settings.durability not in DURABILITIES:
+        text = f"VUER_RTC['JOURNAL_DURABILITY'] is {settings.durability!r}; it must be one of {DURABILITIES}."
+        found.append(Error(text, id="vuer_journal.E003"))
+    return found
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    allowed = (int, float) if kind is float else (int,)
+    return isinstance(value, allowed) and not isinstance(value, bool) and value >= 0
+
+
+def check_durability(databases: Sequence[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
+    """Asks the journal's live connection what it promises; runs with `check --database` and `migrate`."""
+    alias = journal_alias()
+    if alias not in (databases or ()):
+        return []
+    connection = connections[alias]
+    try:
+        return [*_check_promise(connection), *_check_isolation(connection)]
+    except DatabaseError as error:
+        return [Error(f"The journal's database does not answer: {error}", id="vuer_journal.E010")]
+
+
+def _check_promise(connection: Connection) -> Iterable[CheckMessage]:
+    promise = read_durability(connection)
+    if promise.is_full:
+        return
+    if settings.durability == "relaxed":
+        text = f"Acknowledged messages may be lost in a power cut ({promise.detail})."
+        yield Warning(text, hint=promise.hint, id="vuer_journal.W011")
+    else:
+        text = f"This database may lose acknowledged messages in a power cut ({promise.detail})."
+        hint = f"{promise.hint} Or accept the loss: VUER_RTC = {{'JOURNAL_DURABILITY': 'relaxed'}}"
+        yield Error(text, hint=hint, id="vuer_journal.E011")
+
+
+def _check_isolation(connection: Connection) -> Iterable[CheckMessage]:
+    """The writer reads the truncation point after its insert and must see what others committed (rule J8)."""
+    if connection.vendor == "postgresql" and (level := isolation_level(connection)) != "read committed":
+        text = f"The journal needs transactions that are READ COMMITTED; the default here is {level}."
+        yield Error(
+            text, hint="Remove `isolation_level` from the database's OPTIONS.", id="vuer_journal.E012"
+        )
+    if connection.vendor == "sqlite" and connection.transaction_mode != "IMMEDIATE":
+        text = "SQLite transactions that begin as readers fail at their first write while another process "
+        "writes."
+        yield Warning(text, hint='OPTIONS = {"transaction_mode": "IMMEDIATE"}', id="vuer_journal.W012")

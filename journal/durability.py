@@ -1,0 +1,77 @@
+"""What the database promises about a committed batch, as the live connection itself says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, router
+
+Connection = Any
+"""A Django database wrapper; its type differs per backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """One database's promise."""
+
+    is_full: bool
+    """True when a commit that returned survives a power cut."""
+    detail: str
+    """The settings found, for people."""
+    hint: str = ""
+    """How to get the full promise; empty when it is given."""
+
+
+def journal_alias() -> str:
+    """Alias of the database that journals are written to."""
+    from journal.models import JournalBatch
+
+    return router.db_for_write(JournalBatch)
+
+
+def journal_connection() -> Connection:
+    """This thread's connection to the database that journals are written to."""
+    return connections[journal_alias()]
+
+
+def read_durability(connection: Connection) -> Durability:
+    """The promise of one connection; asks the database."""
+    match connection.vendor:
+        case "sqlite":
+            return _read_sqlite(connection)
+        case "postgresql":
+            return _read_postgresql(connection)
+        case vendor:
+            return Durability(True, f"{vendor}: as its server is configured")
+
+
+def _read_sqlite(connection: Connection) -> Durability:
+    with connection.cursor() as cursor:
+        journal_mode = str(cursor.execute("PRAGMA journal_mode").fetchone()[0]).lower()
+        synchronous = int(cursor.execute("PRAGMA synchronous").fetchone()[0])
+    name = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}.get(synchronous, str(synchronous))
+    return Durability(
+        is_full=journal_mode == "wal" and synchronous >= 2,
+        detail=f"SQLite: journal_mode={journal_mode.upper()}, synchronous={name}",
+        hint='OPTIONS = {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"}',
+    )
+
+
+def _read_postgresql(connection: Connection) -> Durability:
+    found: dict[str, str] = {}
+    with connection.cursor() as cursor:
+        for name in ("synchronous_commit", "fsync", "full_page_writes"):
+            cursor.execute(f"SHOW {name}")
+            found[name] = cursor.fetchone()[0]
+    return Durability(
+        is_full="off" not in found.values(),
+        detail="PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in found.items()),
+        hint="Switch them on in postgresql.conf, or for synchronous_commit for the role of this site.",
+    )
+
+
+def isolation_level(connection: Connection) -> str:
+    """Default isolation of a PostgreSQL connection's transactions; the fence of the writer needs `read
+    committed`."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_isolation")
+        return str(cursor.fetchone()[0])

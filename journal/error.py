@@ -1,0 +1,55 @@
+"""What can go wrong with a journal.
+
+    JournalError
+    ├── JournalUnavailable   the database did not answer or could not write: never acknowledge, try again
+    later
+    ├── JournalTruncated     what was asked for has been folded into a snapshot: hydrate instead
+    ├── JournalBusy          another process holds the document's lease: try again later
+    ├── UnknownDocument      there is no such document
+    ├── BatchTooLarge        the caller gathered more than one row may hold: split it
+    ├── SnapshotTooLarge     the document outgrew one snapshot row: see the setting
+    └── CorruptJournal       rows are missing or damaged: stop this document, tell the operator
+
+A conflict with another writer is not an error but an outcome; see `journal.writer`.
+"""
+
+from uuid import UUID
+
+
+class JournalError(Exception):
+    """Root of the tree."""
+
+
+class JournalUnavailable(JournalError):
+    """The database did not answer or could not write; whether the last commit happened may be unknown."""
+
+
+class JournalTruncated(JournalError):
+    """The messages asked for are no longer retained."""
+
+
+class JournalBusy(JournalError):
+    """Another process is at work on this document."""
+
+
+class UnknownDocument(JournalError):
+    """There is no document of that slug or key."""
+
+
+class BatchTooLarge(JournalError):
+    """One batch would exceed `JOURNAL_BATCH_BYTES_MAX`."""
+
+
+class SnapshotTooLarge(JournalError):
+    """One snapshot would exceed `JOURNAL_SNAPSHOT_BYTES_MAX`."""
+
+
+class CorruptJournal(JournalError):
+    """Rows of a document are missing or damaged.  Names the document, the place and what to do."""
+
+    def __init__(self, document_id: UUID, seq: int, problem: str, hint: str) -> None:
+        super().__init__(f"document {document_id}, seq {seq}: {problem}. {hint}")
+        self.document_id = document_id
+        self.seq = seq
+        self.problem = problem
+        self.hint = hint

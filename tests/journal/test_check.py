@@ -1,0 +1,110 @@
+"""Settings and databases that break the promise of an acknowledgement are refused."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.test import override_settings
+
+from journal import check
+from journal.durability import read_durability
+
+
+def ids(messages: Any) -> list[str | None]:
+    return [message.id for message in messages]
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any) -> Iterator[Any]:
+    """Makes a connection to a SQLite file of its own the journal's, with the options given."""
+    made: list[DatabaseWrapper] = []
+
+    def make(init_command: str = "", transaction_mode: str | None = "IMMEDIATE") -> DatabaseWrapper:
+        options = {"init_command": init_command, "transaction_mode": transaction_mode}
+        values = {
+            **connections["default"].settings_dict,
+            "NAME": str(tmp_path / "own.sqlite3"),
+            "OPTIONS": options,
+        }
+        connection = DatabaseWrapper(values, alias="own")
+        made.append(connection)
+        monkeypatch.setattr(check, "connections", {"own": connection})
+        monkeypatch.setattr(check, "journal_alias", lambda: "own")
+        return connection
+
+    with django_db_blocker.unblock():
+        yield make
+    for connection in made:
+        connection._close()
+
+
+FULL = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
+
+
+@pytest.mark.parametrize("pragmas", [FULL, "PRAGMA journal_mode=WAL; PRAGMA synchronous=EXTRA"])
+def test_sqlite_with_wal_and_an_fsync_per_commit_is_accepted(database: Any, pragmas: str) -> None:
+    database(pragmas)
+    assert ids(check.check_durability(databases=["own"])) == []
+
+
+@pytest.mark.parametrize(
+    "pragmas",
+    [
+        "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL",
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+    ],
+)
+def test_sqlite_that_may_lose_commits_is_refused_unless_the_site_says_so(database: Any, pragmas: str) -> None:
+    database(pragmas)
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.E011"]
+    with override_settings(VUER_RTC={"JOURNAL_DURABILITY": "relaxed"}):
+        assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.W011"]
+
+
+def test_sqlite_transactions_that_begin_as_readers_are_warned_of(database: Any) -> None:
+    database(FULL, transaction_mode=None)
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.W012"]
+
+
+def test_the_check_asks_only_the_database_it_was_told_to(database: Any) -> None:
+    database("PRAGMA journal_mode=DELETE")
+    assert ids(check.check_durability(databases=["other"])) == []
+    assert ids(check.check_durability()) == []
+
+
+def test_a_database_that_does_not_answer_is_an_error(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = database(FULL)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(connection, "get_new_connection", refuse)
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.E010"]
+
+
+def test_the_promise_names_what_it_found(database: Any) -> None:
+    promise = read_durability(database("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"))
+    assert promise.detail == "SQLite: journal_mode=WAL, synchronous=NORMAL"
+    assert "synchronous=FULL" in promise.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"JOURNAL_KEEP_MESSAGES": 5, "JOURNAL_KEEP_DAYS": 0.5, "ROOM_IDLE_S": 1}, []),
+        ({"JOURNAL_KEEP_MESAGES": 5}, ["vuer_journal.E001"]),
+        ({"JOURNAL_KEEP_MESSAGES": "5"}, ["vuer_journal.E002"]),
+        ({"JOURNAL_KEEP_MESSAGES": True}, ["vuer_journal.E002"]),
+        ({"JOURNAL_KEEP_DAYS": -1}, ["vuer_journal.E002"]),
+        ({"JOURNAL_DURABILITY": "maybe"}, ["vuer_journal.E003"]),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused(given: dict[str, Any], expected: list[str]) -> None:
+    with override_settings(VUER_RTC=given):
+        assert ids(check.check_settings()) == expected
