@@ -10,6 +10,7 @@ from django.shortcuts import render
 from journal.models import Document
 
 DOCUMENTS_PER_PAGE = 50
+OPEN = (Document.Visibility.PUBLIC_VIEW, Document.Visibility.PUBLIC_EDIT)
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ def entry_of(document: Document, request: HttpRequest) -> Entry:
     return Entry(
         slug=document.slug,
         title=document.title or document.slug,
-        is_editable=document.visibility == "public-edit" and not document.is_read_only,
+        is_editable=document.visibility == Document.Visibility.PUBLIC_EDIT and not document.is_read_only,
         websocket_url=f"{scheme}://{request.get_host()}/ws/rooms/{quote(document.slug)}/",
     )
 
 
 def index(request: HttpRequest) -> HttpResponse:
     """The documents that anonymous visitors may see, page by page; others are not even counted."""
-    visible = Document.objects.filter(visibility__in=["public-view", "public-edit"], archived_at__isnull=True)
+    visible = Document.objects.filter(visibility__in=OPEN, archived_at__isnull=True)
     page = Paginator(visible.order_by("slug"), DOCUMENTS_PER_PAGE).get_page(request.GET.get("page"))
     entries = [entry_of(document, request) for document in page]
-    return render(request, "index.html", {"page": page, "entries": entries})
+    return render(request, "vuer_rtc/index.html", {"page": page, "entries": entries})

@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _, is_new = Document.objects.get_or_create(
-            slug=DEMO_SLUG, defaults={"title": "Demo", "visibility": "public-edit"}
+            slug=DEMO_SLUG, defaults={"title": "Demo", "visibility": Document.Visibility.PUBLIC_EDIT}
         )
         if options["verbosity"] > 0:
             self.stdout.write(f"document {DEMO_SLUG}: {'made' if is_new else 'already there'}")

@@ -1,0 +1,39 @@
+"""Which handshakes get through to the rooms."""
+
+import pytest
+from channels.testing import WebsocketCommunicator
+
+from vuer_rtc.lifespan import Receive, Scope, Send
+from vuer_rtc.origin import PageOriginValidator
+
+
+async def accepting(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
+
+
+async def is_let_in(*headers: tuple[bytes, bytes]) -> bool:
+    communicator = WebsocketCommunicator(
+        PageOriginValidator(accepting), "/ws/rooms/demo/", headers=list(headers)
+    )
+    connected, _ = await communicator.connect()
+    if connected:
+        await communicator.disconnect()
+    return bool(connected)
+
+
+async def test_programs_without_an_origin_come_in() -> None:
+    assert await is_let_in()
+
+
+@pytest.mark.parametrize("origin", [b"http://localhost:8000", b"http://127.0.0.1:9000", b"https://localhost"])
+async def test_pages_of_the_allowed_hosts_come_in(origin: bytes) -> None:
+    assert await is_let_in((b"origin", origin))
+
+
+@pytest.mark.parametrize(
+    "origin", [b"https://evil.example", b"null", b"", b"http://localhost.evil.example", b"file://"]
+)
+async def test_other_pages_are_refused(origin: bytes) -> None:
+    assert not await is_let_in((b"origin", origin))
