@@ -268,7 +268,7 @@ class SceneObject(models.Model):
         Document,
         on_delete=models.CASCADE,
         db_index=False,
-        related_name="objects",
+        related_name="scene_objects",
         help_text="Document it is part of.",
     )
     key = models.CharField(max_length=KEY_CHARS_MAX, help_text="Key of the node, unique in the document.")

@@ -39,7 +39,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker:
     with django_db_blocker.unblock():
         yield make
     for connection in made:
-        connection._close()
+        connection.close()
 
 
 FULL = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"

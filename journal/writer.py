@@ -1,0 +1,223 @@
+"""Appends batches: one transaction over all documents, arbitrated by the unique (document, first_seq).
+
+No leader and no lock decides who writes next: whoever inserts a document's row at head + 1 first has written
+it, the others see a conflict, read it and go on behind it.  Sound because a head is always some batch's
+last_seq, and because of the fence: see FORMAT.md, rules J6 to J9.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import Error, IntegrityError, connections, transaction
+from django.utils import timezone
+
+from journal.durability import Connection, journal_alias
+from journal.entry import Entry, checksum_of, encode_entries
+from journal.error import BatchTooLarge, JournalUnavailable
+from journal.models import Document, JournalBatch
+from journal.settings import settings
+
+ROWS_MAX = 100
+"""Rows of one INSERT statement; bounds its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A batch that wants to be written at one place."""
+
+    document_id: uuid.UUID
+    first_seq: int
+    """One more than the document's head as the caller knows it."""
+    entries: Sequence[Entry]
+    """At least one; the n-th gets server sequence first_seq + n."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The batch is durable."""
+
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Nothing was written: another batch is there, or a lock was in the way.  Read on, then try again.
+
+    The other batch may be our own, when an earlier try ended with `JournalUnavailable`.
+    """
+
+    was_locked: bool = False
+    """True: the whole transaction was rolled back for a lock or a serialization failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """Nothing was written: the place is below the truncation point, or the document is gone.  Hydrate."""
+
+
+Outcome = Appended | Conflict | Fenced
+Insert = Callable[[Connection, list[JournalBatch]], set[uuid.UUID]]
+"""Writes the rows that do not conflict; returns the keys of those."""
+
+
+def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | None = None) -> list[Outcome]:
+    """Writes what can be written of `drafts`, in one transaction; one outcome each, in the order given.
+
+    At most one draft per document.  After `Appended` the batch is durable as far as the database promises;
+    after any other outcome or an exception but `JournalUnavailable` nothing of that draft was written.
+
+    Raises: JournalUnavailable when the database fails: what was written is then unknown, and trying again
+    with the same drafts is right.  BatchTooLarge before anything is written.
+    """
+    if len({draft.document_id for draft in drafts}) != len(drafts):
+        raise ValueError("one draft per document: the second would leave a gap when the first conflicts")
+    if not drafts:
+        return []
+    rows = {draft.document_id: build_row(draft, writer_id) for draft in drafts}
+    ordered = [rows[document_id] for document_id in sorted(rows)]  # one order everywhere: no deadlocks
+    alias = journal_alias()
+    connection = connections[alias]
+    try:
+        with transaction.atomic(using=alias, durable=True):
+            written, fenced = _write(connection, ordered, insert or insert_of(connection))
+    except Error as error:
+        if is_lock_failure(error):
+            return [Conflict(was_locked=True) for _ in drafts]
+        _drop_broken(connection)
+        raise JournalUnavailable(f"the journal could not be written: {error}") from error
+    return [_outcome(rows[draft.document_id], written, fenced) for draft in drafts]
+
+
+def build_row(draft: Draft, writer_id: str) -> JournalBatch:
+    """The row of a draft, not saved.
+
+    Raises: BatchTooLarge; ValueError for a draft without entries or a place below 1.
+    """
+    if not draft.entries or draft.first_seq < 1:
+        raise ValueError("a batch has at least one entry and begins at 1 or later")
+    payload = encode_entries(draft.entries)
+    if len(payload) > settings.batch_bytes_max:
+        raise BatchTooLarge(f"{len(payload)} bytes, {settings.batch_bytes_max} allowed")
+    last_seq = draft.first_seq + len(draft.entries) - 1
+    return JournalBatch(
+        document_id=draft.document_id,
+        first_seq=draft.first_seq,
+        last_seq=last_seq,
+        message_count=len(draft.entries),
+        payload=payload,
+        checksum=checksum_of(payload, draft.document_id, draft.first_seq, last_seq),
+        writer=writer_id[:64],
+        created_at=timezone.now(),
+    )
+
+
+def _write(
+    connection: Connection, rows: list[JournalBatch], insert: Insert
+) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
+    """Keys of the rows that went in, and of those among them that the fence took back."""
+    written: set[uuid.UUID] = set()
+    for some in _chunks(rows):
+        written |= insert(connection, some)
+    inserted = [row for row in rows if row.pk in written]
+    fenced = _behind_fence(connection.alias, inserted)
+    if fenced:
+        JournalBatch.objects.using(connection.alias).filter(pk__in=fenced).delete()
+    return written, fenced
+
+
+def _behind_fence(alias: str, rows: list[JournalBatch]) -> set[uuid.UUID]:
+    """Keys of rows at or below their document's truncation point, read after the insert (rule J8).
+
+    Such a row went in because the one that was there has been deleted: its writer had slept through a
+    compaction.
+    """
+    fenced: set[uuid.UUID] = set()
+    for some in _chunks(rows):
+        wanted = [row.document_id for row in some]
+        points = dict(
+            Document.objects.using(alias).filter(pk__in=wanted).order_by().values_list("pk", "truncated_seq")
+        )
+        for row in some:
+            truncated_seq = points.get(row.document_id)
+            if truncated_seq is None or row.first_seq <= truncated_seq:
+                fenced.add(row.pk)
+    return fenced
+
+
+def _chunks(rows: list[JournalBatch]) -> Iterator[list[JournalBatch]]:
+    for start in range(0, len(rows), ROWS_MAX):
+        yield rows[start : start + ROWS_MAX]
+
+
+def _outcome(row: JournalBatch, written: set[uuid.UUID], fenced: set[uuid.UUID]) -> Outcome:
+    if row.pk in fenced:
+        return Fenced()
+    return Appended(row.first_seq, row.last_seq) if row.pk in written else Conflict()
+
+
+# Two ways to insert
+
+
+def insert_of(connection: Connection) -> Insert:
+    """The fast way where the database has it, the portable one elsewhere."""
+    return insert_by_statement if connection.vendor in ("sqlite", "postgresql") else insert_by_row
+
+
+def insert_by_statement(connection: Connection, rows: list[JournalBatch]) -> set[uuid.UUID]:
+    """SQLite and PostgreSQL: one INSERT … ON CONFLICT DO NOTHING RETURNING."""
+    fields = JournalBatch._meta.concrete_fields
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    marks = f"({', '.join(['%s'] * len(fields))})"
+    statement = (
+        f"INSERT INTO {connection.ops.quote_name(JournalBatch._meta.db_table)} ({columns})"
+        f" VALUES {', '.join([marks] * len(rows))} ON CONFLICT DO NOTHING RETURNING _id"
+    )
+    values: list[Any] = [
+        field.get_db_prep_save(getattr(row, field.attname), connection) for row in rows for field in fields
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return {_uuid(key) for (key,) in cursor.fetchall()}
+
+
+def insert_by_row(connection: Connection, rows: list[JournalBatch]) -> set[uuid.UUID]:
+    """Any database: one INSERT per row, guarded by the unique index; the reference for the other way."""
+    written: set[uuid.UUID] = set()
+    for row in rows:
+        try:
+            with transaction.atomic(using=connection.alias):
+                row.save(force_insert=True, using=connection.alias)
+        except IntegrityError:
+            continue
+        written.add(row.pk)
+    return written
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+# Failures
+
+SQLITE_LOCKED = {5, 6}
+"""SQLITE_BUSY, SQLITE_LOCKED: another transaction was in the way longer than the time-out."""
+POSTGRESQL_LOCKED = {"40001", "40P01", "55P03"}
+"""serialization_failure, deadlock_detected, lock_not_available."""
+
+
+def is_lock_failure(error: BaseException) -> bool:
+    """True when the database works but another transaction was in the way."""
+    cause = error.__cause__ or error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in SQLITE_LOCKED
+    return getattr(cause, "sqlstate", None) in POSTGRESQL_LOCKED
+
+
+def _drop_broken(connection: Connection) -> None:
+    """The next try gets a new connection if this one is dead."""
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()

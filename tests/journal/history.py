@@ -1,0 +1,65 @@
+"""Messages and batches for tests: short ways to say what was written where."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from journal.entry import Entry
+from journal.models import Document, JournalBatch
+from journal.writer import Appended, Draft, append_batches
+from vuer_rtc.crdt.message import Message, Op
+
+
+def message(lt: int, *ops: Op, client: str = "ann", id: str | None = None, **fields: Any) -> Message:
+    """A message of `client` whose own counter is its Lamport time."""
+    given = ops or (put("n", "x", lt),)
+    return Message(
+        id=id or f"{client}:{lt}",
+        client=client,
+        clock={client: lt},
+        lt=lt,
+        ts=1e9 + lt,
+        ops=list(given),
+        **fields,
+    )
+
+
+def insert(key: str, parent: str = "", **properties: Any) -> Op:
+    return Op(ot="node.insert", key=parent, path="children", value={"key": key, **properties})
+
+
+def put(key: str, path: str, value: Any) -> Op:
+    return Op(ot="number.set", key=key, path=path, value=value)
+
+
+def undo(target: str) -> Op:
+    return Op(ot="meta.undo", key="_meta", path="_meta", target=target)
+
+
+def entries(*messages: Message) -> list[Entry]:
+    return [Entry(item, user=None, session="s-1", received_at=1.75e9 + item.lt) for item in messages]
+
+
+def head_of(document: Document) -> int:
+    last = JournalBatch.objects.filter(document=document).order_by("-last_seq").first()
+    return last.last_seq if last else 0
+
+
+def append(document: Document, *messages: Message, user: str | None = None) -> tuple[int, int]:
+    """One batch behind the document's head; the sequences it got."""
+    given = [Entry(item, user=user, session="s-1", received_at=1.75e9 + item.lt) for item in messages]
+    [outcome] = append_batches([Draft(document.pk, head_of(document) + 1, given)], "test")
+    assert isinstance(outcome, Appended)
+    return outcome.first_seq, outcome.last_seq
+
+
+def append_each(document: Document, messages: Sequence[Message], size: int = 1) -> None:
+    """Batches of `size` messages."""
+    for start in range(0, len(messages), size):
+        append(document, *messages[start : start + size])
+
+
+def ranges(document_id: UUID) -> list[tuple[int, int]]:
+    """First and last sequence of every batch row."""
+    rows = JournalBatch.objects.filter(document=document_id).order_by("first_seq")
+    return list(rows.values_list("first_seq", "last_seq"))

@@ -1,0 +1,197 @@
+"""J6 to J9: one contract for both ways to insert."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError, connections
+from django.test import override_settings
+
+from journal.entry import decode_entries
+from journal.error import BatchTooLarge, JournalUnavailable
+from journal.models import Document, JournalBatch
+from journal.writer import (
+    Appended,
+    Conflict,
+    Draft,
+    Fenced,
+    Insert,
+    Outcome,
+    append_batches,
+    insert_by_row,
+    insert_by_statement,
+)
+from tests.journal.history import entries, message, ranges
+
+connection: Any = connections["default"]
+
+Append = Callable[..., list[Outcome]]
+
+
+@pytest.fixture(params=[insert_by_statement, insert_by_row])
+def insert(request: pytest.FixtureRequest) -> Insert:
+    way: Insert = request.param
+    return way
+
+
+@pytest.fixture
+def append(insert: Insert) -> Append:
+    def append(*drafts: Draft) -> list[Outcome]:
+        return append_batches(drafts, "host-1", insert=insert)
+
+    return append
+
+
+def draft(document: Document, first_seq: int, *lts: int) -> Draft:
+    return Draft(document.pk, first_seq, entries(*[message(lt) for lt in lts or (first_seq,)]))
+
+
+def test_j6_an_appended_batch_is_there_whole(append: Append, document: Document) -> None:
+    assert append(draft(document, 1, 5, 6, 7)) == [Appended(1, 3)]
+    row = JournalBatch.objects.get()
+    assert (row.document, row.first_seq, row.last_seq, row.message_count) == (document, 1, 3, 3)
+    assert row.writer == "host-1"
+    found = decode_entries(bytes(row.payload), row.first_seq)
+    assert [(entry.message.id, entry.message.server_seq) for entry in found] == [
+        ("ann:5", 1),
+        ("ann:6", 2),
+        ("ann:7", 3),
+    ]
+
+
+def test_j7_of_two_batches_at_one_place_the_first_stays(append: Append, document: Document) -> None:
+    append(draft(document, 1, 1))
+    assert append(draft(document, 1, 2, 3)) == [Conflict()]
+    assert ranges(document.pk) == [(1, 1)]
+
+
+def test_j7_a_conflict_in_one_document_does_not_hold_up_the_others(
+    append: Append, document: Document, other: Document
+) -> None:
+    append(draft(document, 1))
+    assert append(draft(document, 1), draft(other, 1, 1, 2)) == [Conflict(), Appended(1, 2)]
+    assert append(draft(other, 3), draft(document, 2)) == [Appended(3, 3), Appended(2, 2)]
+
+
+def test_j8_a_writer_that_slept_through_a_compaction_takes_its_row_back(
+    append: Append, document: Document, other: Document
+) -> None:
+    append(draft(document, 1), draft(other, 1))
+    append(draft(document, 2))
+    Document.objects.filter(pk=document.pk).update(truncated_seq=2)
+    JournalBatch.objects.filter(document=document).delete()
+    assert append(draft(document, 2, 20, 21), draft(other, 2)) == [Fenced(), Appended(2, 2)]
+    assert (ranges(document.pk), ranges(other.pk)) == ([], [(1, 1), (2, 2)])
+
+
+def test_j8_only_the_own_row_is_taken_back(append: Append, document: Document) -> None:
+    """A leftover at or below the truncation point is the compaction's to delete."""
+    append(draft(document, 1))
+    Document.objects.filter(pk=document.pk).update(truncated_seq=2)
+    assert append(draft(document, 2)) == [Fenced()]
+    assert append(draft(document, 1)) == [Conflict()]
+    assert ranges(document.pk) == [(1, 1)]
+
+
+def test_j8_right_above_the_truncation_point_is_free(append: Append, document: Document) -> None:
+    Document.objects.filter(pk=document.pk).update(truncated_seq=2)
+    assert append(draft(document, 3)) == [Appended(3, 3)]
+
+
+def test_j8_a_document_that_is_gone_fences_its_writer_and_nobody_else(
+    append: Append, document: Document
+) -> None:
+    gone = Document(id=uuid4(), slug="gone")
+    assert append(draft(gone, 1), draft(document, 1)) == [Fenced(), Appended(1, 1)]
+    assert JournalBatch.objects.count() == 1
+
+
+def test_many_documents_go_in_one_transaction(append: Append, db: None) -> None:
+    documents = [Document.objects.create(slug=f"room-{n}") for n in range(230)]
+    assert append(*[draft(d, 1) for d in documents]) == [Appended(1, 1)] * 230
+    assert JournalBatch.objects.count() == 230
+
+
+def test_nothing_in_nothing_out(append: Append) -> None:
+    assert append() == []
+
+
+def test_two_drafts_of_one_document_are_refused(append: Append, document: Document) -> None:
+    with pytest.raises(ValueError, match="one draft per document"):
+        append(draft(document, 1), draft(document, 2))
+
+
+@pytest.mark.parametrize(("first_seq", "count"), [(0, 1), (1, 0)])
+def test_empty_batches_and_places_below_one_are_refused(
+    append: Append, document: Document, first_seq: int, count: int
+) -> None:
+    with pytest.raises(ValueError, match="at least one entry"):
+        append(Draft(document.pk, first_seq, entries(*[message(1)] * count)))
+
+
+def test_a_batch_too_large_for_a_row_writes_nothing(
+    append: Append, document: Document, other: Document
+) -> None:
+    with override_settings(VUER_RTC={"JOURNAL_BATCH_BYTES_MAX": 300}), pytest.raises(BatchTooLarge):
+        append(draft(other, 1), draft(document, 1, *range(1, 50)))
+    assert JournalBatch.objects.count() == 0
+
+
+# Failures of a real database
+
+
+sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="asks SQLite to fail")
+
+
+@pytest.fixture
+def impatient(transactional_db: None) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout=20")
+        yield
+        cursor.execute(f"PRAGMA busy_timeout={before}")
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_j9_a_lock_that_lasts_is_a_conflict(append: Append, impatient: None) -> None:
+    document = Document.objects.create(slug="room")
+    rival = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+    rival.execute("BEGIN IMMEDIATE")
+    assert append(draft(document, 1)) == [Conflict(was_locked=True)]
+    rival.execute("ROLLBACK")
+    rival.close()
+    assert append(draft(document, 1)) == [Appended(1, 1)]
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_j9_a_database_that_cannot_write_is_unavailable_until_it_can(append: Append) -> None:
+    document = Document.objects.create(slug="room")
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only=ON")
+        with pytest.raises(JournalUnavailable):
+            append(draft(document, 1))
+    assert append(draft(document, 1)) == [Appended(1, 1)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_j9_a_commit_of_unknown_outcome_shows_as_a_conflict_with_ourselves(
+    append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = Document.objects.create(slug="room")
+    commit = connection._commit
+
+    def commit_and_lose_the_answer() -> Any:
+        commit()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_commit", commit_and_lose_the_answer)
+        with pytest.raises(JournalUnavailable):
+            append(draft(document, 1))
+    assert append(draft(document, 1)) == [Conflict()]
+    [row] = JournalBatch.objects.all()
+    assert decode_entries(bytes(row.payload), 1)[0].message.id == "ann:1"
