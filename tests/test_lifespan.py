@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from vuer_rtc.lifespan import Event, Lifespan, Receive, Scope, Send
+from vuer_rtc.lifespan import Lifespan
 
 Log = list[str]
+Event = dict[str, Any]
 
 
-async def served(scope: Scope, receive: Receive, send: Send) -> None:
+async def served(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": f"served {scope['type']}"})
 
 
@@ -31,7 +32,8 @@ async def run(application: Lifespan, scope_type: str, *events: str) -> list[Even
     async def send(event: Event) -> None:
         answers.append(event)
 
-    await application({"type": scope_type}, receive, send)
+    scope: Any = {"type": scope_type}
+    await application(scope, receive, send)
     assert not waiting
     return answers
 

@@ -1,13 +1,14 @@
 """Which handshakes get through to the rooms."""
 
+from typing import Any
+
 import pytest
 from channels.testing import WebsocketCommunicator
 
-from vuer_rtc.lifespan import Receive, Scope, Send
 from vuer_rtc.origin import PageOriginValidator
 
 
-async def accepting(scope: Scope, receive: Receive, send: Send) -> None:
+async def accepting(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     await receive()

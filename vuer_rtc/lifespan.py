@@ -6,14 +6,19 @@ lazily, and nothing that was acknowledged may depend on the second.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    LifespanShutdownCompleteEvent,
+    LifespanShutdownFailedEvent,
+    LifespanStartupCompleteEvent,
+    LifespanStartupFailedEvent,
+    Scope,
+)
+
 Step = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
@@ -22,26 +27,34 @@ logger = logging.getLogger(__name__)
 class Lifespan:
     """The wrapped application with `startup` and `shutdown` around its life; other scopes pass through."""
 
-    def __init__(self, application: Application, *, startup: Step, shutdown: Step) -> None:
+    def __init__(self, application: ASGI3Application, *, startup: Step, shutdown: Step) -> None:
         self.application = application
-        self.steps = {"startup": startup, "shutdown": shutdown}
+        self.startup = startup
+        self.shutdown = shutdown
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "lifespan":
             await self.application(scope, receive, send)
             return
-        is_over = False
-        while not is_over:
-            phase = (await receive())["type"].removeprefix("lifespan.")
-            answer = await self.answer(phase)
-            await send(answer)
-            is_over = phase == "shutdown" or answer["type"].endswith(".failed")
+        event = await receive()
+        assert event["type"] == "lifespan.startup"
+        if fault := await _fault_of(self.startup, "startup"):
+            await send(LifespanStartupFailedEvent(type="lifespan.startup.failed", message=fault))
+            return
+        await send(LifespanStartupCompleteEvent(type="lifespan.startup.complete"))
+        event = await receive()
+        assert event["type"] == "lifespan.shutdown"
+        if fault := await _fault_of(self.shutdown, "shutdown"):
+            await send(LifespanShutdownFailedEvent(type="lifespan.shutdown.failed", message=fault))
+            return
+        await send(LifespanShutdownCompleteEvent(type="lifespan.shutdown.complete"))
 
-    async def answer(self, phase: str) -> Event:
-        """What the server is told after the phase's step has run; a step that raised becomes `failed`."""
-        try:
-            await self.steps[phase]()
-        except Exception as error:
-            logger.exception("lifespan %s failed", phase)
-            return {"type": f"lifespan.{phase}.failed", "message": repr(error)}
-        return {"type": f"lifespan.{phase}.complete"}
+
+async def _fault_of(step: Step, name: str) -> str:
+    """What the server is to be told about the step after it ran; empty when it went well."""
+    try:
+        await step()
+    except Exception as error:
+        logger.exception("lifespan %s failed", name)
+        return repr(error)
+    return ""

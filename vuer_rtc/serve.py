@@ -6,6 +6,8 @@ data folder goes on where the last run ended.
 
 import os
 import secrets
+import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,7 +47,7 @@ def open_one_time_login() -> Login | None:
         return None
     login = Login(ONE_TIME["username"], secrets.token_urlsafe(12))
     users.filter(**ONE_TIME).delete()
-    users.create_superuser(**ONE_TIME, password=login.password)  # type: ignore[attr-defined]
+    users.create_superuser(**ONE_TIME, password=login.password)
     return login
 
 
@@ -83,15 +85,16 @@ def server_config(host: str, port: int) -> uvicorn.Config:
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vuer_rtc.settings")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a graceful stop is no failure
     config = server_config(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000))
     # First of all: a second start by mistake ends here, before it replaces the running server's login.
     socket = config.bind_socket()
     host, port = socket.getsockname()[:2]
-    django.setup()
-    call_command("migrate", verbosity=0, interactive=False)
-    call_command("seed_demo", verbosity=0)
-    print(announcement(host, port, open_one_time_login()), flush=True)
-    with suppress(KeyboardInterrupt):  # uvicorn has shut down gracefully and passes Ctrl-C on
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
+        django.setup()
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("seed_demo", verbosity=0)
+        print(announcement(host, port, open_one_time_login()), flush=True)
         uvicorn.Server(config).run(sockets=[socket])
 
 
