@@ -15,12 +15,15 @@ TOUCHES_MISSED = 5
 
 class Command(BaseCommand):
     help = (
-        "Mark sessions as closed that no server process has touched for a while: their process crashed. A process that "
-        "starts again on the same host does this for its own; this command covers hosts that never came back."
+        "Mark sessions as closed that no server process has touched for a while: their process crashed. A "
+        "process that starts again on the same host does this for its own; this command covers hosts that "
+        "never came back."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--unseen-for", type=float, metavar="SECONDS", help="default: five times SESSION_TOUCH_S")
+        parser.add_argument(
+            "--unseen-for", type=float, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,19 @@
+"""The Django app."""
+
+from django.apps import AppConfig
+
+
+class RoomsConfig(AppConfig):
+    """Label `vuer_rooms`: a site may well have an app `rooms` of its own."""
+
+    name = "rooms"
+    label = "vuer_rooms"
+    verbose_name = "Rooms"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django.core.checks import register
+
+        from rooms.settings import check_settings
+
+        register(check_settings)

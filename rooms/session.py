@@ -1,0 +1,88 @@
+"""What is written about sessions: synchronous, for worker threads and commands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from rooms.models import Session
+from rooms.process import ProcessIdentity
+
+CLOSED_ABNORMALLY = 1006
+"""Close code of a connection that ended without one, as RFC 6455 has it."""
+ROWS_PER_STATEMENT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one session has come since its row was written."""
+
+    session_id: UUID
+    vector_clock: dict[str, int]
+    acked_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How one session ended."""
+
+    progress: Progress
+    close_code: int
+
+
+def owner_of_client(document_id: UUID, client: str) -> Any:
+    """Primary key of the user whose client id this is in the document; None when it is nobody's."""
+    used = Session.objects.filter(document_id=document_id, client=client, user__isnull=False)
+    return used.order_by("connected_at", "id").values_list("user_id", flat=True).first()
+
+
+def save_progress(progress: Iterable[Progress]) -> None:
+    """Afterwards the rows know how far their sessions have come."""
+    rows = [Session(id=p.session_id, vector_clock=p.vector_clock, acked_seq=p.acked_seq) for p in progress]
+    Session.objects.bulk_update(rows, ["vector_clock", "acked_seq"], batch_size=ROWS_PER_STATEMENT)
+
+
+def save_ends(ends: Iterable[End]) -> None:
+    """Afterwards the rows say when and how their sessions ended."""
+    now = timezone.now()
+    rows = [
+        Session(
+            id=end.progress.session_id,
+            vector_clock=end.progress.vector_clock,
+            acked_seq=end.progress.acked_seq,
+            last_seen_at=now,
+            closed_at=now,
+            close_code=end.close_code,
+        )
+        for end in ends
+    ]
+    fields = ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code"]
+    Session.objects.bulk_update(rows, fields, batch_size=ROWS_PER_STATEMENT)
+
+
+def touch_sessions(process: ProcessIdentity) -> None:
+    """Afterwards every open session of this process was seen just now."""
+    Session.objects.connected().filter(process=str(process)).update(last_seen_at=timezone.now())
+
+
+def close_sessions_of_dead_processes(process: ProcessIdentity) -> int:
+    """Close what crashed processes of this host left open; returns how many sessions that were."""
+    open_in = Session.objects.connected().order_by().values_list("process", flat=True).distinct()
+    dead = [
+        text for text in open_in if (other := ProcessIdentity.parse(text)) and process.is_known_dead(other)
+    ]
+    return _close(Session.objects.connected().filter(process__in=dead)) if dead else 0
+
+
+def close_sessions_unseen_for(age: timedelta, *, is_dry_run: bool = False) -> int:
+    """Close sessions that no process has touched for `age`; returns how many, also when nothing was
+    written."""
+    stale = Session.objects.connected().filter(last_seen_at__lt=timezone.now() - age)
+    return stale.count() if is_dry_run else _close(stale)
+
+
+def _close(sessions: Any) -> int:
+    return int(sessions.update(closed_at=timezone.now(), close_code=CLOSED_ABNORMALLY))

@@ -1,0 +1,102 @@
+"""Settings of the live side: `settings.VUER_RTC = {"ROOM_IDLE_S": 120, …}`.
+
+Read on access, so that `override_settings` works; validated by Django's system checks.  The unit is in the
+name, the reason beside the default.
+"""
+
+from typing import Any, get_type_hints
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error
+
+
+class RoomSettings:
+    """Every setting with its default; `VUER_RTC` overrides it under the name in capitals."""
+
+    policy: str = "rooms.policy.RoomPolicy"
+    """Dotted path of the class that says who may do what; see `rooms.policy`."""
+
+    group_commit_window_ms: float = 33
+    """Longest a message waits for company before its commit begins.  A batch closes as soon as a turn of
+    the event loop brings nothing more, so an idle server commits at once; the bound holds under a flood.
+    Two frames at 60 Hz."""
+    batch_messages_max: int = 1000
+    """Messages of one journal batch (one row).  Keeps one room from holding up everybody's commit."""
+    batch_bytes_max: int = 4_194_304
+    """Received bytes of one journal batch.  Some databases hold 16 MiB per row, and decoded entries are
+    larger."""
+    waiting_messages_max: int = 10_000
+    """Messages of one room that wait for the journal (it is slow or away).  Beyond it senders are told
+    `unavailable`."""
+    waiting_bytes_max: int = 67_108_864
+    """Received bytes that wait for the journal in this process, all rooms together."""
+    retry_delay_first_ms: float = 50
+    """Pause after the journal was unavailable; doubles up to the next setting, with jitter."""
+    retry_delay_max_ms: float = 2000
+    """Longest pause between two tries: how late at most a recovered database is noticed."""
+
+    outbox_bytes_max: int = 8_388_608
+    """Bytes queued for one connection beyond what it takes to send it the document.  A client further
+    behind is closed with `slow-client` and gets the whole state when it comes back, which is cheaper."""
+    outbox_frames_max: int = 20_000
+    """The same, in frames: small frames cost memory of their own."""
+    close_timeout_s: float = 2
+    """How long a socket may take to accept its close frame before it is dropped."""
+
+    sessions_per_room_max: int = 1000
+    """Connections of one room in this process; each costs a share of every broadcast."""
+    client_id_chars_max: int = 128
+    """Client ids are part of every message, clock and stamp."""
+    slug_chars_max: int = 200
+    """Longer names in the path are nobody's; saves the look-up."""
+
+    state_tail_messages: int = 100
+    """Messages a `state` carries as journal beside the snapshot: how far a published client can undo after
+    a join."""
+
+    room_idle_s: float = 60
+    """A room without connections stays in memory this long: reloads of a page are cheap."""
+    session_flush_s: float = 5
+    """How often vector clocks and acknowledged sequences of live sessions are written to their rows, at
+    most."""
+    session_touch_s: float = 60
+    """How often `last_seen_at` of all open sessions of this process is written, in one statement.  A
+    session whose last touch is several times older than this belongs to a process that is gone."""
+    projection_interval_s: float = 1
+    """Shortest time between two runs that bring a live room's `Operation` and `SceneObject` rows up to
+    date."""
+    shutdown_timeout_s: float = 8
+    """How long a shutdown waits for the journal before it closes the sockets of messages that are not
+    acknowledged."""
+
+    gc_threshold_objects: int = 50_000
+    """First threshold of Python's garbage collector, set at start-up after everything loaded was frozen; 0
+    leaves it alone. At Python's 700 the collector took 11 to 15 % of a busy server: messages are made and
+    dropped by the thousand, and hardly anything of ours is cyclic."""
+
+    def __getattribute__(self, name: str) -> Any:
+        default = super().__getattribute__(name)
+        if name.startswith("_"):
+            return default
+        return getattr(django_settings, "VUER_RTC", {}).get(name.upper(), default)
+
+
+settings = RoomSettings()
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Errors for values of the wrong type or below zero."""
+    found: list[CheckMessage] = []
+    for name, kind in get_type_hints(RoomSettings).items():
+        value = getattr(settings, name)
+        if not _fits(value, kind):
+            text = f"VUER_RTC[{name.upper()!r}] is {value!r}; it must be {kind.__name__}, and not negative."
+            found.append(Error(text, id="vuer_rooms.E001"))
+    return found
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    allowed = (int, float) if kind is float else (int,)
+    return isinstance(value, allowed) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,95 @@
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.utils import timezone
+
+from journal.models import Document
+from rooms.models import Session
+from rooms.process import ProcessIdentity
+from rooms.session import (
+    End,
+    Progress,
+    close_sessions_of_dead_processes,
+    owner_of_client,
+    save_ends,
+    save_progress,
+    touch_sessions,
+)
+
+MINE = ProcessIdentity.of_this_process()
+DEAD = ProcessIdentity(MINE.host, MINE.pid, "earlier")
+ELSEWHERE = ProcessIdentity("elsewhere", 7, "x")
+
+
+def session(document: Document, process: ProcessIdentity = MINE, age_s: float = 0, **fields: Any) -> Session:
+    then = timezone.now() - timedelta(seconds=age_s)
+    given = {"client": "ann", "connected_at": then, "last_seen_at": then, "process": str(process), **fields}
+    return Session.objects.create(document=document, **given)
+
+
+def open_processes() -> set[str]:
+    return set(Session.objects.connected().values_list("process", flat=True))
+
+
+def test_progress_and_ends_are_written_to_their_rows_only(document: Document) -> None:
+    first, second, third = session(document), session(document), session(document)
+    save_progress([Progress(first.id, {"ann": 3}, 7)])
+    save_ends([End(Progress(second.id, {"ann": 4}, 8), 1001)])
+    for row in (first, second, third):
+        row.refresh_from_db()
+    assert (first.vector_clock, first.acked_seq, first.is_connected) == ({"ann": 3}, 7, True)
+    assert (second.vector_clock, second.acked_seq, second.close_code) == ({"ann": 4}, 8, 1001)
+    assert second.closed_at is not None
+    assert (third.vector_clock, third.acked_seq, third.is_connected) == ({}, 0, True)
+
+
+def test_a_client_id_belongs_to_the_first_account_that_used_it(document: Document) -> None:
+    users = get_user_model()._default_manager
+    ann, bob = users.create(username="ann"), users.create(username="bob")
+    assert owner_of_client(document.pk, "tablet") is None
+    session(document, client="tablet", age_s=30)
+    assert owner_of_client(document.pk, "tablet") is None
+    session(document, client="tablet", user=ann, age_s=20)
+    session(document, client="tablet", user=bob, age_s=10)
+    assert owner_of_client(document.pk, "tablet") == ann.pk
+    assert owner_of_client(document.pk, "phone") is None
+
+
+def test_sessions_of_crashed_processes_of_this_host_are_closed_others_not(document: Document) -> None:
+    for process in (MINE, DEAD, ELSEWHERE):
+        session(document, process)
+    assert close_sessions_of_dead_processes(MINE) == 1
+    assert open_processes() == {str(MINE), str(ELSEWHERE)}
+    assert Session.objects.get(process=str(DEAD)).close_code == 1006
+    assert close_sessions_of_dead_processes(MINE) == 0
+
+
+def test_a_touch_says_that_all_open_sessions_of_the_process_are_alive(document: Document) -> None:
+    mine, other = session(document, age_s=900), session(document, ELSEWHERE, age_s=900)
+    touch_sessions(MINE)
+    for row in (mine, other):
+        row.refresh_from_db()
+    assert mine.last_seen_at > other.last_seen_at
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "left"),
+    [
+        ([], "closed 1 stale session\n", {str(MINE)}),
+        (["--dry-run"], "would close 1 stale session\n", {str(MINE), str(ELSEWHERE)}),
+        (["--unseen-for", "1000"], "closed 0 stale sessions\n", {str(MINE), str(ELSEWHERE)}),
+    ],
+)
+def test_close_stale_sessions_closes_what_nobody_touched(
+    document: Document, arguments: list[str], text: str, left: set[str]
+) -> None:
+    session(document, age_s=200)
+    session(document, ELSEWHERE, age_s=400)
+    output = StringIO()
+    call_command("close_stale_sessions", *arguments, stdout=output)
+    assert output.getvalue() == text
+    assert open_processes() == left

@@ -1,0 +1,25 @@
+from typing import Any
+
+from rooms.settings import check_settings
+from rooms.settings import settings as room_settings
+
+
+def test_settings_are_read_when_asked_for(settings: Any) -> None:
+    assert room_settings.room_idle_s == 60
+    settings.VUER_RTC = {"ROOM_IDLE_S": 5}
+    assert room_settings.room_idle_s == 5
+    del settings.VUER_RTC
+    assert room_settings.room_idle_s == 60
+
+
+def test_defaults_pass_the_checks_and_wrong_values_are_named(settings: Any) -> None:
+    assert check_settings() == []
+    settings.VUER_RTC = {
+        "ROOM_IDLE_S": "long",
+        "BATCH_MESSAGES_MAX": 1.5,
+        "OUTBOX_BYTES_MAX": -1,
+        "POLICY": 7,
+    }
+    found = check_settings()
+    assert {error.id for error in found} == {"vuer_rooms.E001"}
+    assert len(found) == 4
