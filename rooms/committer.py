@@ -1,0 +1,206 @@
+"""Group commit: one journal transaction for everybody who waits, in all rooms of this process.
+
+Idle, it commits at once.  While a commit runs, the next batch gathers; it is closed when a turn of the
+event loop brings nothing more, or after `group_commit_window_ms`.  What is in a batch is decided by
+`rooms.batch`, what an outcome means for a room by the room; here is only the waiting.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from journal.error import JournalUnavailable
+from journal.writer import Appended, Conflict, Draft, Fenced, Outcome
+from rooms.batch import Batch
+from rooms.settings import settings
+
+logger = logging.getLogger(__name__)
+
+CONFLICTS_BEFORE_ALONE = 2
+"""Lost races in a row after which a room commits in a transaction of its own: another room may be what
+fails it."""
+CONFLICT_JITTER_MS = 20
+"""Two processes that keep colliding in one room step apart by up to this, times the number of collisions."""
+CONFLICT_JITTER_TIMES_MAX = 10
+
+
+class CommittingRoom(Protocol):
+    """What the committer needs of a room."""
+
+    document_id: UUID
+    conflicts_in_a_row: int
+    is_closed: bool
+
+    @property
+    def has_waiting(self) -> bool: ...
+    def next_batch(self) -> Batch | None:
+        """The next batch, off the queue; messages that need no commit have been answered."""
+
+    def draft(self, batch: Batch) -> Draft: ...
+    def settle(self, batch: Batch) -> None:
+        """The batch is on disk: apply, acknowledge, fan out."""
+
+    def put_back(self, batch: Batch) -> None:
+        """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
+
+    def warn(self) -> None:
+        """Tell senders, once per message, that the journal is unavailable."""
+
+    def isolate(self, batch: Batch) -> None:
+        """The batch cannot be written as it is: narrow down which message is at fault."""
+
+    async def catch_up(self, outcome: Conflict | Fenced) -> None:
+        """Afterwards the room holds what others wrote.  Raises: JournalUnavailable."""
+
+    def fail(self) -> None:
+        """The room cannot go on: it closes, and the next join hydrates it anew."""
+
+
+Append = Callable[[list[Draft]], Awaitable[list[Outcome]]]
+
+
+class Committer:
+    """Turns what rooms have waiting into journal batches, one transaction after the other."""
+
+    def __init__(self, append: Append) -> None:
+        self._append = append
+        self._ready: dict[CommittingRoom, None] = {}
+        self._arrivals = 0
+        self._has_ready = asyncio.Event()
+        self._is_committing = False
+        self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
+        self._pause_ms = 0.0
+
+    def notify(self, room: CommittingRoom) -> None:
+        """`room` has messages waiting.  Cheap; called for every message."""
+        self._arrivals += 1
+        if room not in self._catching_up:
+            self._ready[room] = None
+            self._has_ready.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing waits and nothing is being written."""
+        return not (self._ready or self._is_committing or self._catching_up)
+
+    async def run(self) -> None:
+        """Commits until cancelled."""
+        while True:
+            await self._has_ready.wait()
+            await self._gather()
+            self._is_committing = True
+            try:
+                await self._commit(self._take())
+            finally:
+                self._is_committing = False
+
+    async def _gather(self) -> None:
+        """Returns after a turn of the loop without a new message, or at the end of the window."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + settings.group_commit_window_ms / 1000
+        seen = -1
+        while seen != self._arrivals and loop.time() < end:
+            seen = self._arrivals
+            await asyncio.sleep(0)
+
+    def _take(self) -> list[CommittingRoom]:
+        """The rooms of this round, in document order: one alone when it keeps losing, else all."""
+        alone = next(
+            (room for room in self._ready if room.conflicts_in_a_row >= CONFLICTS_BEFORE_ALONE), None
+        )
+        rooms = [alone] if alone is not None else sorted(self._ready, key=lambda room: room.document_id)
+        for room in rooms:
+            del self._ready[room]
+        if not self._ready:
+            self._has_ready.clear()
+        return rooms
+
+    async def _commit(self, rooms: list[CommittingRoom]) -> None:
+        batches = []
+        for room in rooms:
+            with self._guard(room):
+                if (batch := room.next_batch()) is not None:
+                    batches.append((room, batch))
+        if batches:
+            await self._write(batches)
+        for room in rooms:
+            if room.has_waiting:
+                self.notify(room)
+
+    @contextmanager
+    def _guard(self, room: CommittingRoom) -> Iterator[None]:
+        """A fault in one room ends that room's life in memory, never the committer's."""
+        try:
+            yield
+        except JournalUnavailable:
+            raise
+        except Exception:
+            logger.exception("room %s failed", room.document_id)
+            room.fail()
+
+    async def _write(self, batches: list[tuple[CommittingRoom, Batch]]) -> None:
+        try:
+            outcomes = await self._append([room.draft(batch) for room, batch in batches])
+        except JournalUnavailable as error:
+            await self._wait_for_journal(batches, error)
+        except Exception:
+            logger.exception("a commit of %d rooms failed in a way nobody foresaw", len(batches))
+            for room, batch in batches:
+                room.isolate(batch)
+                if len(batches) > 1:
+                    room.conflicts_in_a_row = CONFLICTS_BEFORE_ALONE
+        else:
+            self._pause_ms = 0.0
+            for (room, batch), outcome in zip(batches, outcomes, strict=True):
+                self._conclude(room, batch, outcome)
+
+    def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
+        match outcome:
+            case Appended():
+                room.conflicts_in_a_row = 0
+                with self._guard(room):
+                    room.settle(batch)
+            case Conflict() | Fenced():
+                room.conflicts_in_a_row += 1
+                room.put_back(batch)
+                task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
+                self._catching_up[room] = task
+
+    async def _catch_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
+        """The room reads what others wrote, however long the journal is away, and then takes part again."""
+        collisions = min(room.conflicts_in_a_row - 1, CONFLICT_JITTER_TIMES_MAX)
+        await asyncio.sleep(random.random() * collisions * CONFLICT_JITTER_MS / 1000)
+        pause_ms = settings.retry_delay_first_ms
+        try:
+            while not room.is_closed:
+                try:
+                    with self._guard(room):
+                        await room.catch_up(outcome)
+                    break
+                except JournalUnavailable:
+                    room.warn()
+                    pause_ms = await self._pause(pause_ms)
+        finally:
+            del self._catching_up[room]
+        if room.has_waiting:
+            self.notify(room)
+
+    async def _wait_for_journal(
+        self, batches: list[tuple[CommittingRoom, Batch]], error: JournalUnavailable
+    ) -> None:
+        """Whether the commit happened may be unknown: the same messages are tried again at the same
+        sequence, and the conflict will show our own batch if it did."""
+        for room, batch in batches:
+            room.put_back(batch)
+            room.warn()
+        logger.warning("the journal is unavailable, %d rooms wait: %s", len(batches), error)
+        self._pause_ms = await self._pause(self._pause_ms or settings.retry_delay_first_ms)
+
+    async def _pause(self, pause_ms: float) -> float:
+        """Waits about `pause_ms`; returns how long to wait the next time."""
+        await asyncio.sleep(pause_ms * random.uniform(0.75, 1.25) / 1000)
+        return min(pause_ms * 2, settings.retry_delay_max_ms)

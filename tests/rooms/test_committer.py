@@ -1,0 +1,250 @@
+"""The committer alone: rooms and journal are fakes, time is the event loop's."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from journal.error import JournalUnavailable
+from journal.writer import Appended, Conflict, Draft, Fenced, Outcome
+from rooms.batch import Batch, Submission
+from rooms.committer import Committer
+
+from .build import message, submission
+
+
+class FakeRoom:
+    """A room that records what becomes of its messages."""
+
+    def __init__(self, number: int = 1) -> None:
+        self.document_id = uuid.UUID(int=number)
+        self.conflicts_in_a_row = 0
+        self.is_closed = False
+        self.waiting: list[Submission] = []
+        self.head = 0
+        self.settled: list[list[str]] = []
+        self.warnings = 0
+        self.caught_up: list[Outcome] = []
+        self.isolated = 0
+        self.fault: Exception | None = None
+        self.catch_up_faults: list[Exception] = []
+
+    def add(self, counter: int) -> None:
+        self.waiting.append(submission(message("ann", counter)))
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self.waiting)
+
+    def next_batch(self) -> Batch | None:
+        batch = Batch(self.head + 1, accepted=self.waiting)
+        self.waiting = []
+        return batch if batch.accepted else None
+
+    def draft(self, batch: Batch) -> Draft:
+        return Draft(self.document_id, batch.first_seq, batch.accepted)  # type: ignore[arg-type]
+
+    def settle(self, batch: Batch) -> None:
+        if self.fault:
+            raise self.fault
+        self.head += len(batch.accepted)
+        self.settled.append([item.message.id for item in batch.accepted])
+
+    def put_back(self, batch: Batch) -> None:
+        self.waiting = batch.accepted + self.waiting
+
+    def warn(self) -> None:
+        self.warnings += 1
+
+    def isolate(self, batch: Batch) -> None:
+        self.isolated += 1
+
+    async def catch_up(self, outcome: Conflict | Fenced) -> None:
+        self.caught_up.append(outcome)
+        if self.catch_up_faults:
+            raise self.catch_up_faults.pop()
+
+    def fail(self) -> None:
+        self.is_closed = True
+
+
+class FakeJournal:
+    """Appends in its own time: every commit waits for `finish` unless `is_quick`."""
+
+    def __init__(self, *, is_quick: bool = False) -> None:
+        self.is_quick = is_quick
+        self.begun: list[list[tuple[int, int]]] = []
+        self.finish: Callable[[Any], None] = lambda result: None
+        self.results: list[Any] = []
+
+    async def append(self, drafts: list[Draft]) -> list[Outcome]:
+        self.begun.append([(draft.document_id.int, len(draft.entries)) for draft in drafts])
+        if self.results:
+            result = self.results.pop(0)
+        elif self.is_quick:
+            result = None
+        else:
+            done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self.finish = done.set_result
+            result = await done
+        if isinstance(result, Exception):
+            raise result
+        if result is not None:
+            return list(result)
+        return [Appended(draft.first_seq, draft.first_seq + len(draft.entries) - 1) for draft in drafts]
+
+
+@asynccontextmanager
+async def running(journal: FakeJournal) -> AsyncIterator[Committer]:
+    committer = Committer(journal.append)
+    task = asyncio.create_task(committer.run())
+    yield committer
+    task.cancel()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_FIRST_MS": 1, "RETRY_DELAY_MAX_MS": 5}
+
+
+async def test_an_idle_committer_commits_within_a_few_turns_of_the_loop() -> None:
+    journal, room = FakeJournal(), FakeRoom()
+    async with running(journal) as committer:
+        await asyncio.sleep(0)
+        room.add(1)
+        committer.notify(room)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert journal.begun == [[(1, 1)]]
+
+
+async def test_nothing_is_settled_before_the_commit_has_returned() -> None:
+    journal, room = FakeJournal(), FakeRoom()
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: journal.begun)
+        assert room.settled == []
+        assert not committer.is_idle
+        journal.finish(None)
+        await until(lambda: room.settled == [["ann:1"]])
+        await until(lambda: committer.is_idle)
+
+
+async def test_what_arrives_during_a_commit_is_the_next_batch_of_all_rooms_in_document_order() -> None:
+    journal, one, two = FakeJournal(), FakeRoom(1), FakeRoom(2)
+    async with running(journal) as committer:
+        two.add(1)
+        committer.notify(two)
+        await until(lambda: journal.begun)
+        for counter in (2, 3):
+            two.add(counter)
+            committer.notify(two)
+        one.add(1)
+        committer.notify(one)
+        await asyncio.sleep(0.01)
+        assert len(journal.begun) == 1
+        journal.finish(None)
+        await until(lambda: len(journal.begun) == 2)
+        assert journal.begun[1] == [(1, 1), (2, 2)]
+
+
+async def test_a_flood_closes_the_batch_at_the_end_of_the_window(settings: Any) -> None:
+    settings.VUER_RTC = {"GROUP_COMMIT_WINDOW_MS": 20}
+    journal, room = FakeJournal(), FakeRoom()
+    async with running(journal) as committer:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        counter = 0
+        while not journal.begun and loop.time() - start < 2:
+            counter += 1
+            room.add(counter)
+            committer.notify(room)
+            await asyncio.sleep(0)
+        assert 0.015 < loop.time() - start < 0.5
+
+
+async def test_a_conflict_is_caught_up_with_and_the_same_messages_go_again() -> None:
+    journal, one, two = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
+    journal.results = [[Conflict(), Appended(1, 1)]]
+    async with running(journal) as committer:
+        for room in (one, two):
+            room.add(1)
+            committer.notify(room)
+        await until(lambda: one.settled)
+        assert two.settled == one.settled == [["ann:1"]]
+        assert one.caught_up == [Conflict()]
+        assert journal.begun == [[(1, 1), (2, 1)], [(1, 1)]]
+        assert one.conflicts_in_a_row == 0
+
+
+async def test_a_room_that_keeps_losing_commits_alone() -> None:
+    journal, one, two = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
+    one.conflicts_in_a_row = 2
+    async with running(journal) as committer:
+        for room in (one, two):
+            room.add(1)
+            committer.notify(room)
+        await until(lambda: one.settled and two.settled)
+        assert journal.begun == [[(1, 1)], [(2, 1)]]
+
+
+async def test_while_the_journal_is_unavailable_senders_are_warned_and_messages_wait() -> None:
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    journal.results = [JournalUnavailable("disk"), JournalUnavailable("disk")]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.settled)
+        assert room.settled == [["ann:1"]]
+        assert room.warnings == 2
+        assert journal.begun == [[(1, 1)]] * 3
+
+
+async def test_catching_up_goes_on_when_the_journal_is_back() -> None:
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    journal.results = [[Fenced()]]
+    room.catch_up_faults = [JournalUnavailable("disk")]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.settled)
+        assert room.caught_up == [Fenced(), Fenced()]
+        assert room.warnings == 1
+        await until(lambda: committer.is_idle)
+
+
+async def test_a_fault_in_one_room_ends_that_room_only() -> None:
+    journal, one, two = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
+    one.fault = RuntimeError("engine")
+    async with running(journal) as committer:
+        for room in (one, two):
+            room.add(1)
+            committer.notify(room)
+        await until(lambda: two.settled)
+        assert one.is_closed
+        two.add(2)
+        committer.notify(two)
+        await until(lambda: len(two.settled) == 2)
+
+
+async def test_a_batch_that_cannot_be_written_is_isolated_and_its_neighbours_commit() -> None:
+    journal, one, two = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
+    journal.results = [ValueError("cannot encode")]
+    async with running(journal) as committer:
+        for room in (one, two):
+            room.add(1)
+            committer.notify(room)
+        await until(lambda: one.isolated and two.isolated)
+        assert one.conflicts_in_a_row == two.conflicts_in_a_row == 2
