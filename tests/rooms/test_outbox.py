@@ -1,0 +1,146 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from rooms.outbox import Outbox
+
+
+class Socket:
+    """The sending half of a socket whose peer may stop reading."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.is_readable = asyncio.Event()
+        self.is_readable.set()
+        self.fault: Exception | None = None
+
+    async def send(self, event: dict[str, Any]) -> None:
+        await self.is_readable.wait()
+        if self.fault:
+            raise self.fault
+        self.events.append(event)
+
+    @property
+    def frames(self) -> list[Any]:
+        return [e.get("bytes", e.get("text")) for e in self.events if e["type"] == "websocket.send"]
+
+
+class Overflow:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+def outbox_of(socket: Socket, overflow: Overflow | None = None, **bounds: int) -> Outbox:
+    given = {"bytes_max": 100, "frames_max": 10, **bounds}
+    return Outbox(socket.send, **given, on_overflow=overflow or Overflow())
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_frames_of_one_turn_leave_together_in_order_and_keep_their_kind() -> None:
+    socket = Socket()
+    outbox = outbox_of(socket)
+    outbox.push([b"a", b"b"], 2)
+    outbox.push(["c"], 1)
+    assert socket.events == []
+    await turns()
+    assert socket.frames == [b"a", b"b", "c"]
+    assert socket.events[2] == {"type": "websocket.send", "text": "c"}
+    assert outbox.queued_bytes == 0
+
+
+async def test_frames_queued_while_the_peer_is_slow_follow_when_it_reads_again() -> None:
+    socket = Socket()
+    outbox = outbox_of(socket)
+    socket.is_readable.clear()
+    outbox.push([b"a"], 1)
+    await turns()
+    outbox.push([b"b"], 1)
+    await turns()
+    socket.is_readable.set()
+    await turns(10)
+    assert socket.frames == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("bounds", [{"bytes_max": 30}, {"frames_max": 3}])
+async def test_a_queue_beyond_its_bounds_is_dropped_and_reported_once(bounds: dict[str, int]) -> None:
+    socket, overflow = Socket(), Overflow()
+    outbox = outbox_of(socket, overflow, **bounds)
+    socket.is_readable.clear()
+    outbox.push([b"x" * 10], 10)
+    await turns()
+    for _ in range(4):
+        outbox.push([b"x" * 10], 10)
+    assert overflow.count == 1
+    assert outbox.queued_bytes <= 20
+    outbox.close(4000)
+    outbox.push([b"late"], 4)
+    socket.is_readable.set()
+    await turns(10)
+    assert socket.events[-1] == {"type": "websocket.close", "code": 4000}
+    assert b"late" not in socket.frames
+
+
+async def test_the_size_of_the_document_does_not_count_against_the_client() -> None:
+    socket, overflow = Socket(), Overflow()
+    outbox = outbox_of(socket, overflow)
+    socket.is_readable.clear()
+    outbox.push_document(b"d" * 1000)
+    outbox.push([b"x" * 99], 99)
+    assert overflow.count == 0
+    outbox.push([b"x" * 2], 2)
+    assert overflow.count == 1
+
+
+async def test_the_allowance_of_a_document_ends_when_it_is_written() -> None:
+    socket, overflow = Socket(), Overflow()
+    outbox = outbox_of(socket, overflow)
+    outbox.push_document(b"d" * 1000)
+    await turns()
+    socket.is_readable.clear()
+    outbox.push([b"x" * 101], 101)
+    assert overflow.count == 1
+
+
+async def test_close_writes_what_is_queued_first_and_takes_nothing_more() -> None:
+    socket = Socket()
+    outbox = outbox_of(socket)
+    outbox.push([b"a"], 1)
+    outbox.close(4001)
+    outbox.close(4002)
+    outbox.push([b"b"], 1)
+    await turns()
+    assert socket.events == [
+        {"type": "websocket.send", "bytes": b"a"},
+        {"type": "websocket.close", "code": 4001},
+    ]
+    assert outbox.is_closed
+
+
+@pytest.mark.parametrize("fault", [OSError("gone"), RuntimeError("after websocket.close")])
+async def test_a_peer_that_is_gone_is_nobody_s_error(fault: Exception) -> None:
+    socket = Socket()
+    socket.fault = fault
+    outbox = outbox_of(socket)
+    outbox.push([b"a"], 1)
+    await turns()
+    assert socket.events == []
+
+
+async def test_abandon_stops_waiting_for_the_peer() -> None:
+    socket = Socket()
+    outbox = outbox_of(socket)
+    socket.is_readable.clear()
+    outbox.push([b"a"], 1)
+    await turns()
+    outbox.abandon()
+    socket.is_readable.set()
+    await turns()
+    assert socket.events == []
