@@ -31,8 +31,8 @@ def test_it_lists_what_visitors_may_see_and_nothing_else(page: str) -> None:
 
 
 def test_it_says_where_visitors_may_edit(page: str) -> None:
-    assert page.count("may edit") == 1
-    assert page.count("may look") == 2
+    assert page.count("visitors may edit") == 1
+    assert page.count("visitors may look") == 2
 
 
 def test_titles_are_escaped(page: str) -> None:
