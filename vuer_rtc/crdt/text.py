@@ -4,202 +4,401 @@ Means what the plain rope of the oracle means, in any order of arrival.  What th
 
 **Order.**  `order` is the place of an op in total order: any tuple that compares with the other orders given to this
 text.  A claim placed without one is earlier than every claim placed with one, and later than those placed before it
-without one; so give an order always, or never (a fold in total order).  Orders of one op may be equal: a `text.replace`
-deletes first and places then, both with the order of the op, and "earlier" is always strictly earlier.
+without one; so give an order always, or never (a fold in total order).  Several calls may share the order of one op:
+a `text.replace` deletes first and places then.  "Before" an order is always strictly before it.
 
-**Claims** may be placed in any order.  Where their characters stand does not depend on it.  What an op *names* does, and
-that is settled when the op is applied: `latest(id, before=order)` and `delete(ranges, order=order)` see the claims known
-now that are earlier than `order`.  A claim that arrives later but stands earlier can be the one that was meant; ask
+**Claims** may be placed in any order.  Where their characters stand does not depend on it.  What an op *names* does,
+and that is settled when it is applied: `latest(id, before=order)` and `delete(ranges, order=order)` see the claims
+known now that are before `order`.  A claim that arrives later but stands earlier can be the one that was meant; ask
 `needs_refold(order, agent, number, length)` before placing.  When it is true, fold this text anew (into a new `Text`);
 when it is false, these are exact in any order of arrival:
 
-    insert    where = text.latest(anchor, before=order)       None, and anchor is not null: no effect at its place
+    insert    where = text.latest(anchor, before=order)     None, though an anchor is named: no effect at its place
               text.place(agent, number, content, where, seq, ts, order=order)
-    delete    text.delete(ranges, order=order)                false: no effect at its place
-    undo      text.undelete(ranges, order=order)              of a delete that counted
-              text.set_counted(agent, number, False, order=order)    of an insert; True to redo
+    delete    text.delete(ranges, order=order)              false: no effect at its place
+    undo      text.undelete(ranges, order=order)            of a delete that counted
+              text.set_counted(agent, number, False, order=order)         of an insert; True to redo it
 
-An op that found nothing leaves a note (`latest` and `delete` do that), and `needs_refold` then reports the claim it waits for.
+`latest` and `delete` note what they did not find, and `needs_refold` is true of a claim they would have found.
 
-**Left to the caller**, who re-folds when they stand after an op that arrives late or is undone: `text.init` (its seq is one
-more than the highest at its place, and it does nothing when its client has counted characters there), the way of a plain
-value into a text and back (X1, X2, X6), undoing a `hide_all`.  Placing something late *below* a `hide_all` is exact.
+**Left to the caller**, who folds anew when one of these stands after an op that arrives late or is undone: `text.init`
+(its seq is one more than the highest at its place, and it does nothing where its client has counted characters), a
+plain value becoming a text and back (X1, X2, X6), and undoing a `hide_all`.  Placing late below a `hide_all` is exact.
 
 **Handles.**  `latest` returns a handle for `place`; it is good until the text changes.
 
-**Numbers.**  Positions and lengths count code points (X7); `text_utf16` maps those of a client that counts UTF-16 units.
+**Positions** and lengths count code points (X7); `text_utf16` maps those of clients that count UTF-16 units.
 
-Cost: O(log n) per edit, n being the runs of characters; visible() is cached and costs what changed since, plus one join.
+**Cost** is O(log n) for each run of characters touched, n being all runs.  `visible()` is cached; after an edit it
+costs what changed, and one join.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
+from .text_author import Author, Intervals, Number, Order, SpanIndex, order_key
 from .text_id import merged_ranges, parse_id
-
-Order = Any
-Handle = Any
-Number = int | float
-
-
-class _Char:
-    __slots__ = ("agent", "anchor", "children", "claim", "content", "cover", "number", "rank")
+from .text_restore import restore_rows
+from .text_run import Json, Run, encode_runs, publish_runs
+from .text_sibling import Handle, Siblings, rank_in
+from .text_tree import ANY_DEPTH, SPAN_LENGTH_MAX, Span, Tree
 
 
 class Text:
     """All characters of one text, hidden ones included."""
 
+    __slots__ = ("_authors", "_count", "_hides", "_highest_seq", "_last_claim", "_last_op", "_notes", "_siblings",
+                 "_tree", "_visible")  # fmt: skip
+
     def __init__(self) -> None:
-        self._roots: list[_Char] = []
-        self._claims: list[dict[str, Any]] = []
-        self._hides: list[Any] = []
-        self._notes: list[tuple[str, int, int]] = []
-        self._latest: Any = (0,)
+        self._authors: dict[str, Author] = {}
+        self._tree = Tree([])
+        self._siblings = Siblings(self._tree)
+        self._visible: str | None = None
+        self._count = 0
+        """Order of the next claim that is given none."""
+        self._last_claim: Order = None
+        """The latest order given of a claim; None: none was given."""
+        self._last_op: Order = None
+        """The latest order given of any op."""
+        self._highest_seq: Number = 0
+        self._notes: dict[str, Intervals] = {}
+        """Ids that were unknown when an op named them, by agent."""
+        self._hides: list[tuple[int, Order]] = []
+        """Order keys of every `hide_all`, sorted."""
 
-    # Changing
+    # Placing
 
-    def place(self, agent: str, number: int, content: str, anchor: Handle, seq: Number, ts: Number, *,
+    def place(self, agent: str, number: int, content: str, anchor: Handle | None, seq: Number, ts: Number, *,
               is_counted: bool = True, order: Order = None) -> None:  # fmt: skip
-        """Claim the ids `agent:number…` for the characters of `content`, the first below `anchor` (None: the start)."""
-        key = (0, len(self._claims)) if order is None else (1, order)
-        claim: dict[str, Any] = {"agent": agent, "number": number, "order": key, "counted": is_counted, "chars": []}
-        cover = sum(1 for hide in self._hides if hide > key)
-        for offset, character in enumerate(content):
-            char = _Char()
-            char.agent, char.number, char.content, char.cover = agent, number + offset, character, cover
-            char.anchor, char.claim, char.children = anchor, claim, []
-            char.rank = (-seq, ts, f"{agent}:{number + offset}", key)
-            siblings = anchor.children if anchor else self._roots
-            siblings.append(char)
-            siblings.sort(key=lambda sibling: sibling.rank)
-            claim["chars"].append(char)
-            anchor = char
-        if content:
-            self._claims.append(claim)
-            self._latest = max(self._latest, key)
+        """Claim the ids `agent:number…` for `content`; its first character hangs below `anchor` (None: the start)."""
+        if not content:
+            return
+        order = self._turn(order)
+        author = self._authors.get(agent) or self._authors.setdefault(agent, Author(agent))
+        index, length = author.index, len(content)
+        if number < author.end and not author.is_free(number, length):
+            index = author.reuse(number, length, order)
+        claim = author.add(number, length, seq, ts, order, is_counted)
+        covers = (not is_counted) + (self._hides_after(order) if self._hides else 0)
+        joins = anchor is not None and not covers and _is_next(anchor, index, number, claim, length)
+        self._visible = None
+        if seq > self._highest_seq:
+            self._highest_seq = seq
+            before = None if joins else self._after(anchor)
+        else:
+            before = self._siblings.following(anchor, rank_in(author, claim, number))
+            joins = joins and before is self._after(anchor)
+        if self._siblings.has_many:
+            self._siblings.add(anchor, author, claim, index)
+        if joins and anchor is not None:
+            anchor[0].extend(content, claim)
+            anchor[0].above.is_hidden = False
+            self._tree.grow(anchor[0], length)
+        else:
+            depth = 0 if anchor is None else anchor[0].depth + anchor[1] + 1
+            self._insert(before, Span(author, index, number, content, depth, claim), covers)
+
+    def _turn(self, order: Order) -> Order:
+        """The order of a claim that was given `order`."""
+        if order is None:
+            self._count += 1
+            return self._count - 1
+        if self._last_claim is None or order > self._last_claim:
+            self._last_claim = order
+            self._saw(order)
+        return order
+
+    def _saw(self, order: Order) -> None:
+        if order is not None and (self._last_op is None or order > self._last_op):
+            self._last_op = order
+
+    def _is_in_turn(self, order: Order) -> bool:
+        """True when every claim is before `order`."""
+        return order is None or self._last_claim is None or order > self._last_claim
+
+    def _after(self, anchor: Handle | None) -> Span | None:
+        """The span right after `anchor`, which is cut off if it hangs in the same."""
+        if anchor is None:
+            return self._tree.first()
+        span, offset = anchor
+        if offset + 1 < len(span.content):
+            return self._tree.cut(span, offset + 1)
+        return self._tree.next_up_to(span, ANY_DEPTH)
+
+    def _insert(self, before: Span | None, span: Span, covers: int) -> None:
+        """Insert a new span before another, in parts of bounded length."""
+        parts = [span]
+        while len(parts[-1].content) > SPAN_LENGTH_MAX:
+            parts.append(parts[-1].cut(SPAN_LENGTH_MAX))
+        for part in parts:
+            part.index.add(part)
+            if covers:
+                part.cover(0, len(part.content), covers)
+            self._tree.insert_before(before, part)
 
     def unplace(self, agent: str) -> None:
-        """Take back the last claim placed, the only one of `agent`, of seq 0, on which nothing hangs."""
-        head = self._claims.pop()["chars"][0]
-        (head.anchor.children if head.anchor else self._roots).remove(head)
+        """Take back the only claim of `agent`, placed at the start with seq 0; nothing hangs below it."""
+        author = self._authors.pop(agent)
+        spans = list(author.index.overlapping(0, author.end))
+        self._siblings.discard_first(author, 0)
+        for span in spans:
+            self._tree.remove(span)
+        self._visible = None
+
+    # Hiding and showing
 
     def delete(self, ranges: Any, *, order: Order = None, dry: bool = False) -> bool:
-        """Cover, once more, the latest claims before `order` of the ids in `[[id, length], …]`; true when one is known.
+        """Cover once more the latest claims before `order` of the ids in `[[id, length], …]`; true when one is known.
 
-        An id named twice counts once.  `dry` (a delete that is undone) only looks.
+        An id named twice counts once.  `dry` (for a delete that is undone) only looks.
         """
+        self._saw(order)
         return self._cover(ranges, order, 0 if dry else 1)
 
     def undelete(self, ranges: Any, *, order: Order = None) -> bool:
-        """Take one cover off what `delete` with the same arguments covered."""
+        """Take one cover off what `delete` covered with the same arguments."""
         return self._cover(ranges, order, -1)
 
-    def set_counted(self, agent: str, number: int, is_counted: bool, *, order: Order = None) -> bool:
-        """Hide or show the claim of `agent` that begins at `number` and has `order` (None: the latest); true when found."""
-        key = None if order is None else (1, order)
-        for claim in sorted(self._claims, key=lambda claim: claim["order"], reverse=True):
-            if claim["agent"] == agent and claim["number"] == number and key in (None, claim["order"]):
-                claim["counted"] = is_counted
-                return True
-        return False
+    def _cover(self, ranges: Any, order: Order, by: int) -> bool:
+        is_known = False
+        for agent, first, end in merged_ranges(ranges):
+            author = self._authors.get(agent)
+            cursor = first
+            for span in list(author.index.overlapping(first, end)) if author else []:
+                start, stop = max(first, span.number), min(end, span.number + len(span.content))
+                self._note(agent, cursor, start, order)
+                cursor = stop
+                for part_start, part_stop in self._nameable(span, start, stop, order):
+                    self._cover_span(span, part_start, part_stop, by)
+                    is_known = True
+            self._note(agent, cursor, end, order)
+            for number in author.reused_between(first, end) if author else []:
+                claimed = author.latest(number, order) if author else None
+                if claimed is not None:
+                    self._cover_span(claimed, number, number + 1, by)
+                    is_known = True
+        return is_known
 
-    def hide_all(self, *, order: Order = None) -> None:
-        """Hide the characters of all claims before `order`, for good; also of those yet to come."""
-        key = (0, len(self._claims)) if order is None else (1, order)
-        self._hides.append(key)
-        for char in self._document():
-            char.cover += char.claim["order"] < key
+    def _cover_span(self, span: Span, start: int, stop: int, by: int) -> None:
+        if by:
+            self._visible = None
+            self._tree.grow(span, span.cover(start - span.number, stop - span.number, by))
+
+    def _nameable(self, span: Span, start: int, stop: int, order: Order) -> Iterator[tuple[int, int]]:
+        """The parts of a range of `span` that are claimed once, and before `order`."""
+        author = span.author
+        reused = author.reused_between(start, stop)
+        if not reused and self._is_in_turn(order):
+            yield start, stop
+            return
+        cuts = [*reused, stop]
+        for cut in cuts:
+            while start < cut:
+                claim = span.claim_at(start)
+                end = min(cut, author.numbers[claim] + author.lengths[claim])
+                if order is None or order_key(author.orders[claim]) < order_key(order):
+                    yield start, end
+                start = end
+            start = cut + 1
+
+    def set_counted(self, agent: str, number: int, is_counted: bool, *, order: Order = None) -> bool:
+        """Show or hide the claim of `agent` that begins at `number` and has `order` (None: the latest); true when found."""
+        author = self._authors.get(agent)
+        span = author.claimed(number, order) if author else None
+        if author is None or span is None:
+            return False
+        claim = span.claim_at(number)
+        if author.counted[claim] != is_counted:
+            author.counted[claim] = is_counted
+            author.counted_total += 1 if is_counted else -1
+            end = number + author.lengths[claim]
+            for part in list(span.index.overlapping(number, end)):
+                start, stop = max(number, part.number), min(end, part.number + len(part.content))
+                self._cover_span(part, start, stop, -1 if is_counted else 1)
+        return True
 
     def count(self, agent: str) -> None:
         """Count all claims of `agent`."""
-        for claim in self._claims:
-            claim["counted"] = claim["counted"] or claim["agent"] == agent
+        author = self._authors.get(agent)
+        for claim, is_counted in enumerate(author.counted if author else ()):
+            if author and not is_counted:
+                self.set_counted(agent, author.numbers[claim], True, order=author.orders[claim])
+
+    def hide_all(self, *, order: Order = None) -> None:
+        """Hide for good the characters of all claims before `order`, known and yet to come."""
+        self._saw(order)
+        self._visible = None
+        if order is not None:
+            insort(self._hides, order_key(order))
+        if not self._is_in_turn(order):
+            for span in self._tree.spans():
+                for start, stop in self._placed_before(span, order):
+                    self._cover_span(span, start, stop, 1)
+            return
+        for leaf in self._tree.leaves():
+            if not leaf.is_hidden:
+                for span in leaf.children:
+                    self._cover_span(span, span.number, span.number + len(span.content), 1)
+                leaf.is_hidden = True
+
+    def _placed_before(self, span: Span, order: Order) -> Iterator[tuple[int, int]]:
+        author, start, end = span.author, span.number, span.number + len(span.content)
+        for claim in range(span.claim, span.last + 1):
+            stop = min(end, author.numbers[claim] + author.lengths[claim])
+            if order_key(author.orders[claim]) < order_key(order):
+                yield start, stop
+            start = stop
+
+    def _hides_after(self, order: Order) -> int:
+        return len(self._hides) - bisect_right(self._hides, order_key(order))
 
     # Asking
 
     def latest(self, text_id: Any, before: Order = None) -> Handle | None:
         """Handle of the latest claim of an id before `before` (None: of all); None when there is none."""
         parsed = parse_id(text_id)
-        found = self._named(*parsed, before) if parsed else None
-        if parsed and found is None:
-            self._notes.append((parsed[0], parsed[1], parsed[1] + 1))
-        return found
+        if parsed is None:
+            return None
+        agent, number = parsed
+        author = self._authors.get(agent)
+        span = author.latest(number, None if self._is_in_turn(before) else before) if author else None
+        if span is None:
+            self._saw(before)
+            self._note(agent, number, number + 1, before)
+            return None
+        return span, number - span.number
 
     def needs_refold(self, order: Order, agent: str, number: int, length: int) -> bool:
         """True when placing a claim of these ids at `order` may change what another op of this text names."""
-        if (1, order) > self._latest:
+        if self._last_op is None or order > self._last_op:
             return False
-        end = number + length
-        noted = any(a == agent and first < end and number < last for a, first, last in self._notes)
-        return noted or any(self.has(agent, n) for n in range(number, end))
+        author, notes = self._authors.get(agent), self._notes.get(agent)
+        is_free = author is None or author.is_free(number, length)
+        return not is_free or (notes is not None and notes.overlaps(number, number + length))
+
+    def _note(self, agent: str, first: int, end: int, order: Order) -> None:
+        if first < end and order is not None:
+            self._notes.setdefault(agent, Intervals()).add(first, end)
 
     def has(self, agent: str, number: int) -> bool:
         """True when the id `agent:number` is claimed, counted or not."""
-        return self._named(agent, number, None) is not None
+        author = self._authors.get(agent)
+        return author is not None and not author.is_free(number, 1)
 
     def has_counted(self, agent: str) -> bool:
         """True when a claim of `agent` counts."""
-        return any(claim["agent"] == agent and claim["counted"] for claim in self._claims)
+        author = self._authors.get(agent)
+        return author is not None and author.counted_total > 0
 
     def highest_seq(self) -> Number:
         """The highest `seq` of all characters, hidden ones included; at least 0."""
-        return max([0, *(-claim["chars"][0].rank[0] for claim in self._claims)])
+        return self._highest_seq
 
     # Reading
 
     def visible(self) -> str:
         """The text that everybody sees."""
-        return "".join(char.content for char in self._shown())
+        if self._visible is None:
+            self._visible = self._tree.visible()
+        return self._visible
 
     @property
     def length(self) -> int:
         """Visible characters, in code points."""
-        return len(self.visible())
+        return self._tree.root.shown
 
     def anchor_at(self, position: int) -> str | None:
-        """Id of the visible character before `position` (clamped), the anchor of an insert there; None at the start."""
-        char = list(self._shown())[:position][-1:] if position > 0 else []
-        return f"{char[0].agent}:{char[0].number}" if char else None
+        """Id of the visible character before `position` (clamped): the anchor of an insert there; None at the start."""
+        position = min(position, self._tree.root.shown)
+        if position <= 0:
+            return None
+        span, offset = self._tree.at(position - 1)
+        return f"{span.author.name}:{span.number + offset}"
 
     def ranges_at(self, position: int, length: int) -> list[list[Any]]:
         """`[[id, length], …]` of the visible characters from `position` on, as a `text.delete` names them."""
-        ranges: list[list[Any]] = []
-        for char in list(self._shown())[max(position, 0) : max(position + length, 0)]:
-            if ranges and parse_id(ranges[-1][0]) == (char.agent, char.number - ranges[-1][1]):
-                ranges[-1][1] += 1
+        found: list[list[Any]] = []
+        position = max(position, 0)
+        end = min(position + length, self._tree.root.shown)
+        agent, following = "", -1
+        while position < end:
+            span, offset = self._tree.at(position)
+            taken = span.shown_from(offset, end - position)
+            if (span.author.name, span.number + offset) == (agent, following):
+                found[-1][1] += taken
             else:
-                ranges.append([f"{char.agent}:{char.number}", 1])
-        return ranges
-
-    def _shown(self) -> Iterator[_Char]:
-        return (char for char in self._document() if not char.cover and char.claim["counted"])
-
-    def _document(self) -> Iterator[_Char]:
-        stack = list(reversed(self._roots))
-        while stack:
-            char = stack.pop()
-            yield char
-            stack.extend(reversed(char.children))
-
-    def _named(self, agent: str, number: int, before: Order) -> _Char | None:
-        found: _Char | None = None
-        for claim in self._claims:
-            offset = number - claim["number"]
-            if claim["agent"] == agent and 0 <= offset < len(claim["chars"]) and (before is None or claim["order"] < (1, before)):
-                char = claim["chars"][offset]
-                found = char if found is None or char.claim["order"] > found.claim["order"] else found
+                found.append([f"{span.author.name}:{span.number + offset}", taken])
+            agent, following = span.author.name, span.number + offset + taken
+            position += taken
         return found
 
-    def _cover(self, ranges: Any, order: Order, by: int) -> bool:
-        is_known = False
-        if order is not None:
-            self._latest = max(self._latest, (1, order))
-        for agent, first, end in merged_ranges(ranges):
-            numbers = {char.number for claim in self._claims if claim["agent"] == agent for char in claim["chars"]}
-            for number in numbers:
-                char = self._named(agent, number, order) if first <= number < end else None
-                if char is not None:
-                    char.cover += by
-                    is_known = True
-            self._notes.append((agent, first, end))
-        return is_known
+    def runs(self) -> Iterator[Run]:
+        """Every character in document order, hidden ones included; the text must not change meanwhile."""
+        for span in self._tree.spans():
+            author, start, end = span.author, span.number, span.number + len(span.content)
+            for claim in range(span.claim, span.last + 1):
+                stop = min(end, author.numbers[claim] + author.lengths[claim])
+                if span.covers is None and not author.reused:
+                    yield _run(span, claim, start, stop, (False, 0, True))
+                else:
+                    yield from _alike(span, claim, start, stop)
+                start = stop
+
+    # Keeping
+
+    def encode(self) -> Json:
+        """Plain JSON values that `decode` reads (see `text_run`); equal for equal texts, however they came about."""
+        return encode_runs(self.runs())
+
+    def published(self) -> dict[str, Json]:
+        """The text as published clients hydrate it; nothing is lost."""
+        return publish_runs(self.runs(), self._highest_seq)
+
+    @classmethod
+    def decode(cls, data: Json) -> "Text":
+        """The text that `encode` was called on, its claims being before all that are placed from now on.
+
+        A character that several deletes had hidden is hidden once.
+        """
+        text, restored = cls(), restore_rows(data)
+        text._authors, text._tree = restored.authors, restored.tree()
+        text._siblings = Siblings(text._tree)
+        text._count, text._highest_seq = restored.count, restored.highest_seq
+        return text
+
+
+def _is_next(tail: Handle, index: SpanIndex, number: int, claim: int, length: int) -> bool:
+    """True when a claim continues the span that ends with `tail`."""
+    span, offset = tail
+    return (
+        span.index is index
+        and offset + 1 == len(span.content)
+        and span.number + offset + 1 == number
+        and span.last + 1 == claim
+        and offset + 1 + length <= SPAN_LENGTH_MAX
+    )
+
+
+def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:
+    """Runs of the characters of one claim in a span."""
+    author, covers = span.author, span.covers
+    uncounted = not author.counted[claim]
+
+    def kind(number: int) -> tuple[bool, int, bool]:
+        is_deleted = covers is not None and covers[number - span.number] > uncounted
+        return (is_deleted, *author.layer(number, span.index))
+
+    for alike, numbers in groupby(range(start, stop), kind):
+        first, *others = numbers
+        yield _run(span, claim, first, first + len(others) + 1, alike)
+
+
+def _run(span: Span, claim: int, start: int, stop: int, kind: tuple[bool, int, bool]) -> Run:
+    author, offset = span.author, start - span.number
+    is_deleted, layer, is_latest = kind
+    content = span.content[offset : stop - span.number]
+    return Run(author.name, start, span.depth + offset, content, author.seqs[claim], author.times[claim], is_deleted,
+               author.counted[claim] == 1, layer, is_latest)  # fmt: skip
