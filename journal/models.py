@@ -7,10 +7,10 @@ journal.
 """
 
 import uuid
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router
 
 KEY_CHARS_MAX = 512
 """Node keys, paths and ids in projections.  Longer ones are cut and marked with a hash
@@ -20,6 +20,17 @@ KEY_CHARS_MAX = 512
 def primary_key() -> "models.UUIDField[Any, Any]":
     """The primary key of every model here."""
     return models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, db_column="_id")
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class PrimaryManager(models.Manager[Row]):
+    """Reads where it writes: a replica that lags would show a journal that is not the journal any more."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        rows = super().get_queryset()
+        return rows if self._db else rows.using(router.db_for_write(self.model))
 
 
 class Document(models.Model):
@@ -116,6 +127,8 @@ class Document(models.Model):
         auto_now=True, help_text="When the row was last saved or a projection advanced."
     )
 
+    objects = PrimaryManager()
+
     class Meta:
         ordering = ["slug"]
         permissions = [
@@ -158,6 +171,8 @@ class JournalBatch(models.Model):
     writer = models.CharField(max_length=64, help_text="Process that wrote it: host, process id, start.")
     created_at = models.DateTimeField(help_text="When the commit was built, by the writer's clock.")
 
+    objects = PrimaryManager()
+
     class Meta:
         ordering = ["document", "first_seq"]
         verbose_name_plural = "journal batches"
@@ -165,7 +180,7 @@ class JournalBatch(models.Model):
             models.UniqueConstraint(fields=["document", "first_seq"], name="vuer_batch_first_seq_unique")
         ]
         indexes = [
-            models.Index(fields=["document", "first_seq"], name="vuer_batch_first_seq"),
+            # Rows are looked up by where they end; one index more is one page more per room and commit.
             models.Index(fields=["document", "last_seq"], name="vuer_batch_last_seq"),
             models.Index(fields=["created_at"], name="vuer_batch_created"),
         ]
@@ -241,6 +256,8 @@ class Operation(models.Model):
     received_at = models.DateTimeField(help_text="When the server received it, by the server's clock.")
     undone = models.BooleanField(default=False, help_text="Whether its message is undone now.")
 
+    objects = PrimaryManager()
+
     class Meta:
         ordering = ["document", "server_seq", "op_index"]
         constraints = [
@@ -295,6 +312,8 @@ class SceneObject(models.Model):
         null=True, help_text="Client clock of that message; empty when it is no time."
     )
     seq = models.BigIntegerField(default=0, help_text="Server sequence of the state this row was taken from.")
+
+    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "key"]
@@ -360,6 +379,8 @@ class Snapshot(models.Model):
         help_text="User who asked for it; empty: the server.",
     )
     created_at = models.DateTimeField(help_text="When it was taken.")
+
+    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "-seq", "-created_at"]

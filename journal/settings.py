@@ -29,7 +29,7 @@ class JournalSettings:
 
     batch_bytes_max: int = 12_582_912
     """Encoded bytes of one batch.  MongoDB holds 16 MiB per document."""
-    batch_compress_bytes_min: int = 512
+    batch_compress_bytes_min: int = 1024
     """Payloads from here on are compressed; smaller ones would gain nothing."""
     snapshot_bytes_max: int = 15_728_640
     """Compressed bytes of one snapshot.  MongoDB holds 16 MiB per document; SQLite and PostgreSQL take up to

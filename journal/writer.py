@@ -122,13 +122,13 @@ def _write(
     for some in _chunks(rows):
         written |= insert(connection, some)
     inserted = [row for row in rows if row.pk in written]
-    fenced = _behind_fence(connection.alias, inserted)
+    fenced = _behind_fence(inserted)
     if fenced:
-        JournalBatch.objects.using(connection.alias).filter(pk__in=fenced).delete()
+        JournalBatch.objects.filter(pk__in=fenced).delete()
     return written, fenced
 
 
-def _behind_fence(alias: str, rows: list[JournalBatch]) -> set[uuid.UUID]:
+def _behind_fence(rows: list[JournalBatch]) -> set[uuid.UUID]:
     """Keys of rows at or below their document's truncation point, read after the insert (rule J8).
 
     Such a row went in because the one that was there has been deleted: its writer had slept through a
@@ -137,9 +137,7 @@ def _behind_fence(alias: str, rows: list[JournalBatch]) -> set[uuid.UUID]:
     fenced: set[uuid.UUID] = set()
     for some in _chunks(rows):
         wanted = [row.document_id for row in some]
-        points = dict(
-            Document.objects.using(alias).filter(pk__in=wanted).order_by().values_list("pk", "truncated_seq")
-        )
+        points = dict(Document.objects.filter(pk__in=wanted).order_by().values_list("pk", "truncated_seq"))
         for row in some:
             truncated_seq = points.get(row.document_id)
             if truncated_seq is None or row.first_seq <= truncated_seq:

@@ -1,0 +1,277 @@
+"""Reads journals: the tail behind a sequence, and whole documents (rules J10 to J13)."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import Error
+from django.db.models import OuterRef, Subquery
+
+from journal.entry import Entry, PayloadError, checksum_of, decode_entries
+from journal.error import CorruptJournal, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.models import Document, JournalBatch, Snapshot
+from journal.snapshot import SnapshotDamaged, restore_snapshot
+from vuer_rtc.crdt.graph import Graph
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3
+"""How often a read begins again when rows vanish under it: each time a compaction has overtaken it."""
+
+BACKUP_HINT = "Restore the database from a backup; the rows that are left stay as they are."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One verified batch row."""
+
+    id: UUID
+    first_seq: int
+    last_seq: int
+    created_at: datetime
+    entries: list[Entry]
+    """Their messages are numbered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hydrated:
+    """A document in memory."""
+
+    graph: Graph
+    head_seq: int
+    """Server sequence of its newest message; 0: none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a replay begins."""
+
+    graph: Graph
+    """Restored from the snapshot; empty without one."""
+    truncated_seq: int
+    """Every batch above it is retained."""
+    snapshot: Snapshot | None
+
+
+class _Gap(Exception):
+    """The batches read are not contiguous."""
+
+    def __init__(self, expected_seq: int, found_seq: int | None) -> None:
+        super().__init__(f"the batch that begins at seq {expected_seq} is missing")
+        self.expected_seq = expected_seq
+        self.found_seq = found_seq
+
+
+class _Moved(Exception):
+    """The truncation point rose while the batches were read."""
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        raise JournalUnavailable(f"the journal could not be read: {error}") from error
+
+
+def load_document(slug: str) -> Document:
+    """The document of that slug.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    with _answers():
+        document = Document.objects.filter(slug=slug).first()
+    if document is None:
+        raise UnknownDocument(slug)
+    return document
+
+
+def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Server sequence of the newest message of each document, in one query; documents that are gone are
+    missing.
+
+    Raises: JournalUnavailable.
+    """
+    last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
+    documents = Document.objects.filter(pk__in=list(document_ids)).order_by()
+    with _answers():
+        rows = list(documents.values_list("pk", "truncated_seq", Subquery(last)))
+    return {pk: max(truncated_seq, last_seq or 0) for pk, truncated_seq, last_seq in rows}
+
+
+def read_after(document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
+    """Everything behind `seq`, as (first sequence, entries) per batch, contiguous from seq + 1.
+
+    Raises: JournalTruncated when some of it has been folded away; CorruptJournal; UnknownDocument;
+    JournalUnavailable.
+    """
+    gap = None
+    for _ in range(TRIES):
+        try:
+            with _answers():
+                found = list(read_batches(document_id, seq))
+        except _Gap as error:
+            gap, found = error, []
+        if truncated_seq_of(document_id) > seq:
+            raise JournalTruncated(f"document {document_id} no longer holds seq {seq + 1}")
+        if gap is None:
+            return [_behind(batch, seq) for batch in found]
+    assert gap is not None
+    raise _missing(document_id, gap)
+
+
+def _behind(batch: Batch, seq: int) -> tuple[int, list[Entry]]:
+    skipped = max(0, seq + 1 - batch.first_seq)
+    return batch.first_seq + skipped, batch.entries[skipped:]
+
+
+def hydrate(document_id: UUID) -> Hydrated:
+    """The document as its rows say: newest good snapshot, and every retained message behind it.
+
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+    return with_history(document_id, _replay)
+
+
+def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
+    graph, head_seq = start.graph, start.truncated_seq
+    for batch in batches:
+        for entry in batch.entries:
+            graph.apply(entry.message)
+        head_seq = batch.last_seq
+    return Hydrated(graph, head_seq)
+
+
+def with_history(
+    document_id: UUID, use: Callable[[Start, Iterator[Batch]], T], without: UUID | None = None
+) -> T:
+    """What `use` returns of the newest good snapshot and the retained batches, in order and contiguous.
+
+    `use` begins again from a new start when a compaction deletes batches under it.  `without` names a
+    snapshot that does not count: the one that is to be proved.
+
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+    gap: _Gap | None = None
+    for _ in range(TRIES):
+        try:
+            with _answers():
+                start = _start(document_id, without)
+                result = use(start, _retained(document_id, start))
+        except _Gap as error:
+            gap = error
+            continue
+        if truncated_seq_of(document_id) == start.truncated_seq:
+            return result
+    if gap is None:
+        raise JournalUnavailable(f"document {document_id} was compacted {TRIES} times while it was read")
+    raise _missing(document_id, gap)
+
+
+def _start(document_id: UUID, without: UUID | None) -> Start:
+    truncated_seq = truncated_seq_of(document_id)
+    candidates = Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+    for pk in candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True):
+        row = None if pk == without else Snapshot.objects.filter(pk=pk).first()
+        if row is None:
+            continue
+        try:
+            return Start(restore_snapshot(row), truncated_seq, row)
+        except SnapshotDamaged as error:
+            logger.error("document %s: snapshot %s at seq %d is damaged: %s", document_id, pk, row.seq, error)
+    if truncated_seq:
+        problem = "no good snapshot reaches the batches that are left"
+        raise CorruptJournal(document_id, truncated_seq, problem, BACKUP_HINT)
+    return Start(Graph(), 0, None)
+
+
+def _retained(document_id: UUID, start: Start) -> Iterator[Batch]:
+    """Every batch above the truncation point; there must be some up to the snapshot's seq."""
+    head_seq = start.truncated_seq
+    for batch in read_batches(document_id, start.truncated_seq):
+        if batch.first_seq != head_seq + 1:
+            raise _Gap(head_seq + 1, batch.first_seq)
+        head_seq = batch.last_seq
+        yield batch
+    if start.snapshot is not None and head_seq < start.snapshot.seq:
+        raise _Gap(head_seq + 1, None)
+
+
+def read_batches(document_id: UUID, seq: int) -> Iterator[Batch]:
+    """The batches that reach beyond `seq`, in order, each verified; the first begins at or before seq + 1.
+
+    Raises: CorruptJournal for a damaged row; _Gap for a missing one; database errors as they are.
+    """
+    rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=seq)
+    expected_seq = None
+    for row in rows.order_by("last_seq").iterator(chunk_size=100):
+        is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
+        if not is_next:
+            raise _Gap(expected_seq or seq + 1, row.first_seq)
+        expected_seq = row.last_seq + 1
+        yield verified(row)
+
+
+def verified(row: JournalBatch) -> Batch:
+    """The content of a row.
+
+    Raises: CorruptJournal when its checksum, its count or its bytes do not hold.
+    """
+    payload = bytes(row.payload)
+    if checksum_of(payload, row.document_id, row.first_seq, row.last_seq) != row.checksum:
+        raise CorruptJournal(
+            row.document_id, row.first_seq, f"batch {row.pk}: its checksum does not hold", BACKUP_HINT
+        )
+    try:
+        entries = decode_entries(payload, row.first_seq)
+    except PayloadError as error:
+        hint = "It was written by a newer version, or damaged before its checksum was made."
+        raise CorruptJournal(row.document_id, row.first_seq, f"batch {row.pk}: {error}", hint) from error
+    if not len(entries) == row.message_count == row.last_seq - row.first_seq + 1:
+        problem = f"batch {row.pk} holds {len(entries)} messages for seq {row.first_seq} to {row.last_seq}"
+        raise CorruptJournal(row.document_id, row.first_seq, problem, BACKUP_HINT)
+    return Batch(row.pk, row.first_seq, row.last_seq, row.created_at, entries)
+
+
+def truncated_seq_of(document_id: UUID) -> int:
+    """The document's truncation point.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    with _answers():
+        found = Document.objects.filter(pk=document_id).values_list("truncated_seq", flat=True).first()
+    if found is None:
+        raise UnknownDocument(str(document_id))
+    return found
+
+
+def _missing(document_id: UUID, gap: _Gap) -> CorruptJournal:
+    behind = (
+        f"the next one begins at {gap.found_seq}"
+        if gap.found_seq is not None
+        else "and nothing comes after it"
+    )
+    return CorruptJournal(document_id, gap.expected_seq, f"{gap}; {behind}", BACKUP_HINT)
+
+
+__all__ = [
+    "Batch",
+    "CorruptJournal",
+    "Hydrated",
+    "JournalTruncated",
+    "Start",
+    "hydrate",
+    "load_document",
+    "read_after",
+    "read_batches",
+    "read_heads",
+    "truncated_seq_of",
+    "verified",
+    "with_history",
+]

@@ -1,0 +1,128 @@
+"""Whole states, so that recovery need not begin at the beginning (rules J5, J10, J11)."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import zstandard
+from django.utils import timezone
+
+from journal.entry import PayloadError, checksum_of, decompress
+from journal.error import SnapshotTooLarge, UnknownDocument
+from journal.models import Document, Snapshot
+from journal.settings import settings
+from vuer_rtc.crdt.graph import Graph, SnapshotError
+
+
+class SnapshotDamaged(ValueError):
+    """A snapshot row does not hold what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDraft:
+    """A state taken from a graph; cheap enough for a live room, and may be written by another thread."""
+
+    seq: int
+    """Head of the graph; it must hold every message up to here, and none that is not journalled."""
+    cut: int
+    """The cut in force."""
+    state: bytes
+    """`Graph.snapshot()`, not compressed."""
+    digest: str = ""
+    full_digest: str = ""
+    """Of the whole graph at `seq`, messages above the cut included; empty when nobody computed them."""
+
+
+def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft:
+    """The state of `graph` at its cut."""
+    return SnapshotDraft(
+        seq=graph.head_seq,
+        cut=graph.cut,
+        state=graph.snapshot(),
+        digest=graph.digest() if with_digests else "",
+        full_digest=graph.full_digest() if with_digests else "",
+    )
+
+
+def take_snapshot(
+    document_id: UUID,
+    draft: SnapshotDraft,
+    reason: Snapshot.Reason,
+    label: str = "",
+    author_id: int | str | None = None,
+) -> Snapshot | None:
+    """Writes a live room's state; None, and nothing written, when a compaction has overtaken it.
+
+    Raises: UnknownDocument, SnapshotTooLarge.
+    """
+    document = Document.objects.filter(pk=document_id).only("truncated_seq", "cut").first()
+    if document is None:
+        raise UnknownDocument(str(document_id))
+    if draft.cut < document.cut or draft.seq < document.truncated_seq:
+        return None
+    return write_snapshot(document_id, draft, document.truncated_seq, reason, label, author_id)
+
+
+def write_snapshot(
+    document_id: UUID,
+    draft: SnapshotDraft,
+    covered_seq: int,
+    reason: Snapshot.Reason,
+    label: str = "",
+    author_id: int | str | None = None,
+) -> Snapshot:
+    """Writes a snapshot that holds every message up to `covered_seq`.
+
+    Raises: SnapshotTooLarge.
+    """
+    payload = zstandard.ZstdCompressor(level=settings.snapshot_compress_level).compress(draft.state)
+    if len(payload) > settings.snapshot_bytes_max:
+        raise SnapshotTooLarge(
+            f"the snapshot of document {document_id} has {len(payload)} bytes, {settings.snapshot_bytes_max} "
+            f"allowed;"
+            " raise VUER_RTC['JOURNAL_SNAPSHOT_BYTES_MAX'] (SQLite and PostgreSQL take up to 1 GB)"
+        )
+    return Snapshot.objects.create(
+        document_id=document_id,
+        seq=draft.seq,
+        cut=draft.cut,
+        covered_seq=covered_seq,
+        payload=payload,
+        checksum=checksum_of(payload, document_id, draft.seq, draft.cut, covered_seq),
+        digest=draft.digest,
+        full_digest=draft.full_digest,
+        label=label,
+        reason=reason,
+        author_id=author_id,
+        created_at=timezone.now(),
+    )
+
+
+def restore_snapshot(row: Snapshot) -> Graph:
+    """The graph of a snapshot row, without the messages above its cut.
+
+    Raises: SnapshotDamaged.
+    """
+    payload = bytes(row.payload)
+    if checksum_of(payload, row.document_id, row.seq, row.cut, row.covered_seq) != row.checksum:
+        raise SnapshotDamaged("the checksum does not hold")
+    try:
+        graph = Graph.restore(decompress(payload))
+    except (PayloadError, SnapshotError) as error:
+        raise SnapshotDamaged(str(error)) from error
+    if (graph.head_seq, graph.cut) != (row.seq, row.cut):
+        raise SnapshotDamaged(f"it holds seq {graph.head_seq}, cut {graph.cut}")
+    return graph
+
+
+def prune_snapshots(document_id: UUID) -> int:
+    """Deletes all unlabelled snapshots but the newest few; those recovery can start from count as newer.
+
+    Returns how many.  The newest usable one always stays.
+    """
+    truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
+    rows = Snapshot.objects.filter(document=document_id, label="").values_list(
+        "pk", "seq", "created_at", "covered_seq"
+    )
+    newest = sorted(rows, key=lambda row: (row[3] >= truncated_seq, row[1], row[2]), reverse=True)
+    surplus = [row[0] for row in newest[max(1, settings.keep_snapshots) :]]
+    return Snapshot.objects.filter(pk__in=surplus).delete()[0] if surplus else 0

@@ -1,0 +1,238 @@
+"""J10 to J13: what is read is whole, contiguous and verified, or the reader says what is wrong."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from journal.error import CorruptJournal, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.models import Document, JournalBatch, Snapshot
+from journal.reader import Batch, Start, hydrate, load_document, read_after, read_heads, with_history
+from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
+from tests.journal.history import append, append_each, insert, message, put
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, cut_record
+
+HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 8)]]
+
+
+def fold(*messages: Message) -> Graph:
+    graph = Graph()
+    for item in messages:
+        graph.apply(item)
+    return graph
+
+
+def snapshot_now(document: Document) -> Snapshot:
+    taken = take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
+    assert taken is not None
+    return taken
+
+
+def truncate(document: Document, cut: int, seq: int) -> Snapshot:
+    """A compaction by hand: cut, snapshot, truncation, deletion."""
+    append(document, cut_record(f"=server:{cut}", cut, 0))
+    draft = draft_snapshot(hydrate(document.pk).graph)
+    snapshot = write_snapshot(document.pk, draft, seq, Snapshot.Reason.COMPACTION)
+    Document.objects.filter(pk=document.pk).update(truncated_seq=seq, cut=cut)
+    JournalBatch.objects.filter(document=document, last_seq__lte=seq).delete()
+    return snapshot
+
+
+def damage(row: Any) -> None:
+    """One bit of its payload flips."""
+    payload = bytearray(row.payload)
+    payload[zlib.crc32(payload) % len(payload)] ^= 1
+    type(row).objects.filter(pk=row.pk).update(payload=bytes(payload))
+
+
+# Documents and heads
+
+
+def test_a_document_is_found_by_its_slug(document: Document) -> None:
+    assert load_document("room") == document
+    with pytest.raises(UnknownDocument):
+        load_document("no-such-room")
+
+
+def test_heads_of_many_documents_take_one_query(
+    document: Document, other: Document, django_assert_num_queries: Any
+) -> None:
+    empty = Document.objects.create(slug="empty")
+    append_each(document, HISTORY, size=3)
+    append(other, HISTORY[0])
+    with django_assert_num_queries(1):
+        heads = read_heads([document.pk, other.pk, empty.pk, uuid4()])
+    assert heads == {document.pk: 7, other.pk: 1, empty.pk: 0}
+
+
+def test_the_head_of_a_document_whose_batches_are_all_folded_is_the_truncation_point(
+    document: Document,
+) -> None:
+    Document.objects.filter(pk=document.pk).update(truncated_seq=9)
+    assert read_heads([document.pk]) == {document.pk: 9}
+
+
+# The tail
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize("seq", [0, 1, 3, 4, 6, 7, 99])
+def test_j12_the_tail_behind_a_sequence_is_contiguous_whatever_the_batches(
+    document: Document, size: int, seq: int
+) -> None:
+    append_each(document, HISTORY, size)
+    read = [
+        (first + n, entry.message.id)
+        for first, batch in read_after(document.pk, seq)
+        for n, entry in enumerate(batch)
+    ]
+    assert read == [(n, f"ann:{n}") for n in range(seq + 1, 8)]
+
+
+def test_j12_a_tail_that_was_folded_away_is_said_to_be(document: Document) -> None:
+    append_each(document, HISTORY, size=2)
+    truncate(document, cut=4, seq=4)
+    assert read_after(document.pk, 4)[0][0] == 5
+    with pytest.raises(JournalTruncated):
+        read_after(document.pk, 3)
+
+
+def test_j12_a_row_below_the_truncation_point_is_nobodys(document: Document) -> None:
+    append_each(document, HISTORY, size=2)
+    Document.objects.filter(pk=document.pk).update(truncated_seq=4)
+    with pytest.raises(JournalTruncated):
+        read_after(document.pk, 2)
+
+
+def test_j12_a_missing_row_is_damage_and_names_its_place(document: Document) -> None:
+    append_each(document, HISTORY)
+    JournalBatch.objects.filter(first_seq=4).delete()
+    with pytest.raises(
+        CorruptJournal, match=f"document {document.pk}, seq 4: .* next one begins at 5"
+    ) as caught:
+        read_after(document.pk, 1)
+    assert (caught.value.seq, caught.value.document_id) == (4, document.pk)
+    assert read_after(document.pk, 4)[0][0] == 5
+
+
+def test_j4_a_damaged_row_is_damage_and_names_its_place(document: Document, other: Document) -> None:
+    append_each(document, HISTORY)
+    append_each(other, HISTORY)
+    damage(JournalBatch.objects.get(document=document, first_seq=3))
+    with pytest.raises(CorruptJournal, match="seq 3: .*checksum.*backup"):
+        read_after(document.pk, 0)
+    assert read_after(document.pk, 3)
+    assert hydrate(other.pk).head_seq == 7
+
+
+def test_j4_a_row_moved_to_another_place_is_damage(document: Document) -> None:
+    append_each(document, HISTORY)
+    JournalBatch.objects.filter(first_seq=7).delete()
+    JournalBatch.objects.filter(first_seq=6).update(first_seq=7, last_seq=7)
+    JournalBatch.objects.filter(first_seq=5).update(first_seq=6, last_seq=6)
+    with pytest.raises(CorruptJournal, match="checksum"):
+        read_after(document.pk, 5)
+
+
+# Recovery
+
+
+def test_j10_an_empty_document_hydrates_to_an_empty_graph(document: Document) -> None:
+    found = hydrate(document.pk)
+    assert (found.head_seq, found.graph.node_count) == (0, 0)
+
+
+def test_j10_without_a_snapshot_the_whole_journal_is_replayed(document: Document) -> None:
+    append_each(document, HISTORY, size=3)
+    found = hydrate(document.pk)
+    assert found.head_seq == found.graph.head_seq == 7
+    assert found.graph.digest() == fold(*HISTORY).digest()
+
+
+@pytest.mark.parametrize("cut", [2, 4, 7])
+def test_j10_snapshot_and_tail_equal_the_whole_journal(document: Document, cut: int) -> None:
+    append_each(document, HISTORY, size=1)
+    before = hydrate(document.pk).graph
+    truncate(document, cut=cut, seq=cut)
+    append(document, message(9, put("n", "x", 9)))
+    before.apply(message(9, put("n", "x", 9)))
+    found = hydrate(document.pk)
+    assert found.graph.digest() == before.digest()
+    assert (found.head_seq, found.graph.cut) == (9, cut)
+
+
+def test_j10_a_damaged_newest_snapshot_falls_back_to_the_one_before(document: Document) -> None:
+    append_each(document, HISTORY[:3])
+    snapshot_now(document)
+    append_each(document, HISTORY[3:])
+    damage(snapshot_now(document))
+    found = hydrate(document.pk)
+    assert (found.head_seq, found.graph.digest()) == (7, fold(*HISTORY).digest())
+
+
+def test_j10_with_all_snapshots_damaged_a_journal_that_begins_at_one_is_replayed(document: Document) -> None:
+    append_each(document, HISTORY)
+    damage(snapshot_now(document))
+    assert hydrate(document.pk).graph.digest() == fold(*HISTORY).digest()
+
+
+def test_j10_without_a_good_snapshot_that_reaches_the_batches_the_document_is_corrupt(
+    document: Document,
+) -> None:
+    append_each(document, HISTORY)
+    snapshot_now(document)
+    damage(truncate(document, cut=4, seq=4))
+    with pytest.raises(CorruptJournal, match="seq 4: no good snapshot reaches"):
+        hydrate(document.pk)
+
+
+def test_j10_batches_missing_up_to_the_snapshot_are_damage(document: Document) -> None:
+    append_each(document, HISTORY)
+    snapshot_now(document)
+    JournalBatch.objects.filter(first_seq=7).delete()
+    with pytest.raises(CorruptJournal, match="seq 7: .*nothing comes after it"):
+        hydrate(document.pk)
+
+
+def test_a_document_that_is_gone_is_unknown(db: None) -> None:
+    with pytest.raises(UnknownDocument):
+        hydrate(uuid4())
+
+
+# A compaction in the middle of a read
+
+
+def test_j13_a_read_that_a_compaction_overtakes_begins_again(document: Document) -> None:
+    append_each(document, HISTORY)
+    starts: list[int] = []
+
+    def use(start: Start, batches: Iterator[Batch]) -> list[int]:
+        starts.append(start.truncated_seq)
+        if len(starts) == 1:
+            next(batches)
+            truncate(document, cut=4, seq=4)
+        return [batch.first_seq for batch in batches]
+
+    assert with_history(document.pk, use) == [5, 6, 7, 8]
+    assert starts == [0, 4]
+
+
+def test_j13_after_three_overtakings_it_gives_up_for_now(document: Document) -> None:
+    append_each(document, HISTORY)
+
+    def use(start: Start, batches: Iterator[Batch]) -> None:
+        truncate(document, cut=start.truncated_seq + 1, seq=start.truncated_seq + 1)
+
+    with pytest.raises(JournalUnavailable, match="compacted 3 times"):
+        with_history(document.pk, use)
+
+
+def test_a_live_snapshot_that_a_compaction_has_overtaken_is_not_written(document: Document) -> None:
+    append_each(document, HISTORY)
+    stale = draft_snapshot(hydrate(document.pk).graph)
+    truncate(document, cut=4, seq=4)
+    assert take_snapshot(document.pk, stale, Snapshot.Reason.SHUTDOWN) is None
+    assert snapshot_now(document).covered_seq == 4
