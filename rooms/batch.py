@@ -5,14 +5,27 @@ known, in the graph or in the same batch.  Whoever builds a batch again after a 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
+from vuer_rtc.crdt.dtype import CREATE_OPS
 from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message
+from vuer_rtc.protocol.codes import ClientFault, ErrorCode
+from vuer_rtc.protocol.limit import check_clock
+
+REFUSALS = {
+    ErrorCode.ID_REUSED: "this id or clock counter belongs to another message already",
+    ErrorCode.LAMPORT_JUMP: "the Lamport time is too far ahead of the document's",
+    ErrorCode.TOO_MANY_NODES: "the document has as many nodes as it takes",
+    ErrorCode.TOO_LATE: "the message to undo or redo has been folded away",
+    ErrorCode.UNKNOWN_TARGET: "the message to undo or redo is unknown",
+    ErrorCode.FOREIGN_UNDO: "the message to undo or redo is somebody else's",
+}
+"""What people read beside the codes that are decided here."""
 
 
 class GraphReader(Protocol):
@@ -22,6 +35,8 @@ class GraphReader(Protocol):
     def head_seq(self) -> int: ...
     @property
     def lt(self) -> int: ...
+    @property
+    def clock(self) -> Mapping[str, int]: ...
     @property
     def node_count(self) -> int: ...
     def identify(self, message: Message) -> Identity: ...
@@ -71,8 +86,8 @@ class Batch:
     it."""
     known: list[tuple[Submission, int | None]] = field(default_factory=list)
     """Journalled before; acknowledged again with the sequence, None when that is folded away."""
-    refused: list[tuple[Submission, str]] = field(default_factory=list)
-    """Refused, with the error code."""
+    refused: list[tuple[Submission, ClientFault]] = field(default_factory=list)
+    """Refused, and why."""
 
     @property
     def submissions(self) -> Iterator[Submission]:
@@ -120,13 +135,13 @@ class _Builder:
             if _content(self.batch.accepted[original].message) == _content(message):
                 self.batch.repeats.append((original, submission))
             else:
-                self.batch.refused.append((submission, "id-reused"))
+                self.refuse(submission, ErrorCode.ID_REUSED)
             return
         match self.graph.identify(message):
             case Identity.DUPLICATE:
                 self.batch.known.append((submission, self.graph.seq_of(message.id)))
             case Identity.REUSED:
-                self.batch.refused.append((submission, "id-reused"))
+                self.refuse(submission, ErrorCode.ID_REUSED)
             case Identity.NEW:
                 self.admit(submission)
 
@@ -136,15 +151,13 @@ class _Builder:
         return by_id if by_id is not None else self.by_counter.get((message.client, message.counter))
 
     def admit(self, submission: Submission) -> None:
+        """Into the batch, unless the document is against it."""
         message = submission.message
-        inserted = sum(op.ot in ("node.insert", "node.upsert", "node.inset") for op in message.ops)
-        code = self.graph.refusal(message)
-        if message.lt > self.lt + self.bounds.lamport_jump_max:
-            code = "lamport-jump"
-        elif inserted and self.node_count + inserted > self.bounds.nodes_max:
-            code = "document-full"
-        if code is not None:
-            self.batch.refused.append((submission, code))
+        inserted = sum(op.ot in CREATE_OPS for op in message.ops)
+        try:
+            self.check(message, inserted)
+        except ClientFault as fault:
+            self.batch.refused.append((submission, fault))
             return
         index = len(self.batch.accepted)
         self.by_id[message.id] = self.by_counter[(message.client, message.counter)] = index
@@ -153,6 +166,25 @@ class _Builder:
         self.size += submission.size
         self.batch.accepted.append(submission)
         self.batch.messages.append(msgspec.structs.replace(message, server_seq=self.batch.first_seq + index))
+
+    def check(self, message: Message, inserted: int) -> None:
+        """Raises: ClientFault."""
+        if message.lt > self.lt + self.bounds.lamport_jump_max:
+            raise fault_of(message, ErrorCode.LAMPORT_JUMP)
+        if inserted and self.node_count + inserted > self.bounds.nodes_max:
+            raise fault_of(message, ErrorCode.TOO_MANY_NODES)
+        check_clock(message, self.graph.clock)
+        refusal = self.graph.refusal(message)
+        if refusal is not None:
+            raise fault_of(message, ErrorCode(refusal))
+
+    def refuse(self, submission: Submission, code: ErrorCode) -> None:
+        self.batch.refused.append((submission, fault_of(submission.message, code)))
+
+
+def fault_of(message: Message, code: ErrorCode) -> ClientFault:
+    """The refusal of a message, with a text for people."""
+    return ClientFault(code, REFUSALS[code], message.id)
 
 
 def _content(message: Message) -> Message:

@@ -72,12 +72,15 @@ class Committer:
         self._arrivals = 0
         self._has_ready = asyncio.Event()
         self._is_committing = False
+        self._has_drained = asyncio.Event()
+        self._has_drained.set()
         self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
         self._pause_ms = 0.0
 
     def notify(self, room: CommittingRoom) -> None:
         """`room` has messages waiting.  Cheap; called for every message."""
         self._arrivals += 1
+        self._has_drained.clear()
         if room not in self._catching_up:
             self._ready[room] = None
             self._has_ready.set()
@@ -86,6 +89,18 @@ class Committer:
     def is_idle(self) -> bool:
         """True when nothing waits and nothing is being written."""
         return not (self._ready or self._is_committing or self._catching_up)
+
+    async def drained(self) -> None:
+        """Returns when nothing waits and nothing is being written."""
+        await self._has_drained.wait()
+
+    def is_busy_with(self, room: CommittingRoom) -> bool:
+        """True when something of `room` waits or is being written."""
+        return self._is_committing or room in self._ready or room in self._catching_up
+
+    def _note_if_drained(self) -> None:
+        if self.is_idle:
+            self._has_drained.set()
 
     async def run(self) -> None:
         """Commits until cancelled."""
@@ -97,6 +112,7 @@ class Committer:
                 await self._commit(self._take())
             finally:
                 self._is_committing = False
+            self._note_if_drained()
 
     async def _gather(self) -> None:
         """Returns after a turn of the loop without a new message, or at the end of the window."""
@@ -188,6 +204,7 @@ class Committer:
             del self._catching_up[room]
         if room.has_waiting:
             self.notify(room)
+        self._note_if_drained()
 
     async def _wait_for_journal(
         self, batches: list[tuple[CommittingRoom, Batch]], error: JournalUnavailable

@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-Frame = bytes | str
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.wire import Frame
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def close_event(code: CloseCode) -> dict[str, Any]:
+    """The ASGI event that closes a socket."""
+    return {"type": "websocket.close", "code": int(code), "reason": code.reason}
 
 
 class Outbox:
@@ -27,7 +34,7 @@ class Outbox:
         self._bytes = 0
         self._allowance = 0
         self._writer: asyncio.Task[None] | None = None
-        self._close_code: int | None = None
+        self._close_code: CloseCode | None = None
 
     @property
     def queued_bytes(self) -> int:
@@ -57,7 +64,7 @@ class Outbox:
         self._allowance += len(frame)
         self.push([frame], len(frame))
 
-    def close(self, code: int) -> None:
+    def close(self, code: CloseCode) -> None:
         """Write what is queued, then close the socket with `code`.  Idempotent: the first code stands."""
         if self._close_code is None:
             self._close_code = code
@@ -80,7 +87,7 @@ class Outbox:
             while self._frames:
                 await self._write_frames()
             if self._close_code is not None:
-                await self._send({"type": "websocket.close", "code": self._close_code})
+                await self._send(close_event(self._close_code))
         except (OSError, RuntimeError):
             pass  # the peer is gone or the server closed the socket; whoever reads from it is being told
         finally:

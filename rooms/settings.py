@@ -4,7 +4,7 @@ Read on access, so that `override_settings` works; validated by Django's system 
 name, the reason beside the default.
 """
 
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
@@ -35,6 +35,9 @@ class RoomSettings:
     retry_delay_max_ms: float = 2000
     """Longest pause between two tries: how late at most a recovered database is noticed."""
 
+    limits: dict[str, float] = {}
+    """Site-wide overrides of `vuer_rtc.protocol.limit.Limits`; a document's own go on top."""
+
     outbox_bytes_max: int = 8_388_608
     """Bytes queued for one connection beyond what it takes to send it the document.  A client further
     behind is closed with `slow-client` and gets the whole state when it comes back, which is cheaper."""
@@ -45,8 +48,6 @@ class RoomSettings:
 
     sessions_per_room_max: int = 1000
     """Connections of one room in this process; each costs a share of every broadcast."""
-    client_id_chars_max: int = 128
-    """Client ids are part of every message, clock and stamp."""
     slug_chars_max: int = 200
     """Longer names in the path are nobody's; saves the look-up."""
 
@@ -90,13 +91,16 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     for name, kind in get_type_hints(RoomSettings).items():
         value = getattr(settings, name)
         if not _fits(value, kind):
-            text = f"VUER_RTC[{name.upper()!r}] is {value!r}; it must be {kind.__name__}, and not negative."
+            wanted = getattr(kind, "__name__", kind)
+            text = f"VUER_RTC[{name.upper()!r}] is {value!r}; it must be {wanted}, and not negative."
             found.append(Error(text, id="vuer_rooms.E001"))
     return found
 
 
-def _fits(value: Any, kind: type) -> bool:
+def _fits(value: Any, kind: Any) -> bool:
     if kind is str:
         return isinstance(value, str)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict)
     allowed = (int, float) if kind is float else (int,)
     return isinstance(value, allowed) and not isinstance(value, bool) and value >= 0

@@ -1,6 +1,8 @@
 from collections import deque
 from typing import Any
 
+import msgspec
+
 from rooms.batch import Batch, Bounds, Submission, build_batch
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
@@ -23,8 +25,6 @@ def graph_of(*messages: Message) -> Graph:
 
 
 def numbered(item: Message, seq: int) -> Message:
-    import msgspec
-
     return msgspec.structs.replace(item, server_seq=seq)
 
 
@@ -63,15 +63,15 @@ def test_a_message_that_was_folded_away_is_acknowledged_without_a_sequence() -> 
 def test_the_same_id_with_another_content_is_refused_in_the_graph_and_in_the_batch() -> None:
     other = message("ann", 1, put(value="something else"))
     batch, _ = build(graph_of(message("ann", 1)), other)
-    assert [(s.message.id, code) for s, code in batch.refused] == [("ann:1", "id-reused")]
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("ann:1", "id-reused")]
     batch, _ = build(Graph(), message("ann", 1), other)
     assert ids(batch.accepted) == ["ann:1"]
-    assert [code for _, code in batch.refused] == ["id-reused"]
+    assert [fault.code for _, fault in batch.refused] == ["id-reused"]
 
 
 def test_the_same_counter_with_another_id_is_refused() -> None:
     batch, _ = build(Graph(), message("ann", 1), message("ann", 1, id="ann:again"))
-    assert [(s.message.id, code) for s, code in batch.refused] == [("ann:again", "id-reused")]
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("ann:again", "id-reused")]
 
 
 def test_an_undo_waits_for_the_commit_of_its_target() -> None:
@@ -88,7 +88,7 @@ def test_what_the_graph_refuses_is_refused_with_its_code() -> None:
     batch, _ = build(
         graph_of(message("ann", 1)), message("bob", 1, undo("ann:1")), message("bob", 2, undo("cy:9"))
     )
-    assert [(s.message.id, code) for s, code in batch.refused] == [
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [
         ("bob:1", "foreign-undo"),
         ("bob:2", "unknown-target"),
     ]
@@ -96,7 +96,15 @@ def test_what_the_graph_refuses_is_refused_with_its_code() -> None:
 
 def test_a_lamport_time_far_ahead_of_everybody_is_refused() -> None:
     batch, _ = build(graph_of(message("ann", 5)), message("bob", 1, lt=1006), message("bob", 2, lt=1005))
-    assert [(s.message.id, code) for s, code in batch.refused] == [("bob:1", "lamport-jump")]
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("bob:1", "lamport-jump")]
+    assert ids(batch.accepted) == ["bob:2"]
+
+
+def test_a_clock_that_claims_what_nobody_sent_is_refused() -> None:
+    liar = msgspec.structs.replace(message("bob", 1), clock={"bob": 1, "ann": 2})
+    honest = msgspec.structs.replace(message("bob", 2), clock={"bob": 2, "ann": 1})
+    batch, _ = build(graph_of(message("ann", 1)), liar, honest)
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("bob:1", "foreign-clock")]
     assert ids(batch.accepted) == ["bob:2"]
 
 
@@ -105,7 +113,7 @@ def test_a_full_document_takes_no_more_nodes_but_other_work() -> None:
     sent = [message("ann", n, insert(f"n{n}")) for n in (1, 2, 3)]
     batch, _ = build(Graph(), *sent, message("ann", 4), bounds=bounds)
     assert ids(batch.accepted) == ["ann:1", "ann:2", "ann:4"]
-    assert [(s.message.id, code) for s, code in batch.refused] == [("ann:3", "document-full")]
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("ann:3", "too-many-nodes")]
 
 
 def test_a_batch_is_bounded_in_messages_and_bytes_but_takes_at_least_one() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from rooms.outbox import Outbox
+from vuer_rtc.protocol.codes import CloseCode
 
 
 class Socket:
@@ -80,11 +81,11 @@ async def test_a_queue_beyond_its_bounds_is_dropped_and_reported_once(bounds: di
         outbox.push([b"x" * 10], 10)
     assert overflow.count == 1
     assert outbox.queued_bytes <= 20
-    outbox.close(4000)
+    outbox.close(CloseCode.SLOW_CLIENT)
     outbox.push([b"late"], 4)
     socket.is_readable.set()
     await turns(10)
-    assert socket.events[-1] == {"type": "websocket.close", "code": 4000}
+    assert socket.events[-1] == {"type": "websocket.close", "code": 4408, "reason": "slow-client"}
     assert b"late" not in socket.frames
 
 
@@ -113,13 +114,13 @@ async def test_close_writes_what_is_queued_first_and_takes_nothing_more() -> Non
     socket = Socket()
     outbox = outbox_of(socket)
     outbox.push([b"a"], 1)
-    outbox.close(4001)
-    outbox.close(4002)
+    outbox.close(CloseCode.REPLACED)
+    outbox.close(CloseCode.GOING_AWAY)
     outbox.push([b"b"], 1)
     await turns()
     assert socket.events == [
         {"type": "websocket.send", "bytes": b"a"},
-        {"type": "websocket.close", "code": 4001},
+        {"type": "websocket.close", "code": 4410, "reason": "replaced"},
     ]
     assert outbox.is_closed
 

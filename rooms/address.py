@@ -1,0 +1,73 @@
+"""What the address of a WebSocket asks for: `/ws/rooms/<slug>/?client=<id>[&format=…][&naming=…]`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+from rooms.models import ADDRESS_CHARS_MAX, USER_AGENT_CHARS_MAX
+from rooms.refusal import Refused
+from vuer_rtc.crdt.message import SERVER_CLIENT
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.protocol.wire import Framing, Naming
+
+Scope = Mapping[str, Any]
+Choice = TypeVar("Choice", Framing, Naming)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Who wants to join what, and how they want to be written to."""
+
+    slug: str
+    client: str
+    framing: Framing | None
+    """None: as the client's first frame comes."""
+    naming: Naming
+    remote_address: str
+    user_agent: str
+
+    @property
+    def transport(self) -> str:
+        """For people, in the session's row."""
+        return "websocket" if self.framing is None else f"websocket, {self.framing.value}"
+
+
+def read_address(scope: Scope) -> Address:
+    """What an ASGI scope asks for; whether there is such a room is another question.
+
+    Raises: Refused `bad-client` without a usable client id, `protocol` for a format that does not exist.
+    """
+    try:
+        query = parse_qs(scope["query_string"].decode("ascii"), errors="strict", max_num_fields=20)
+    except ValueError:
+        raise Refused(CloseCode.BAD_CLIENT) from None
+    given = {name: values[-1] for name, values in query.items()}
+    return Address(
+        slug=scope["url_route"]["kwargs"]["slug"],
+        client=_client(given.get("client", "")),
+        framing=_choice(Framing, given.get("format")),
+        naming=_choice(Naming, given.get("naming")) or Naming.COMPRESSED,
+        remote_address=str((scope.get("client") or [""])[0])[:ADDRESS_CHARS_MAX],
+        user_agent=_header(scope, b"user-agent")[:USER_AGENT_CHARS_MAX],
+    )
+
+
+def _client(text: str) -> str:
+    is_usable = text.isprintable() and not text.startswith(SERVER_CLIENT[0])
+    if not text or len(text) > Limits().client_id_chars_max or not is_usable:
+        raise Refused(CloseCode.BAD_CLIENT)
+    return text
+
+
+def _choice(kind: type[Choice], text: str | None) -> Choice | None:
+    try:
+        return kind(text) if text is not None else None
+    except ValueError:
+        raise Refused(CloseCode.PROTOCOL) from None
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    values = (value for name, value in scope["headers"] if name == wanted)
+    return str(next(values, b"").decode("latin-1").replace("\0", ""))

@@ -1,0 +1,137 @@
+"""One client's connection: what its frames ask for is done here, on the event loop and without waiting."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from rooms.address import Address
+from rooms.admission import Admission
+from rooms.batch import Submission
+from rooms.fanout import Dialect
+from rooms.outbox import Outbox, Send
+from rooms.room import LiveRoom
+from rooms.session import End, Progress
+from rooms.settings import settings
+from vuer_rtc.protocol import session as effect
+from vuer_rtc.protocol.codec import encode
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.session import Effect, SyncSession
+from vuer_rtc.protocol.wire import Frame, Outbound, SyncStatus
+
+
+class Connection:
+    """A member of a live room."""
+
+    def __init__(
+        self,
+        address: Address,
+        admission: Admission,
+        room: LiveRoom,
+        send: Send,
+        on_progress: Callable[["Connection"], None],
+    ) -> None:
+        self.client = address.client
+        self.admission = admission
+        self.room = room
+        self.vector_clock: dict[str, int] = {}
+        self.acked_seq = 0
+        self.close_code: CloseCode | None = None
+        self._session_id = str(admission.session_id)
+        self._protocol = SyncSession(
+            address.client, admission.rights, admission.limits, address.framing, address.naming
+        )
+        self._outbox = Outbox(
+            send,
+            bytes_max=settings.outbox_bytes_max,
+            frames_max=settings.outbox_frames_max,
+            on_overflow=lambda: self.close(CloseCode.SLOW_CLIENT),
+        )
+        self._on_progress = on_progress
+        self._reader = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_cut_off = False
+
+    # What the client sends
+
+    def receive(self, frame: Frame) -> None:
+        """Do what the frame asks for."""
+        for wanted in self._protocol.receive(frame, time.monotonic()):
+            self._perform(wanted, frame)
+
+    def _perform(self, wanted: Effect, frame: Frame) -> None:
+        match wanted:
+            case effect.Submit(message):
+                self.room.submit(
+                    Submission(
+                        message, self, self.admission.user, self._session_id, time.time(), size=len(frame)
+                    )
+                )
+            case effect.Reply(outbound):
+                self.send(outbound)
+            case effect.SendState():
+                self.room.send_state(self)
+            case effect.SendMissing(clock):
+                self._note_clock(clock)
+                self.room.send_missing(self, clock)
+            case effect.SendStatus(request_id):
+                self.send(SyncStatus(request_id, self.room.standing()))
+            case effect.Heartbeat(clock):
+                self._note_clock(clock)
+            case effect.Close(code):
+                self.close(code)
+
+    # What the client is sent
+
+    @property
+    def dialect(self) -> Dialect:
+        return (self._protocol.framing, self._protocol.naming)
+
+    def push(self, frames: Sequence[Frame], size: int) -> None:
+        self._outbox.push(frames, size)
+
+    def push_document(self, frame: Frame) -> None:
+        self._outbox.push_document(frame)
+
+    def send(self, outbound: Outbound) -> None:
+        frame = encode(outbound, *self.dialect)
+        self._outbox.push([frame], len(frame))
+
+    # Progress
+
+    def note_ack(self, seq: int) -> None:
+        """One of its messages has that sequence."""
+        self.acked_seq = max(self.acked_seq, seq)
+        self._on_progress(self)
+
+    def _note_clock(self, clock: dict[str, int]) -> None:
+        self.vector_clock = clock
+        self._on_progress(self)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.admission.session_id, self.vector_clock, self.acked_seq)
+
+    # The end
+
+    def close(self, code: CloseCode) -> None:
+        """Send what is queued, then the close frame; a peer that does not take it is cut off.  Idempotent."""
+        if self.close_code is None:
+            self.close_code = code
+            self._outbox.close(code)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(settings.close_timeout_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.is_cut_off = True
+        self._outbox.abandon()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def ended(self, code: int) -> End:
+        """The socket is gone, with that code if it was not ours: leave the room.  Returns what is to be
+        recorded."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._outbox.abandon()
+        self.room.leave(self)
+        return End(self.progress, self.close_code if self.close_code is not None else code)

@@ -1,0 +1,54 @@
+"""The border to Channels: one socket, from handshake to end.
+
+Frames do not pass through Channels' dispatch, which goes through a thread for every message; they are read
+here and handed to the connection, and what is sent goes through the server's own `send`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from rooms.connection import Connection
+from rooms.hub import current_hub
+from rooms.outbox import close_event
+from rooms.refusal import Refused
+from rooms.session import CLOSED_ABNORMALLY
+
+Event = Any  # an ASGI event or scope: a dict whose keys depend on its type
+Receive = Callable[[], Awaitable[Event]]
+
+
+class RoomConsumer(AsyncConsumer):
+    """One WebSocket to one room.  Refusals come as close codes, after the handshake: a browser shows no
+    others."""
+
+    async def __call__(
+        self, scope: Event, receive: Receive, send: Callable[[Event], Awaitable[None]]
+    ) -> None:
+        await receive()  # websocket.connect
+        await send({"type": "websocket.accept"})
+        try:
+            hub = current_hub()
+            connection = await hub.join(scope, send)
+        except Refused as refusal:
+            await send(close_event(refusal.code))
+            return
+        code = CLOSED_ABNORMALLY
+        try:
+            code = await self.read(receive, connection)
+        except asyncio.CancelledError:
+            if not connection.is_cut_off:
+                raise
+        finally:
+            hub.leave(connection, code)
+
+    async def read(self, receive: Receive, connection: Connection) -> int:
+        """Hands over every frame; returns the close code once the socket has closed."""
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return int(event.get("code") or CLOSED_ABNORMALLY)
+            frame = event.get("bytes")
+            connection.receive(event["text"] if frame is None else frame)

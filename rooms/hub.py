@@ -1,0 +1,260 @@
+"""The live rooms of this process, and its life: joins, idle rooms, shutdown.
+
+There is one hub per process (and, in tests, per event loop).  Under a server without the lifespan protocol it
+starts with the first connection.
+"""
+
+import asyncio
+import gc
+import logging
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+
+from journal.entry import Entry
+from journal.error import CorruptJournal, JournalError
+from journal.reader import Hydrated, hydrate, read_after
+from journal.writer import Draft, Outcome, append_batches
+from rooms.address import Scope, read_address
+from rooms.admission import Admission, admit
+from rooms.committer import Committer
+from rooms.connection import Connection
+from rooms.outbox import Send
+from rooms.process import ProcessIdentity
+from rooms.projector import Projector
+from rooms.refusal import Refused
+from rooms.register import Register
+from rooms.room import Budget, LiveRoom, RoomFull
+from rooms.session import End, Progress
+from rooms.settings import settings
+from rooms.termination import before_termination
+from rooms.thread import Worker
+from vuer_rtc.protocol.codes import CloseCode
+
+logger = logging.getLogger(__name__)
+
+ASIDE_THREADS = 4
+"""Threads for what may wait: joins, hydration, sessions, projections.  Each keeps a database connection."""
+
+
+class Hub:
+    """Registry of the live rooms and connections of one process, and the tasks that serve them all."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.process = ProcessIdentity.of_this_process()
+        self.rooms: dict[UUID, LiveRoom] = {}
+        self.connections: set[Connection] = set()
+        self.is_stopping = False
+        self._aside = Worker("vuer-aside", ASIDE_THREADS)
+        self._journal = Worker("vuer-journal")
+        self._register = Register(self.process, self._aside)
+        self._projector = Projector(self._aside)
+        self._committer = Committer(self._append)
+        self._budget = Budget(settings.waiting_bytes_max)
+        self._opening: dict[UUID, asyncio.Task[None]] = {}
+        self._idle: dict[UUID, asyncio.TimerHandle] = {}
+        self._has_emptied = asyncio.Event()
+        self._has_stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # Connections
+
+    async def join(self, scope: Scope, send: Send) -> Connection:
+        """A member of the room that the scope's address names; its `state` is on the way.
+
+        Raises: Refused.
+        """
+        if self.is_stopping:
+            raise Refused(CloseCode.GOING_AWAY)
+        address = read_address(scope)
+        admission = await self._aside.run(admit, address, scope.get("user") or AnonymousUser(), self.process)
+        try:
+            room = await self._room_for(admission)
+            if self.is_stopping:
+                raise Refused(CloseCode.GOING_AWAY)
+            connection = Connection(address, admission, room, send, self._register.note_progress)
+            room.join(connection)
+        except RoomFull:
+            self._note_refusal(admission, CloseCode.ROOM_FULL)
+            raise Refused(CloseCode.ROOM_FULL) from None
+        except Refused as refusal:
+            self._note_refusal(admission, refusal.code)
+            raise
+        self.connections.add(connection)
+        return connection
+
+    def leave(self, connection: Connection, code: int) -> None:
+        """The connection's socket is gone.  Idempotent."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._register.note_end(connection.ended(code))
+            if not self.connections:
+                self._has_emptied.set()
+
+    async def _room_for(self, admission: Admission) -> LiveRoom:
+        try:
+            return await self.open_room(admission)
+        except CorruptJournal:
+            logger.exception("document %s cannot be opened", admission.document_id)
+            raise Refused(CloseCode.INTERNAL) from None
+        except JournalError as error:
+            logger.warning("document %s cannot be opened now: %s", admission.document_id, error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+
+    def _note_refusal(self, admission: Admission, code: CloseCode) -> None:
+        self._register.note_end(End(Progress(admission.session_id, {}, 0), code))
+
+    # Rooms
+
+    async def open_room(self, admission: Admission) -> LiveRoom:
+        """The live room of a document, hydrated once however many ask at the same time.
+
+        Raises: JournalError.
+        """
+        document_id = admission.document_id
+        while (room := self.rooms.get(document_id)) is None:
+            opening = self._opening.get(document_id)
+            if opening is None:
+                opening = self._opening[document_id] = asyncio.create_task(self._open(admission))
+                opening.add_done_callback(lambda _: self._opening.pop(document_id, None))
+            await asyncio.shield(opening)  # who gives up waiting does not take the room from the others
+        return room
+
+    async def _open(self, admission: Admission) -> None:
+        hydrated = await self.hydrate(admission.document_id)
+        room = LiveRoom(
+            admission.document_id,
+            hydrated,
+            limits=admission.limits,
+            reader=self,
+            budget=self._budget,
+            notify=self._committer.notify,
+            on_change=self._projector.note,
+            on_empty=self._room_is_empty,
+        )
+        self.rooms[room.document_id] = room
+        self._projector.opened(room)
+        self._room_is_empty(room)
+
+    def _room_is_empty(self, room: LiveRoom) -> None:
+        """A room that has failed is forgotten now, one that is merely empty after a while."""
+        timer = self._idle.pop(room.document_id, None)
+        if timer is not None:
+            timer.cancel()
+        if room.is_closed:
+            self._forget(room)
+        else:
+            self._idle[room.document_id] = self.loop.call_later(settings.room_idle_s, self._evict, room)
+
+    def _evict(self, room: LiveRoom) -> None:
+        del self._idle[room.document_id]
+        if room.connections:
+            return  # it will be empty again
+        if self._committer.is_busy_with(room) or self._projector.is_busy_with(room):
+            self._room_is_empty(room)
+        else:
+            room.close(CloseCode.GOING_AWAY)
+            self._forget(room)
+
+    def _forget(self, room: LiveRoom) -> None:
+        if self.rooms.get(room.document_id) is room:
+            del self.rooms[room.document_id]
+
+    # The journal, from the event loop
+
+    async def hydrate(self, document_id: UUID) -> Hydrated:
+        return await self._aside.run(hydrate, document_id)
+
+    async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
+        return await self._aside.run(read_after, document_id, seq)
+
+    async def _append(self, drafts: list[Draft]) -> list[Outcome]:
+        return await self._journal.run(append_batches, drafts, str(self.process))
+
+    # Life
+
+    def start(self) -> None:
+        """Afterwards connections may join."""
+        steps = (
+            self._committer.run(),
+            self._register.run(),
+            self._register.close_predecessors(),
+            self._projector.run(),
+        )
+        self._tasks = [self.loop.create_task(step) for step in steps]
+
+    async def stop(self) -> None:
+        """Afterwards everything that could be journalled is, every socket has been told `going away`, and the
+        rows of their sessions are closed.  Idempotent."""
+        if self.is_stopping:
+            await self._has_stopped.wait()
+            return
+        self.is_stopping = True
+        await self._drain()
+        for room in list(self.rooms.values()):
+            room.close(CloseCode.GOING_AWAY)
+        await self._see_off()
+        await self._register.write()
+        await self._projector.write()
+        for timer in self._idle.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self._journal.close(), self._aside.close())
+        self._has_stopped.set()
+
+    async def _drain(self) -> None:
+        for room in self.rooms.values():
+            room.is_taking = False
+        try:
+            async with asyncio.timeout(settings.shutdown_timeout_s):
+                await self._committer.drained()
+        except TimeoutError:
+            logger.error("shutting down although the journal does not answer; what it lacks was not acked")
+
+    async def _see_off(self) -> None:
+        """Wait for the sockets to close; those that do not in time count as gone."""
+        try:
+            async with asyncio.timeout(settings.close_timeout_s):
+                while self.connections:
+                    self._has_emptied.clear()
+                    await self._has_emptied.wait()
+        except TimeoutError:
+            for connection in list(self.connections):
+                self.leave(connection, CloseCode.GOING_AWAY)
+
+
+_hub: Hub | None = None
+
+
+def current_hub() -> Hub:
+    """The hub of this process, started."""
+    global _hub
+    if _hub is None or _hub.loop is not asyncio.get_running_loop():
+        _hub = Hub()
+        _hub.start()
+    return _hub
+
+
+async def startup() -> None:
+    """For the server's lifespan: afterwards connections may join, and SIGTERM lets them finish."""
+    hub = current_hub()
+    before_termination(hub.stop)
+    calm_garbage_collector()
+
+
+async def shutdown() -> None:
+    """For the server's lifespan: afterwards nothing is left undone."""
+    if _hub is not None and _hub.loop is asyncio.get_running_loop():
+        await _hub.stop()
+
+
+def calm_garbage_collector() -> None:
+    """What is loaded now stays for ever, and messages come and go by the thousand: look at both less
+    often."""
+    if settings.gc_threshold_objects:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(settings.gc_threshold_objects, 20, 50)

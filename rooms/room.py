@@ -1,0 +1,335 @@
+"""One document, live: its graph, who is connected, and what waits to be journalled.
+
+All methods run on the event loop and none but `catch_up` waits, so each is one atomic step: a connection that
+joins at sequence S gets S+1 next, and what is broadcast has been committed and applied.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from journal.entry import Entry
+from journal.error import JournalTruncated
+from journal.reader import Hydrated
+from journal.writer import Conflict, Draft, Fenced
+from rooms.batch import Batch, Bounds, Submission, build_batch
+from rooms.fanout import Dialect, Fanout
+from rooms.settings import settings
+from vuer_rtc.crdt.graph import Applied
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.protocol.codec import encode
+from vuer_rtc.protocol.codes import CloseCode, ErrorCode
+from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.protocol.wire import Ack, Broadcast, Error, Frame, Outbound, Standing, State
+
+logger = logging.getLogger(__name__)
+
+AWAY = "the journal does not answer; the message waits for it"
+FULL = "too much waits for the journal; send it again later"
+FAULT = "the message could not be journalled"
+
+
+class Peer(Protocol):
+    """What a room needs of a connection."""
+
+    client: str
+
+    @property
+    def dialect(self) -> Dialect: ...
+    def push(self, frames: Sequence[Frame], size: int) -> None: ...
+    def push_document(self, frame: Frame) -> None: ...
+    def send(self, outbound: Outbound) -> None: ...
+    def close(self, code: CloseCode) -> None: ...
+    def note_ack(self, seq: int) -> None:
+        """One of its messages has that sequence."""
+
+
+class Reader(Protocol):
+    """How a room reads its journal; the work is done elsewhere."""
+
+    async def hydrate(self, document_id: UUID) -> Hydrated: ...
+    async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]: ...
+
+
+class Budget:
+    """Bytes that may wait for the journal, shared by all rooms of the process."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_left = bytes_max
+
+
+class RoomFull(Exception):
+    """As many connections as the settings allow."""
+
+
+class LiveRoom:
+    """The live side of one document in this process."""
+
+    def __init__(
+        self,
+        document_id: UUID,
+        hydrated: Hydrated,
+        *,
+        limits: Limits,
+        reader: Reader,
+        budget: Budget,
+        notify: Callable[["LiveRoom"], None],
+        on_change: Callable[["LiveRoom", Iterable[str] | None], None],
+        on_empty: Callable[["LiveRoom"], None],
+    ) -> None:
+        self.document_id = document_id
+        self.graph = hydrated.graph
+        self.limits = limits
+        self.connections: dict[str, Peer] = {}
+        self.is_closed = False
+        self.is_taking = True
+        self.conflicts_in_a_row = 0
+        self._reader = reader
+        self._budget = budget
+        self._notify = notify
+        self._on_change = on_change
+        self._on_empty = on_empty
+        self._waiting: deque[Submission] = deque()
+        self._waiting_max = settings.waiting_messages_max
+        self._suspects_max: int | None = None
+        self._states: dict[Dialect, Frame] = {}
+        self._standing: Standing | None = None
+
+    # Members
+
+    def join(self, peer: Peer) -> None:
+        """From now on `peer` gets everything after the `state` it is sent; an older connection of the same
+        client is closed.
+
+        Raises: RoomFull.
+        """
+        former = self.connections.get(peer.client)
+        if former is not None:
+            former.close(CloseCode.REPLACED)
+        elif len(self.connections) >= settings.sessions_per_room_max:
+            raise RoomFull
+        self.connections[peer.client] = peer
+        self.send_state(peer)
+
+    def leave(self, peer: Peer) -> None:
+        """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
+        Idempotent."""
+        if self.connections.get(peer.client) is peer:
+            del self.connections[peer.client]
+            if not self.connections:
+                self._on_empty(self)
+
+    def close(self, code: CloseCode) -> None:
+        """Close every connection; what waits is dropped without an answer."""
+        self.is_closed = True
+        for peer in self.connections.values():
+            peer.close(code)
+        for submission in self._waiting:
+            self._budget.bytes_left += submission.size
+        self._waiting.clear()
+
+    def fail(self) -> None:
+        """The room cannot go on: it closes, and the next join hydrates it anew."""
+        self.close(CloseCode.INTERNAL)
+        self._on_empty(self)
+
+    # Answers from memory
+
+    def send_state(self, peer: Peer) -> None:
+        """The document as it is; encoded once per framing and naming while nothing changes."""
+        frame = self._states.get(peer.dialect)
+        if frame is None:
+            state = State(self.graph.state(settings.state_tail_messages), self.graph.head_seq)
+            frame = self._states[peer.dialect] = encode(state, *peer.dialect)
+        peer.push_document(frame)
+
+    def send_missing(self, peer: Peer, clock: Mapping[str, int]) -> None:
+        """What `clock` lacks, or the whole state when part of that is folded away."""
+        messages = self.graph.messages_since(clock)
+        if messages is None:
+            self.send_state(peer)
+        else:
+            peer.push(*Fanout([Broadcast(message) for message in messages]).for_others(peer.dialect))
+
+    def standing(self) -> Standing:
+        """How far the document is; the digest is computed once while nothing changes."""
+        if self._standing is None:
+            graph = self.graph
+            self._standing = Standing(dict(graph.clock), graph.head_seq, graph.digest())
+        return self._standing
+
+    # Messages on their way to the journal
+
+    def submit(self, submission: Submission) -> None:
+        """Queue a message for the next batch; its sender is answered when its fate is known.  A room that is
+        about to close takes no more: the sender gets no ack, and sends it again elsewhere."""
+        if not self.is_taking or self.is_closed:
+            return
+        if len(self._waiting) >= self._waiting_max or self._budget.bytes_left < submission.size:
+            self._tell(submission, ErrorCode.UNAVAILABLE, FULL)
+            return
+        self._budget.bytes_left -= submission.size
+        self._waiting.append(submission)
+        self._notify(self)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def next_batch(self) -> Batch | None:
+        """The next batch, off the queue; messages that need no commit have been answered."""
+        batch = build_batch(self.graph, self._waiting, self._bounds())
+        for submission, seq in batch.known:
+            self._acknowledge(submission, seq, is_late=False)
+        for submission, fault in batch.refused:
+            submission.origin.send(Error.of(fault))
+        self._release(submission for submission, _ in (*batch.known, *batch.refused))
+        return batch if batch.accepted else None
+
+    def draft(self, batch: Batch) -> Draft:
+        entries = [
+            Entry(message, submission.user, submission.session, submission.received_at)
+            for message, submission in zip(batch.messages, batch.accepted, strict=True)
+        ]
+        return Draft(self.document_id, batch.first_seq, entries)
+
+    def settle(self, batch: Batch) -> None:
+        """The batch is on disk: apply, acknowledge to the senders, broadcast to the others."""
+        applied = self._apply(batch.messages)
+        acks: dict[Peer, dict[int, list[Frame]]] = {}
+        for index, submission in enumerate(batch.accepted):
+            peer: Peer = submission.origin
+            ack = Ack(submission.message.id, batch.first_seq + index, applied[index].is_late)
+            acks.setdefault(peer, {})[index] = [encode(ack, *peer.dialect)]
+            peer.note_ack(batch.first_seq + index)
+        self._fan_out(applied, acks)
+        for index, submission in batch.repeats:
+            self._acknowledge(submission, batch.first_seq + index, is_late=applied[index].is_late)
+        self._release(batch.submissions)
+        self._suspects_max = None
+
+    def put_back(self, batch: Batch) -> None:
+        """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
+        if self.is_closed:
+            self._release(batch.submissions)
+        else:
+            self._waiting.extendleft(reversed(list(batch.submissions)))
+
+    def warn(self) -> None:
+        """Tell senders, once per message, that the journal is unavailable."""
+        for submission in self._waiting:
+            if not submission.is_warned:
+                submission.is_warned = True
+                self._tell(submission, ErrorCode.UNAVAILABLE, AWAY)
+
+    def isolate(self, batch: Batch) -> None:
+        """The batch cannot be written as it is: try half of it next, and refuse the one message at fault."""
+        if len(batch.accepted) > 1:
+            self._suspects_max = len(batch.accepted) // 2
+            self.put_back(batch)
+            return
+        for submission in batch.submissions:
+            self._tell(submission, ErrorCode.BAD_MESSAGE, FAULT)
+        self._release(batch.submissions)
+        self._suspects_max = None
+
+    # What others wrote
+
+    async def catch_up(self, outcome: Conflict | Fenced) -> None:
+        """Afterwards the room holds what others wrote.
+
+        Raises: JournalUnavailable; CorruptJournal, UnknownDocument.
+        """
+        match outcome:
+            case Conflict():
+                try:
+                    self._absorb(await self._reader.read_after(self.document_id, self.graph.head_seq))
+                except JournalTruncated:
+                    await self._rehydrate()
+            case Fenced():
+                await self._rehydrate()
+
+    def _absorb(self, batches: Sequence[tuple[int, list[Entry]]]) -> None:
+        """Apply and broadcast other writers' batches, and our own whose fate was unknown.
+
+        Who has one of these messages waiting here gets no broadcast of it: its acknowledgement follows when
+        the next batch is built and finds it journalled.
+        """
+        head_seq = self.graph.head_seq
+        entries = [
+            entry for _, entries in batches for entry in entries if entry.message.server_seq > head_seq
+        ]
+        messages = [entry.message for entry in entries]
+        applied = self._apply(messages)
+        index_of = {message.id: index for index, message in enumerate(messages)}
+        silence: dict[Peer, dict[int, list[Frame]]] = {}
+        for submission in self._waiting:
+            if (index := index_of.get(submission.message.id)) is not None:
+                silence.setdefault(submission.origin, {})[index] = []
+        self._fan_out(applied, silence)
+
+    async def _rehydrate(self) -> None:
+        """Start again from the newest snapshot.  What was missed goes out as broadcasts; when part of it is
+        folded away already, everybody gets the whole state."""
+        hydrated = await self._reader.hydrate(self.document_id)
+        known = self.graph.clock
+        self.graph = hydrated.graph
+        self._forget_answers()
+        missed = self.graph.messages_since(known)
+        if missed is None:
+            for peer in self.connections.values():
+                self.send_state(peer)
+        else:
+            self._broadcast([Broadcast(message) for message in missed], {})
+        self._on_change(self, None)
+
+    # Inside
+
+    def _apply(self, messages: Sequence[Message]) -> list[Applied]:
+        applied = [self.graph.apply(message) for message in messages]
+        self._forget_answers()
+        return applied
+
+    def _fan_out(self, applied: Sequence[Applied], replies: Mapping[Peer, Mapping[int, list[Frame]]]) -> None:
+        self._broadcast(
+            [Broadcast(item.relay, item.is_late) if item.relay is not None else None for item in applied],
+            replies,
+        )
+        self._on_change(self, {key for item in applied for key in item.changed})
+
+    def _broadcast(
+        self, broadcasts: Sequence[Broadcast | None], replies: Mapping[Peer, Mapping[int, list[Frame]]]
+    ) -> None:
+        """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices."""
+        fanout = Fanout(broadcasts)
+        for peer in self.connections.values():
+            if peer not in replies:
+                peer.push(*fanout.for_others(peer.dialect))
+        for peer, own in replies.items():
+            if self.connections.get(peer.client) is peer:
+                peer.push(*fanout.for_author(peer.dialect, own))
+
+    def _forget_answers(self) -> None:
+        self._states.clear()
+        self._standing = None
+
+    def _bounds(self) -> Bounds:
+        return Bounds(
+            messages_max=self._suspects_max or settings.batch_messages_max,
+            bytes_max=settings.batch_bytes_max,
+            lamport_jump_max=self.limits.lamport_jump_max,
+            nodes_max=self.limits.nodes_max,
+        )
+
+    def _acknowledge(self, submission: Submission, seq: int | None, *, is_late: bool) -> None:
+        submission.origin.send(Ack(submission.message.id, seq, is_late))
+        if seq is not None:
+            submission.origin.note_ack(seq)
+
+    def _tell(self, submission: Submission, code: ErrorCode, detail: str) -> None:
+        submission.origin.send(Error.because(code, detail, submission.message.id))
+
+    def _release(self, submissions: Iterable[Submission]) -> None:
+        self._budget.bytes_left += sum(submission.size for submission in submissions)
