@@ -68,12 +68,13 @@ def announcement(host: str, port: int, login: Login | None) -> str:
 
 def server_config(host: str, port: int) -> uvicorn.Config:
     """uvicorn with the fastest parts it has, and without what costs more than it brings here."""
+    limits = Limits().overridden(settings.VUER_RTC.get("LIMITS", {}))
     return uvicorn.Config(
         "vuer_rtc.asgi:application",
         host=host,
         port=port,
         ws="websockets-sansio",
-        ws_max_size=Limits().frame_bytes_max,
+        ws_max_size=limits.frame_bytes_max,
         ws_per_message_deflate=False,  # frames are small and binary; deflate costs CPU and memory
         lifespan="on",
         access_log=False,  # addresses of rooms may carry tokens
@@ -87,8 +88,11 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vuer_rtc.settings")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a graceful stop is no failure
     config = server_config(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000))
-    # First of all: a second start by mistake ends here, before it replaces the running server's login.
-    socket = config.bind_socket()
+    try:
+        # First of all: a second start by mistake ends here, before it replaces the running server's login.
+        socket = config.bind_socket()
+    except SystemExit:
+        sys.exit(f"cannot listen on {config.host}:{config.port}; HOST= and PORT= choose another place")
     host, port = socket.getsockname()[:2]
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
         django.setup()
