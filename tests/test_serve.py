@@ -14,6 +14,8 @@ from typing import IO
 
 import pytest
 from django.contrib.auth import authenticate, get_user_model
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.server import ROOT, ServerProcess
 from vuer_rtc.serve import announcement, open_one_time_login
@@ -171,3 +173,9 @@ def test_an_account_called_admin_that_people_made_is_never_touched() -> None:
 
 def test_addresses_with_colons_are_bracketed() -> None:
     assert "http://[::1]:8000/" in announcement("::1", 8000, None)
+
+
+def test_a_socket_at_an_unknown_path_is_refused_without_a_traceback(server: ServerProcess) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(f"ws://127.0.0.1:{server.port}/ws/nowhere/")
+    assert "Traceback" not in server.log()

@@ -23,6 +23,9 @@ from vuer_rtc.protocol.limit import Limits
 GRACEFUL_SHUTDOWN_MAX_S = 10
 """How long open connections may take to end after SIGTERM or Ctrl-C before they are cut."""
 
+PASSWORD_CHARS = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Told apart at a glance and selected by a double click; 16 of them are 79 bits."""
+
 ONE_TIME = {"username": "admin", "last_name": "(one-time login)"}
 """Marks the account whose password every start replaces; accounts made by people are never touched."""
 
@@ -45,7 +48,7 @@ def open_one_time_login() -> Login | None:
     if others.filter(Q(is_superuser=True, is_active=True) | Q(username=ONE_TIME["username"])).exists():
         users.filter(**ONE_TIME).update(is_active=False)
         return None
-    login = Login(ONE_TIME["username"], secrets.token_urlsafe(12))
+    login = Login(ONE_TIME["username"], "".join(secrets.choice(PASSWORD_CHARS) for _ in range(16)))
     users.filter(**ONE_TIME).delete()
     users.create_superuser(**ONE_TIME, password=login.password)
     return login
