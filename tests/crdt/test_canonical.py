@@ -43,7 +43,7 @@ def assert_op_refused(code: str, **op: Any) -> None:
     assert_refused(code, raw_message(op))
 
 
-# Names (C1)
+# Names, rule C1
 
 
 def test_both_namings_give_one_message() -> None:

@@ -15,6 +15,8 @@ from .dtype import CREATE_OPS, DTYPES, META_OPS, PROPERTY_OPS, TEXT_OPS
 from .message import INTEGER_MAX, UNSET, Message, Op
 from .plain import InvalidMessage, plain, plain_count, plain_name, plain_number, plain_text, refuse, shown
 
+__all__ = ["InvalidMessage", "canonical_clock", "canonical_message"]
+
 SERVER_PREFIX = "="
 """Begins the ids that only the server gives: its client, its records, characters made from plain strings."""
 

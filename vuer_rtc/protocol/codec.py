@@ -1,0 +1,152 @@
+"""Frames to messages and back; any bytes at all give a message or a `ClientFault`."""
+
+from typing import Any
+
+import msgspec
+
+from vuer_rtc.crdt.canonical import canonical_clock, canonical_message
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.plain import InvalidMessage, plain_text, shown
+
+from .codes import ClientFault, ErrorCode
+from .wire import (
+    Broadcast,
+    Crdt,
+    Fields,
+    Frame,
+    Framing,
+    Heartbeat,
+    Inbound,
+    Naming,
+    Outbound,
+    State,
+    Sync,
+    SyncCheck,
+)
+
+_LEGACY_MESSAGE = {"client": "sessionId", "lt": "lamportTime", "ts": "timestamp"}
+_LEGACY_OP = {"ot": "otype"}
+
+_json_decoder = msgspec.json.Decoder(Fields)
+_msgpack_decoder = msgspec.msgpack.Decoder(Fields)
+_json_encoder = msgspec.json.Encoder()
+_msgpack_encoder = msgspec.msgpack.Encoder()
+
+
+def decode_frame(frame: Frame) -> Inbound:
+    """The message of a frame: text is JSON, bytes are msgpack; a map without `mtype` is a bare commit.
+
+    Raises: ClientFault, with the message's id as far as it can be read.  Source: rules F1 to F4.
+    """
+    fields = _decode(frame)
+    mtype = fields.get("mtype", "crdt" if "ops" in fields else None)
+    try:
+        match mtype:
+            case "crdt":
+                return Crdt(_commit(fields.get("msg") if "mtype" in fields else fields))
+            case "sync":
+                return Sync(_clock(fields))
+            case "sync-check":
+                return SyncCheck(_string(fields, "requestId"))
+            case "heartbeat":
+                return Heartbeat(_clock(fields), _author(fields))
+    except InvalidMessage as refusal:
+        raise ClientFault(ErrorCode(refusal.code), refusal.detail, refusal.message_id) from None
+    raise ClientFault(ErrorCode.UNKNOWN_MTYPE, f"clients do not send {shown(mtype)}")
+
+
+def _decode(frame: Frame) -> Fields:
+    try:
+        return _json_decoder.decode(frame) if isinstance(frame, str) else _msgpack_decoder.decode(frame)
+    except RecursionError:
+        raise ClientFault(ErrorCode.BAD_FRAME, "nested too deeply") from None
+    except UnicodeError:
+        raise ClientFault(ErrorCode.BAD_FRAME, "a string is not Unicode") from None
+    except msgspec.DecodeError as error:
+        raise ClientFault(ErrorCode.BAD_FRAME, str(error)) from None
+
+
+def _commit(raw: Any) -> Message:
+    if type(raw) is not dict:
+        raise InvalidMessage("bad-message", "`msg` is not a map")
+    return canonical_message(raw)
+
+
+def _clock(fields: Fields) -> dict[str, int]:
+    clock = fields.get("vectorClock")
+    return {} if clock is None else canonical_clock(clock)
+
+
+def _author(fields: Fields) -> str | None:
+    for name in ("client", "sessionId"):
+        if fields.get(name) is not None:
+            return _string(fields, name)
+    return None
+
+
+def _string(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    if type(value) is not str:
+        raise InvalidMessage("bad-message", f"`{name}` is {shown(value)}, not a string")
+    return plain_text(value)
+
+
+def encode(outbound: Outbound, framing: Framing, naming: Naming = Naming.COMPRESSED) -> Frame:
+    """One frame; fan-out goes through `Frames`, which encodes once.  Source: rules F5, F6."""
+    wire = _wire(outbound, naming)
+    if framing is Framing.JSON:
+        return _json_encoder.encode(wire).decode()
+    return _msgpack_encoder.encode(wire)
+
+
+def _wire(outbound: Outbound, naming: Naming) -> Any:
+    match outbound:
+        case Broadcast(message, late):
+            broadcast: Fields = {"mtype": "broadcast", "msg": message_fields(message, naming)}
+            return {**broadcast, "late": True} if late else broadcast
+        case State(document, server_seq):
+            journal = [message_fields(message, naming) for message in document.journal]
+            snapshot = _snapshot_fields(outbound, naming)
+            return {"mtype": "state", "snapshot": snapshot, "journal": journal, "serverSeq": server_seq}
+    return outbound
+
+
+def message_fields(message: Message, naming: Naming = Naming.COMPRESSED) -> Fields:
+    """A message as it travels: no `auth`, no empty fields, every operation with its `key` and `path`."""
+    fields: Fields = msgspec.to_builtins(message)
+    fields.pop("auth", None)
+    ops = [{"ot": op.pop("ot"), "key": "", "path": "", **op} for op in fields["ops"]]
+    if naming is Naming.LEGACY:
+        ops = [_renamed(op, _LEGACY_OP) for op in ops]
+        fields = _renamed(fields, _LEGACY_MESSAGE)
+    fields["ops"] = ops
+    return fields
+
+
+def _snapshot_fields(state: State, naming: Naming) -> Fields:
+    document = state.document
+    fields: Fields = {
+        "graph": document.graph,
+        "vectorClock": document.vector_clock,
+        "lamportTime" if naming is Naming.LEGACY else "lt": document.lt,
+        "journalIndex": document.journal_index,
+    }
+    return {**fields, "textRopes": document.text_ropes} if document.text_ropes else fields
+
+
+def _renamed(fields: Fields, names: dict[str, str]) -> Fields:
+    return {names.get(name, name): value for name, value in fields.items()}
+
+
+class Frames:
+    """One outbound message as frames: encoded when first asked for, once per framing and naming."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._frames: dict[tuple[Framing, Naming], Frame] = {}
+
+    def frame(self, framing: Framing, naming: Naming = Naming.COMPRESSED) -> Frame:
+        encoded = self._frames.get((framing, naming))
+        if encoded is None:
+            encoded = self._frames[framing, naming] = encode(self._outbound, framing, naming)
+        return encoded

@@ -1,0 +1,143 @@
+"""What travels, one type each: inbound messages decoded and canonical, outbound ones before their encoding.
+
+Field names on the wire are camelCase, the discriminator is `mtype`; PROTOCOL.md, "Messages", has every field.
+"""
+
+from enum import Enum
+from typing import Any
+
+from msgspec import Struct
+
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.view import PublishedState
+
+from .codes import ClientFault, ErrorCode
+
+
+class Framing(Enum):
+    """How messages become frames; the value is the address's `format`."""
+
+    JSON = "json"
+    """Text frames."""
+    MSGPACK = "msgpack"
+    """Binary frames."""
+
+
+class Naming(Enum):
+    """How message and operation fields are called; the value is the address's `naming`."""
+
+    COMPRESSED = "compressed"
+    """`client lt ts ot`, since 0.8."""
+    LEGACY = "legacy"
+    """`sessionId lamportTime timestamp otype`."""
+
+
+class Crdt(Struct, frozen=True, gc=False):
+    """A commit of this client."""
+
+    message: Message
+    """Canonical; rights, limits and the document's rules are still to be asked."""
+
+
+class Sync(Struct, frozen=True, gc=False):
+    """The client asks for what its vector clock lacks; a Bloom filter beside it was ignored."""
+
+    vector_clock: dict[str, int]
+    """Empty when it sent none: it lacks everything."""
+
+
+class SyncCheck(Struct, frozen=True, gc=False):
+    """The client asks how far the document is, and for its digest."""
+
+    request_id: str
+    """The client's own; comes back in the answer."""
+
+
+class Heartbeat(Struct, frozen=True, gc=False):
+    """The client is alive, and this far."""
+
+    vector_clock: dict[str, int]
+    client: str | None = None
+    """None when it did not say; the connection knows."""
+
+
+Inbound = Crdt | Sync | SyncCheck | Heartbeat
+
+
+class _Outbound(Struct, frozen=True, gc=False, tag_field="mtype", rename="camel", omit_defaults=True):
+    pass
+
+
+class Ack(_Outbound, frozen=True, tag="ack"):
+    """The message is on disk, and in the document for ever."""
+
+    msg_id: str
+    server_seq: int | None = None
+    """Its sequence; None for a message whose history has been folded away."""
+    late: bool = False
+    """It came after its Lamport time was folded away, and took effect right after the cut (rule K2)."""
+
+
+class Error(_Outbound, frozen=True, tag="error"):
+    """Something was refused."""
+
+    msg_id: str
+    """Id of the refused message; empty when it had none that could be read, or when none is concerned."""
+    error: str
+    """`<code>: <text for people>`."""
+    code: ErrorCode
+    retry: bool = False
+    """The same message may succeed later."""
+
+    @classmethod
+    def of(cls, fault: ClientFault) -> "Error":
+        return cls.because(fault.code, fault.detail, fault.message_id)
+
+    @classmethod
+    def because(cls, code: ErrorCode, detail: str, message_id: str | None = None) -> "Error":
+        return cls(message_id or "", f"{code}: {detail}", code, code.is_retryable)
+
+
+class State(Struct, frozen=True, gc=False):
+    """The document as of `server_seq`; the next message is the one after."""
+
+    document: PublishedState
+    server_seq: int
+
+
+class Broadcast(Struct, frozen=True, gc=False):
+    """Another client's message, journalled; its `server_seq` travels inside."""
+
+    message: Message
+    late: bool = False
+    """As in `Ack`."""
+
+
+class Standing(Struct, frozen=True, gc=False, rename="camel"):
+    """How far a document is; two replicas with equal clocks have equal digests."""
+
+    vector_clock: dict[str, int]
+    """Highest counter by client."""
+    server_seq: int
+    digest: str
+    """Canonical digest, hexadecimal (PROTOCOL.md, "Digest")."""
+
+
+class SyncStatus(_Outbound, frozen=True, tag="sync-status"):
+    """Answer to `sync-check`."""
+
+    request_id: str
+    status: Standing
+
+
+class RoomReset(_Outbound, frozen=True, tag="room-reset"):
+    """The document was emptied; a `state` follows."""
+
+
+Outbound = Ack | Error | State | Broadcast | SyncStatus | RoomReset
+
+Frame = bytes | str
+"""A msgpack frame is bytes, a JSON frame str."""
+
+Fields = dict[str, Any]
+"""A map as it stands on the wire."""
