@@ -38,7 +38,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from .text_author import Author, Intervals, Number, Order, SpanIndex, order_key
+from .text_author import Author, Intervals, Number, Order, order_key
 from .text_id import merged_ranges, parse_id
 from .text_restore import restore_rows
 from .text_run import Json, Run, encode_runs, publish_runs
@@ -83,32 +83,40 @@ class Text:
             index = author.reuse(number, length, order)
         claim = author.add(number, length, seq, ts, order, is_counted)
         covers = (not is_counted) + (self._hides_after(order) if self._hides else 0)
-        joins = anchor is not None and not covers and _is_next(anchor, index, number, claim, length)
         self._visible = None
-        if seq > self._highest_seq:
+        is_first, before = seq > self._highest_seq, None
+        if is_first:
             self._highest_seq = seq
-            before = None if joins else self._after(anchor)
         else:
             before = self._siblings.following(anchor, rank_in(author, claim, number))
-            joins = joins and before is self._after(anchor)
         if self._siblings.has_many:
             self._siblings.add(anchor, author, claim, index)
-        if joins and anchor is not None:
-            anchor[0].extend(content, claim)
-            anchor[0].above.is_hidden = False
-            self._tree.grow(anchor[0], length)
+        if (
+            not covers
+            and anchor is not None
+            and anchor[0].index is index
+            and _is_next(anchor, number, claim, length)
+            and (is_first or before is self._tree.next_up_to(anchor[0], ANY_DEPTH))
+        ):
+            self._tree.extend(anchor[0], content, claim)
+            return
+        depth = 0 if anchor is None else anchor[0].depth + anchor[1] + 1
+        span = Span(index, number, content, depth, claim)
+        if covers or length > SPAN_LENGTH_MAX or not is_first or anchor is None:
+            self._insert_parts(self._after(anchor) if is_first else before, span, covers)
         else:
-            depth = 0 if anchor is None else anchor[0].depth + anchor[1] + 1
-            self._insert(before, Span(author, index, number, content, depth, claim), covers)
+            index.add(span)
+            self._tree.insert_below(anchor[0], anchor[1], span)
 
     def _turn(self, order: Order) -> Order:
         """The order of a claim that was given `order`."""
         if order is None:
             self._count += 1
             return self._count - 1
-        if self._last_claim is None or order > self._last_claim:
+        if self._last_op is None or order > self._last_op:
+            self._last_op = self._last_claim = order
+        elif self._last_claim is None or order > self._last_claim:
             self._last_claim = order
-            self._saw(order)
         return order
 
     def _saw(self, order: Order) -> None:
@@ -128,7 +136,7 @@ class Text:
             return self._tree.cut(span, offset + 1)
         return self._tree.next_up_to(span, ANY_DEPTH)
 
-    def _insert(self, before: Span | None, span: Span, covers: int) -> None:
+    def _insert_parts(self, before: Span | None, span: Span, covers: int) -> None:
         """Insert a new span before another, in parts of bounded length."""
         parts = [span]
         while len(parts[-1].content) > SPAN_LENGTH_MAX:
@@ -189,7 +197,7 @@ class Text:
 
     def _nameable(self, span: Span, start: int, stop: int, order: Order) -> Iterator[tuple[int, int]]:
         """The parts of a range of `span` that are claimed once, and before `order`."""
-        author = span.author
+        author = span.index.author
         reused = author.reused_between(start, stop)
         if not reused and self._is_in_turn(order):
             yield start, stop
@@ -245,7 +253,7 @@ class Text:
                 leaf.is_hidden = True
 
     def _placed_before(self, span: Span, order: Order) -> Iterator[tuple[int, int]]:
-        author, start, end = span.author, span.number, span.number + len(span.content)
+        author, start, end = span.index.author, span.number, span.number + len(span.content)
         for claim in range(span.claim, span.last + 1):
             stop = min(end, author.numbers[claim] + author.lengths[claim])
             if order_key(author.orders[claim]) < order_key(order):
@@ -316,7 +324,7 @@ class Text:
         if position <= 0:
             return None
         span, offset = self._tree.at(position - 1)
-        return f"{span.author.name}:{span.number + offset}"
+        return f"{span.index.author.name}:{span.number + offset}"
 
     def ranges_at(self, position: int, length: int) -> list[list[Any]]:
         """`[[id, length], …]` of the visible characters from `position` on, as a `text.delete` names them."""
@@ -327,18 +335,18 @@ class Text:
         while position < end:
             span, offset = self._tree.at(position)
             taken = span.shown_from(offset, end - position)
-            if (span.author.name, span.number + offset) == (agent, following):
+            if (span.index.author.name, span.number + offset) == (agent, following):
                 found[-1][1] += taken
             else:
-                found.append([f"{span.author.name}:{span.number + offset}", taken])
-            agent, following = span.author.name, span.number + offset + taken
+                found.append([f"{span.index.author.name}:{span.number + offset}", taken])
+            agent, following = span.index.author.name, span.number + offset + taken
             position += taken
         return found
 
     def runs(self) -> Iterator[Run]:
         """Every character in document order, hidden ones included; the text must not change meanwhile."""
         for span in self._tree.spans():
-            author, start, end = span.author, span.number, span.number + len(span.content)
+            author, start, end = span.index.author, span.number, span.number + len(span.content)
             for claim in range(span.claim, span.last + 1):
                 stop = min(end, author.numbers[claim] + author.lengths[claim])
                 if span.covers is None and not author.reused:
@@ -370,12 +378,11 @@ class Text:
         return text
 
 
-def _is_next(tail: Handle, index: SpanIndex, number: int, claim: int, length: int) -> bool:
+def _is_next(tail: Handle, number: int, claim: int, length: int) -> bool:
     """True when a claim continues the span that ends with `tail`."""
     span, offset = tail
     return (
-        span.index is index
-        and offset + 1 == len(span.content)
+        offset + 1 == len(span.content)
         and span.number + offset + 1 == number
         and span.last + 1 == claim
         and offset + 1 + length <= SPAN_LENGTH_MAX
@@ -384,7 +391,7 @@ def _is_next(tail: Handle, index: SpanIndex, number: int, claim: int, length: in
 
 def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:
     """Runs of the characters of one claim in a span."""
-    author, covers = span.author, span.covers
+    author, covers = span.index.author, span.covers
     uncounted = not author.counted[claim]
 
     def kind(number: int) -> tuple[bool, int, bool]:
@@ -397,7 +404,7 @@ def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:
 
 
 def _run(span: Span, claim: int, start: int, stop: int, kind: tuple[bool, int, bool]) -> Run:
-    author, offset = span.author, start - span.number
+    author, offset = span.index.author, start - span.number
     is_deleted, layer, is_latest = kind
     content = span.content[offset : stop - span.number]
     return Run(author.name, start, span.depth + offset, content, author.seqs[claim], author.times[claim], is_deleted,

@@ -26,30 +26,40 @@ def order_key(order: Order) -> tuple[int, Order]:
 class SpanIndex:
     """Spans by number, without overlap: a sorted list cut into pages."""
 
-    __slots__ = ("_firsts", "_numbers", "_spans")
+    __slots__ = ("_firsts", "_numbers", "_spans", "author")
 
-    def __init__(self) -> None:
-        self._firsts: list[int] = []
+    def __init__(self, author: "Author") -> None:
+        self.author = author
+        self._firsts = array("q")
         """First number of each page but the first one."""
-        self._numbers: list[list[int]] = [[]]
+        self._numbers = [array("q")]
         self._spans: list[list[Span]] = [[]]
 
     def add(self, span: "Span") -> None:
-        page = bisect_right(self._firsts, span.number)
+        number = span.number
+        page = bisect_right(self._firsts, number)
         numbers, spans = self._numbers[page], self._spans[page]
-        at = bisect_right(numbers, span.number)
-        numbers.insert(at, span.number)
-        spans.insert(at, span)
-        if len(numbers) > PAGE_LENGTH_MAX:
-            half = PAGE_LENGTH_MAX // 2
-            self._numbers.insert(page + 1, numbers[half:])
-            self._spans.insert(page + 1, spans[half:])
-            self._firsts.insert(page, numbers[half])
-            del numbers[half:], spans[half:]
+        if not numbers or number > numbers[-1]:
+            numbers.append(number)
+            spans.append(span)
+        else:
+            at = bisect_right(numbers, number)
+            numbers.insert(at, number)
+            spans.insert(at, span)
+        if len(spans) > PAGE_LENGTH_MAX:
+            self._halve(page)
+
+    def _halve(self, page: int) -> None:
+        half = PAGE_LENGTH_MAX // 2
+        numbers, spans = self._numbers[page], self._spans[page]
+        self._numbers.insert(page + 1, numbers[half:])
+        self._spans.insert(page + 1, spans[half:])
+        self._firsts.insert(page, numbers[half])
+        del numbers[half:], spans[half:]
 
     def find(self, number: int) -> "Span | None":
         """The span that holds `number`; None when none does."""
-        page = bisect_right(self._firsts, number) if self._firsts else 0
+        page = bisect_right(self._firsts, number)
         at = bisect_right(self._numbers[page], number) - 1
         if at < 0:
             return None
@@ -108,7 +118,7 @@ class Author:
         self.counted_total = 0
         self.end = 0
         """One more than the highest number claimed."""
-        self.index = SpanIndex()
+        self.index = SpanIndex(self)
         """Where the ids are that were claimed when they were free."""
         self.reused: dict[int, list[tuple[Order, SpanIndex]]] = {}
         """Numbers claimed more than once: all their claims by order, with the index that knows the span."""
@@ -124,7 +134,8 @@ class Author:
         self.orders.append(order)
         self.counted.append(is_counted)
         self.counted_total += is_counted
-        self.end = max(self.end, number + length)
+        if number + length > self.end:
+            self.end = number + length
         return len(self.orders) - 1
 
     def claim_between(self, number: int, first: int, last: int) -> int:
@@ -145,7 +156,7 @@ class Author:
 
     def reuse(self, number: int, length: int, order: Order) -> SpanIndex:
         """Register another claim of ids that are taken; returns the index its spans belong in."""
-        index = SpanIndex()
+        index = SpanIndex(self)
         for taken in range(number, number + length):
             if taken not in self.reused:
                 span = self.index.find(taken)

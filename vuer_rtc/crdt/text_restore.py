@@ -34,10 +34,10 @@ def restore_rows(data: Json) -> Restored:
         author = restored.authors.setdefault(run.agent, Author(run.agent))
         index = author.index
         if run.layer:
-            index = restored.layers.setdefault((run.agent, run.layer), SpanIndex())
+            index = restored.layers.setdefault((run.agent, run.layer), SpanIndex(author))
             _reuse(author, index, run)
         claim = _add_claims(restored, author, run, times)
-        _add_spans(restored.spans, author, index, run, claim, times is not None)
+        _add_spans(restored.spans, index, run, claim, times is not None)
         _add_covers(restored.spans, run, deleted)
     for span in restored.spans:
         span.index.add(span)
@@ -65,20 +65,16 @@ def _add_claims(restored: Restored, author: Author, run: Run, times: list[Number
     return first
 
 
-def _add_spans(
-    spans: list[Span], author: Author, index: SpanIndex, run: Run, claim: int, is_typed: bool
-) -> None:
+def _add_spans(spans: list[Span], index: SpanIndex, run: Run, claim: int, is_typed: bool) -> None:
     start, end = 0, len(run.content)
     last = spans[-1] if spans else None
-    if last is not None and last.index is index and index is author.index and _continues(last, run, claim):
+    if last is not None and last.index is index and not run.layer and _continues(last, run, claim):
         start = min(end, SPAN_LENGTH_MAX - len(last.content))
         if start > 0:
             last.extend(run.content[:start], claim + start - 1 if is_typed else claim)
     for at in range(start, end, SPAN_LENGTH_MAX):
         content = run.content[at : at + SPAN_LENGTH_MAX]
-        span = Span(
-            author, index, run.number + at, content, run.depth + at, claim + at if is_typed else claim
-        )
+        span = Span(index, run.number + at, content, run.depth + at, claim + at if is_typed else claim)
         span.last = span.claim + len(content) - 1 if is_typed else claim
         spans.append(span)
 

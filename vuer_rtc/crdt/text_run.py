@@ -53,44 +53,44 @@ class Run(NamedTuple):
 
 
 class _Row:
-    """Characters that share a row of a snapshot."""
+    """Characters that share a row of a snapshot, while it grows."""
 
-    __slots__ = ("content", "deleted", "head", "times")
+    __slots__ = ("_parts", "deleted", "head", "length", "times")
 
     def __init__(self, run: Run) -> None:
         self.head = run
-        self.content = run.content
+        self.length = len(run.content)
+        self._parts = [run.content]
         self.times: list[Number] | None = None
-        self.deleted = [[0, len(run.content)]] if run.is_deleted else []
+        self.deleted = [[0, self.length]] if run.is_deleted else []
+
+    @property
+    def content(self) -> str:
+        return "".join(self._parts)
 
     def is_continued_by(self, head: Run) -> bool:
-        mine, length = self.head, len(self.content)
-        return (
-            head.number == mine.number + length
-            and head.depth == mine.depth + length
-            and head.agent == mine.agent
-        )
+        mine, length = self.head, self.length
+        is_next = head.number == mine.number + length and head.depth == mine.depth + length
+        return is_next and head.agent == mine.agent
 
     def is_like(self, head: Run) -> bool:
-        return self.is_continued_by(head) and (head.layer, head.is_counted) == (
-            self.head.layer,
-            self.head.is_counted,
-        )
+        mine = self.head
+        is_alike = head.layer == mine.layer and head.is_counted == mine.is_counted
+        return is_alike and self.is_continued_by(head)
 
     def is_typed_on_by(self, row: "_Row") -> bool:
         """True when `row` is the next character typed."""
-        length = len(self.content)
-        is_single = len(row.content) == 1 and (length == 1 or self.times is not None)
-        return is_single and row.head.seq == self.head.seq + length and self.is_like(row.head)
+        is_single = row.length == 1 and (self.length == 1 or self.times is not None)
+        return is_single and row.head.seq == self.head.seq + self.length and self.is_like(row.head)
 
-    def append(self, content: str, deleted: list[list[int]]) -> None:
-        start = len(self.content)
-        for first, length in deleted:
-            if self.deleted and sum(self.deleted[-1]) == start + first:
+    def append(self, row: "_Row") -> None:
+        for first, length in row.deleted:
+            if self.deleted and sum(self.deleted[-1]) == self.length + first:
                 self.deleted[-1][1] += length
             else:
-                self.deleted.append([start + first, length])
-        self.content += content
+                self.deleted.append([self.length + first, length])
+        self._parts += row._parts
+        self.length += row.length
 
 
 def encode_runs(runs: Iterable[Run]) -> Json:
@@ -118,7 +118,7 @@ def _pasted(runs: Iterable[Run]) -> Iterator[_Row]:
     row: _Row | None = None
     for run in runs:
         if row is not None and run.seq == row.head.seq and run.ts == row.head.ts and row.is_like(run):
-            row.append(run.content, [[0, len(run.content)]] if run.is_deleted else [])
+            row.append(_Row(run))
             continue
         if row is not None:
             yield row
@@ -135,7 +135,7 @@ def _typed(rows: Iterable[_Row]) -> Iterator[_Row]:
             if typed.times is None:
                 typed.times = [typed.head.ts]
             typed.times.append(row.head.ts)
-            typed.append(row.content, row.deleted)
+            typed.append(row)
             continue
         if typed is not None:
             yield typed

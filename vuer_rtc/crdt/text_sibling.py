@@ -30,7 +30,7 @@ def rank_in(author: Author, claim: int, number: int) -> Rank:
 
 def rank_of(span: Span, number: int) -> Rank:
     """Rank of one of the characters of `span`."""
-    return rank_in(span.author, span.claim_at(number), number)
+    return rank_in(span.index.author, span.claim_at(number), number)
 
 
 class Siblings:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import compress
 from typing import Any
 
-from .text_author import Author, SpanIndex
+from .text_author import SpanIndex
 
-FANOUT_MAX = 40
+FANOUT_MAX = 16
 """Children of a branch.  More makes the tree lower and each insertion into it slower."""
 SPAN_LENGTH_MAX = 256
 """Characters of a span: bounds what it costs to append one to it, or to cut it in two."""
@@ -24,20 +24,17 @@ ANY_DEPTH = 2**62
 class Span:
     """A chain of characters of one agent, from one or several claims that follow each other."""
 
-    __slots__ = ("above", "author", "claim", "content", "covers", "depth", "index", "last", "number", "shown")
+    __slots__ = ("above", "claim", "content", "covers", "depth", "index", "last", "number", "shown")
 
-    def __init__(
-        self, author: Author, index: SpanIndex, number: int, content: str, depth: int, claim: int
-    ) -> None:
-        self.author = author
+    def __init__(self, index: SpanIndex, number: int, content: str, depth: int, claim: int) -> None:
         self.index = index
-        """The index this span is found in."""
+        """The index this span is found in; knows the author."""
         self.number = number
         self.content = content
         self.depth = depth
         """Of its first character; each further one is one deeper."""
         self.claim = claim
-        """Row of its first character's claim in `author`; the rows of the others follow without a gap."""
+        """Row of its first character's claim with its author; the rows of the others follow without a gap."""
         self.last = claim
         """Row of its last character's claim."""
         self.covers: list[int] | None = None
@@ -51,14 +48,14 @@ class Span:
         return (
             self.claim
             if self.claim == self.last
-            else self.author.claim_between(number, self.claim, self.last)
+            else self.index.author.claim_between(number, self.claim, self.last)
         )
 
     @property
     def visible(self) -> str:
         if self.covers is None:
             return self.content
-        return "".join(compress(self.content, [not cover for cover in self.covers])) if self.shown else ""
+        return "".join(compress(self.content, [not cover for cover in self.covers]))
 
     def cover(self, start: int, stop: int, by: int) -> int:
         """Add `by` to the covers of the characters from `start` to before `stop`; returns how many more are shown."""
@@ -82,7 +79,7 @@ class Span:
     def cut(self, offset: int) -> "Span":
         """Keep the characters before `offset`; returns a new span of the others."""
         number = self.number + offset
-        right = Span(self.author, self.index, number, self.content[offset:], self.depth + offset, self.claim)
+        right = Span(self.index, number, self.content[offset:], self.depth + offset, self.claim)
         if self.claim != self.last:
             right.claim, right.last = self.claim_at(number), self.last
             self.last = self.claim_at(number - 1)
@@ -122,7 +119,7 @@ class Branch:
         self.above = above
         """The branch this one is a child of; None for the root."""
         self.text: str | None = None
-        """Visible text of a leaf; None when it has to be put together again."""
+        """Its visible text; None when it has to be put together again, in all branches above too."""
         self.is_hidden = is_hidden
         """True for a leaf all of whose characters are hidden for good."""
         self.shown: int = sum([child.shown for child in children])
@@ -130,6 +127,12 @@ class Branch:
         """The least one in it."""
         for child in children:
             child.above = self
+
+    @property
+    def visible(self) -> str:
+        if self.text is None:
+            self.text = "".join([child.visible for child in self.children if child.shown])
+        return self.text
 
 
 class Tree:
@@ -156,12 +159,7 @@ class Tree:
         return (span for leaf in self.leaves() for span in leaf.children)
 
     def visible(self) -> str:
-        texts = []
-        for leaf in self.leaves():
-            if leaf.text is None:
-                leaf.text = "".join([span.visible for span in leaf.children]) if leaf.shown else ""
-            texts.append(leaf.text)
-        return "".join(texts)
+        return self.root.visible
 
     def at(self, position: int) -> tuple[Span, int]:
         """The visible character number `position`, which must be one: its span and offset."""
@@ -194,9 +192,23 @@ class Tree:
 
     # Changing
 
-    def insert_after(self, span: Span, new: Span) -> None:
+    def extend(self, span: Span, content: str, claim: int) -> None:
+        """Append the characters of the next claim to `span`."""
+        span.extend(content, claim)
+        span.above.is_hidden = False
+        self.grow(span, len(content))
+
+    def insert_below(self, span: Span, offset: int, new: Span) -> None:
+        """Insert `new` right after the character at `offset` of `span`."""
         leaf = span.above
-        self._insert(leaf, leaf.children.index(span) + 1, new)
+        children = leaf.children
+        at = children.index(span) + 1
+        if offset + 1 < len(span.content):
+            right = span.cut(offset + 1)
+            right.above = leaf
+            span.index.add(right)
+            children.insert(at, right)
+        self._insert(leaf, at, new)
 
     def insert_before(self, span: Span | None, new: Span) -> None:
         """Insert `new` before `span`; at the end when that is None."""
@@ -222,8 +234,8 @@ class Tree:
     def grow(self, span: Span, by: int) -> None:
         """`by` more characters of `span` are shown than the tree knows."""
         branch: Branch | None = span.above
-        span.above.text = None
         while branch is not None:
+            branch.text = None
             branch.shown += by
             branch = branch.above
 
@@ -238,12 +250,12 @@ class Tree:
 
     def _insert(self, leaf: Branch, at: int, new: Span) -> None:
         leaf.children.insert(at, new)
-        leaf.text = None
         leaf.is_hidden = False
         new.above = leaf
         shown, depth = new.shown, new.depth
         branch: Branch | None = leaf
         while branch is not None:
+            branch.text = None
             branch.shown += shown
             if depth < branch.depth:
                 branch.depth = depth
