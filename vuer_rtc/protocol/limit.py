@@ -1,0 +1,206 @@
+"""A bound on everything a client may send, and the checks that need nothing but the message.
+
+What depends on the document (`nodes_max`, `lamport_jump_max`) is checked where the document is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import NoReturn
+
+import msgspec
+
+from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
+from vuer_rtc.crdt.message import UNSET, Message, Op
+
+from .codes import ClientFault, ErrorCode
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound with its default; a document may override any of them."""
+
+    frame_bytes_max: int = 1_048_576
+    """One WebSocket frame.  Holds a commit of a thousand nodes; a larger import is many commits."""
+    ops_per_message_max: int = 1_000
+    """Operations of one message.  A message is atomic: it is journalled, relayed and undone as one."""
+    op_bytes_max: int = 262_144
+    """One operation as msgpack.  A scene refers to meshes and images by address, it does not contain them."""
+    value_depth_max: int = 32
+    """Nesting of lists and maps in a value.  Everybody who handles it recurses."""
+    id_chars_max: int = 200
+    """Message ids, also those an undo names.  Kept for as long as a duplicate may come."""
+    client_id_chars_max: int = 128
+    """Client ids.  Part of every message, clock and stamp."""
+    key_chars_max: int = 256
+    """Node keys.  Longer than the paths people use as keys."""
+    path_chars_max: int = 256
+    """Property names."""
+    clock_entries_max: int = 10_000
+    """Clients in a vector clock: as many as ever edited the document, for a client that knows it all."""
+    text_insert_chars_max: int = 100_000
+    """Characters of one text operation.  Every character is remembered, deleted or not."""
+    text_delete_chars_max: int = 1_000_000
+    """Characters that the ranges of one text operation cover together."""
+    text_seq_per_lt_max: int = 10_000
+    """Bound of a text operation's `seq`, times its Lamport time plus one.  An honest `seq` grows by at most
+    one per operation: keep this above the largest `ops_per_message_max` the document ever had.  Without it
+    one message could use up all numbers, and nobody could type there any more."""
+    lamport_jump_max: int = 1_000_000
+    """How far a Lamport time may be ahead of the document's: commits a client may make offline."""
+    nodes_max: int = 100_000
+    """Nodes of a document, tombstones included."""
+
+    messages_per_second_max: float = 500
+    """Frames a connection may send in the long run.  A drag at 120 Hz needs a quarter."""
+    message_burst_max: int = 2_000
+    """Frames it may send at once after a pause: a backlog made offline."""
+    reads_per_second_max: float = 5
+    """`sync` and `sync-check` in the long run; each may cost as much as the document is large."""
+    read_burst_max: int = 20
+    """The same at once."""
+    faults_per_second_max: float = 10
+    """Frames that are no messages, or came too fast, in the long run; beyond it the connection is closed."""
+    fault_burst_max: int = 100
+    """The same at once."""
+
+    def overridden(self, overrides: Mapping[str, object]) -> "Limits":
+        """These limits with those of `overrides` in their place.
+
+        Raises: ValueError for a name that is no limit, or a value that is not a number from 0.
+        """
+        kinds = {field.name: field.type for field in fields(self)}
+        for name, value in overrides.items():
+            if name not in kinds:
+                raise ValueError(f"{name} is not a limit")
+            allowed = (int, float) if kinds[name] is float else (int,)
+            if isinstance(value, bool) or not isinstance(value, allowed) or not value >= 0:
+                raise ValueError(f"{name} is {value!r}, not a number from 0")
+        return replace(self, **overrides)  # type: ignore[arg-type]
+
+
+def check_message(message: Message, limits: Limits) -> None:
+    """Returns when the message is within all limits that it can be held to by itself.
+
+    Raises: ClientFault `over-limit`.  Source: rule L1.
+    """
+    try:
+        if len(message.id) > limits.id_chars_max:
+            _refuse("id_chars_max", limits, len(message.id))
+        if len(message.client) > limits.client_id_chars_max:
+            _refuse("client_id_chars_max", limits, len(message.client))
+        if len(message.clock) > limits.clock_entries_max:
+            _refuse("clock_entries_max", limits, len(message.clock))
+        if len(message.ops) > limits.ops_per_message_max:
+            _refuse("ops_per_message_max", limits, len(message.ops))
+        for op in message.ops:
+            _check_op(op, message, limits)
+    except ClientFault as fault:
+        fault.message_id = message.id
+        raise
+
+
+def check_clock(message: Message, known: Mapping[str, int]) -> None:
+    """Returns when the message's clock claims nothing of other clients beyond `known`, the document's clock.
+
+    Clients merge the clocks they are sent, their own entry included: a made-up one would carry them away.
+
+    Raises: ClientFault `foreign-clock`.  Source: rule L2.
+    """
+    for client, counter in message.clock.items():
+        if counter > known.get(client, 0) and client != message.client:
+            detail = (
+                f"message {counter} of another client is claimed, the document has {known.get(client, 0)}"
+            )
+            raise ClientFault(ErrorCode.FOREIGN_CLOCK, detail, message.id)
+
+
+def _refuse(name: str, limits: Limits, actual: int) -> NoReturn:
+    raise ClientFault(ErrorCode.OVER_LIMIT, f"{name} is {getattr(limits, name)}, here are {actual}")
+
+
+def _check_op(op: Op, message: Message, limits: Limits) -> None:
+    size = len(_encoder.encode(op))
+    if size > limits.op_bytes_max:
+        _refuse("op_bytes_max", limits, size)
+    if len(op.key) > limits.key_chars_max:
+        _refuse("key_chars_max", limits, len(op.key))
+    if len(op.path) > limits.path_chars_max:
+        _refuse("path_chars_max", limits, len(op.path))
+    if type(op.value) in (list, dict) and _is_deeper(op.value, limits.value_depth_max):
+        detail = f"value_depth_max is {limits.value_depth_max}, a value is nested deeper"
+        raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+    if op.ot in PROPERTY_OPS:
+        if op.path == "." and type(op.value) is dict:
+            _check_names(op.value, limits)
+    elif op.ot in TEXT_OPS:
+        _check_text(op, message, limits)
+    elif op.ot in META_OPS:
+        if len(op.target) > limits.id_chars_max:
+            _refuse("id_chars_max", limits, len(op.target))
+    else:
+        _check_node(op, limits)
+
+
+def _check_node(op: Op, limits: Limits) -> None:
+    keys = (
+        [op.value]
+        if op.ot == "node.remove"
+        else [op.value.get(n, "") for n in ("key", "nodeKey", "newParent")]
+    )
+    longest = max(map(len, keys))
+    if longest > limits.key_chars_max:
+        _refuse("key_chars_max", limits, longest)
+    if op.ot in CREATE_OPS:
+        _check_names(op.value, limits)
+
+
+def _check_names(properties: dict[str, object], limits: Limits) -> None:
+    longest = max(map(len, properties), default=0)
+    if longest > limits.path_chars_max:
+        _refuse("path_chars_max", limits, longest)
+
+
+def _check_text(op: Op, message: Message, limits: Limits) -> None:
+    content = op.value[1] if type(op.value) is list else op.value
+    if content is not UNSET and len(content) > limits.text_insert_chars_max:
+        _refuse("text_insert_chars_max", limits, len(content))
+    deleted = 0 if op.rm is UNSET else sum(length for _, length in op.rm)
+    if deleted > limits.text_delete_chars_max:
+        _refuse("text_delete_chars_max", limits, deleted)
+    seq_max = (message.lt + 1) * limits.text_seq_per_lt_max
+    if op.seq is not UNSET and op.seq > seq_max:
+        detail = f"text_seq_per_lt_max allows `seq` {seq_max} at this Lamport time, it is {op.seq}"
+        raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """True when `value` has more than `levels` nested lists and maps."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(_is_deeper(member, levels - 1) for member in value)
+
+
+class TokenBucket:
+    """Lets `burst` things through at once and `per_second` in the long run; time is passed in (rule L3)."""
+
+    __slots__ = ("_burst", "_per_second", "_taken_at", "_tokens")
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = float(burst)
+        self._taken_at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """True, and one token less, when there is one.  `now` is monotonic, in seconds."""
+        since = self._taken_at if self._taken_at is not None else now
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - since) * self._per_second)
+        self._taken_at = max(now, since)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
