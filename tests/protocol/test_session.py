@@ -1,0 +1,241 @@
+"""The session, rules S1 to S7, F5, L3 to L5 and E1 to E3."""
+
+import json
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vuer_rtc.protocol.codes import CloseCode, ErrorCode
+from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.protocol.session import (
+    Close,
+    Effect,
+    Heartbeat,
+    Reply,
+    Right,
+    Rights,
+    SendMissing,
+    SendState,
+    SendStatus,
+    Submit,
+    SyncSession,
+)
+from vuer_rtc.protocol.wire import Error, Frame, Framing
+
+VIEWER: Rights = frozenset({Right.VIEW})
+EDITOR: Rights = VIEWER | {Right.EDIT}
+MODERATOR: Rights = EDITOR | {Right.MODERATE}
+
+UNDO = {"ot": "meta.undo", "key": "_meta", "path": "_meta", "targetMsgId": "bob:3"}
+
+
+def session(rights: Rights = EDITOR, **limits: Any) -> SyncSession:
+    return SyncSession("alice", rights, Limits(**limits))
+
+
+def commit(*ops: dict[str, Any], client: str = "alice") -> str:
+    envelope = {"id": f"{client}:7", "client": client, "clock": {client: 3}, "lt": 7, "ts": 1.5}
+    ops = ops or ({"ot": "number.set", "key": "n", "path": "x", "value": 1},)
+    return json.dumps({"mtype": "crdt", "msg": {**envelope, "ops": ops}})
+
+
+def ask(mtype: str, **fields: Any) -> str:
+    return json.dumps({"mtype": mtype, **fields})
+
+
+def assert_refused(effects: list[Effect], code: ErrorCode, message_id: str = "") -> None:
+    assert len(effects) == 1
+    assert_error(effects[0], code, message_id)
+
+
+def assert_error(effect: Effect, code: ErrorCode, message_id: str = "") -> None:
+    assert isinstance(effect, Reply)
+    error = effect.outbound
+    assert isinstance(error, Error)
+    assert (error.code, error.msg_id) == (code, message_id)
+    assert error.error.startswith(f"{code}: ")
+    assert error.retry == code.is_retryable
+
+
+# What is asked for
+
+
+def test_a_commit_is_submitted_in_canonical_form() -> None:
+    [effect] = session().receive(commit(), now=0)
+    assert isinstance(effect, Submit)
+    assert (effect.message.id, effect.message.auth, effect.message.server_seq) == ("alice:7", False, 0)
+
+
+def test_sync_asks_for_what_the_clock_lacks() -> None:
+    """S3."""
+    assert session(VIEWER).receive(ask("sync", vectorClock={"bob": 2}), 0) == [SendMissing({"bob": 2})]
+    for clock in ({}, {"vectorClock": {}}, {"vectorClock": None}):
+        assert session(VIEWER).receive(ask("sync", **clock), 0) == [SendState()]
+
+
+def test_sync_check_asks_for_the_status() -> None:
+    """S4."""
+    assert session(VIEWER).receive(ask("sync-check", requestId="r1"), 0) == [SendStatus("r1")]
+
+
+def test_heartbeats_come_in_ones_own_name() -> None:
+    """S5."""
+    for name in ({}, {"client": "alice"}, {"sessionId": "alice"}):
+        assert session().receive(ask("heartbeat", vectorClock={"alice": 3}, **name), 0) == [
+            Heartbeat({"alice": 3})
+        ]
+    assert_refused(session().receive(ask("heartbeat", client="bob"), 0), ErrorCode.FOREIGN_CLIENT)
+
+
+# What is refused
+
+
+def test_a_message_in_another_clients_name_is_refused() -> None:
+    """S1."""
+    assert_refused(session().receive(commit(client="bob"), 0), ErrorCode.FOREIGN_CLIENT, "bob:7")
+
+
+def test_a_viewer_changes_nothing() -> None:
+    """S2."""
+    assert_refused(session(VIEWER).receive(commit(), 0), ErrorCode.FORBIDDEN, "alice:7")
+    assert_refused(session(VIEWER).receive(commit(UNDO), 0), ErrorCode.FORBIDDEN, "alice:7")
+
+
+@pytest.mark.parametrize("frame", [commit(), ask("sync"), ask("sync-check", requestId="r"), ask("heartbeat")])
+def test_without_a_right_nothing_is_answered(frame: str) -> None:
+    """S2."""
+    [effect] = session(frozenset()).receive(frame, 0)
+    assert_error(effect, ErrorCode.FORBIDDEN, "alice:7" if "crdt" in frame else "")
+
+
+def test_rights_may_change_while_the_connection_lives() -> None:
+    """S2."""
+    live = session(EDITOR)
+    assert isinstance(live.receive(commit(), 0)[0], Submit)
+    live.rights = VIEWER
+    assert_refused(live.receive(commit(), 0), ErrorCode.FORBIDDEN, "alice:7")
+
+
+def test_a_message_over_a_limit_is_refused() -> None:
+    """L1."""
+    assert_refused(session(id_chars_max=3).receive(commit(), 0), ErrorCode.OVER_LIMIT, "alice:7")
+
+
+def test_only_moderators_speak_with_authority() -> None:
+    """S6: whatever the message says."""
+    claimed = commit({**UNDO, "auth": True}).replace('"lt"', '"auth": true, "lt"')
+    for rights, frame, auth in (
+        (EDITOR, claimed, False),
+        (MODERATOR, claimed, True),
+        (MODERATOR, commit(UNDO), True),
+        (MODERATOR, commit(), False),
+    ):
+        [effect] = session(rights).receive(frame, 0)
+        assert isinstance(effect, Submit)
+        assert effect.message.auth is auth
+
+
+# Framing
+
+
+def test_without_a_wish_the_first_frame_decides_the_framing() -> None:
+    """F5."""
+    live = session()
+    assert live.framing is Framing.MSGPACK
+    live.receive("no message at all", 0)
+    assert live.framing is Framing.JSON
+    assert live.receive(msgpack.packb({"mtype": "heartbeat"}), 0) == [Heartbeat({})]
+    assert live.framing is Framing.JSON
+
+
+def test_a_wished_framing_stays() -> None:
+    """F5."""
+    live = SyncSession("alice", EDITOR, Limits(), Framing.MSGPACK)
+    assert live.receive(ask("heartbeat"), 0) == [Heartbeat({})]
+    assert live.framing is Framing.MSGPACK
+
+
+# Rates and faults
+
+
+def test_too_many_messages_are_refused_until_a_moment_later() -> None:
+    """L3."""
+    live = session(message_burst_max=2, messages_per_second_max=1)
+    assert [type(live.receive(commit(), 5)[0]) for _ in range(2)] == [Submit, Submit]
+    assert_refused(live.receive(commit(), 5.5), ErrorCode.RATE_LIMITED, "alice:7")
+    assert isinstance(live.receive(commit(), 6)[0], Submit)
+
+
+def test_reads_have_a_rate_of_their_own() -> None:
+    """L4."""
+    live = session(read_burst_max=1, reads_per_second_max=1)
+    assert live.receive(ask("sync"), 0) == [SendState()]
+    assert_refused(live.receive(ask("sync-check", requestId="r"), 0.5), ErrorCode.RATE_LIMITED)
+    assert isinstance(live.receive(commit(), 0.5)[0], Submit)
+    assert live.receive(ask("sync-check", requestId="r"), 1) == [SendStatus("r")]
+
+
+@pytest.mark.parametrize(("frame", "code"), [("{", ErrorCode.BAD_FRAME), (b"\x80", ErrorCode.UNKNOWN_MTYPE)])
+def test_who_goes_on_sending_no_messages_is_closed(frame: Frame, code: ErrorCode) -> None:
+    """L5."""
+    live = session(fault_burst_max=2, faults_per_second_max=1)
+    assert_refused(live.receive(frame, 0), code)
+    assert_refused(live.receive(frame, 0), code)
+    assert_refused(live.receive(frame, 1), code)
+    refusal, close = live.receive(frame, 1)
+    assert_error(refusal, code)
+    assert close == Close(CloseCode.PROTOCOL)
+    assert live.is_closed
+
+
+def test_who_goes_on_sending_too_fast_is_closed() -> None:
+    """L5."""
+    live = session(message_burst_max=1, messages_per_second_max=1, fault_burst_max=1)
+    live.receive(commit(), 0)
+    assert_refused(live.receive(commit(), 0), ErrorCode.RATE_LIMITED, "alice:7")
+    refusal, close = live.receive(commit(), 0)
+    assert_error(refusal, ErrorCode.RATE_LIMITED, "alice:7")
+    assert close == Close(CloseCode.RATE)
+
+
+def test_refused_messages_alone_close_nothing() -> None:
+    """L5: an editor with a fault in one tool keeps its connection."""
+    live = session(fault_burst_max=0, faults_per_second_max=0)
+    for _ in range(50):
+        assert_refused(live.receive(commit(client="bob"), 0), ErrorCode.FOREIGN_CLIENT, "bob:7")
+
+
+@pytest.mark.parametrize("frame", ["x" * 101, b"x" * 101, "é" * 51, "\ud800" * 34])
+def test_a_frame_over_the_limit_closes(frame: Frame) -> None:
+    """L6."""
+    live = session(frame_bytes_max=100)
+    assert live.receive(frame, 0) == [Close(CloseCode.TOO_BIG)]
+    assert live.is_closed
+
+
+@pytest.mark.parametrize("frame", ["x" * 100, b"x" * 100, "é" * 50])
+def test_a_frame_at_the_limit_is_read(frame: Frame) -> None:
+    """L6: sizes are bytes."""
+    assert_refused(session(frame_bytes_max=100).receive(frame, 0), ErrorCode.BAD_FRAME)
+
+
+def test_nothing_is_taken_once_the_session_is_closed() -> None:
+    """S7."""
+    live = session(frame_bytes_max=200)
+    live.receive("x" * 201, 0)
+    assert live.receive(ask("heartbeat"), 0) == []
+
+
+@given(
+    st.lists(
+        st.binary() | st.text(st.characters(codec=None)) | st.sampled_from([commit(), ask("sync"), "x" * 400])
+    )
+)
+def test_any_frames_at_all_have_effects_and_raise_nothing(frames: list[Frame]) -> None:
+    live = session(fault_burst_max=3, frame_bytes_max=300)
+    effects = [effect for now, frame in enumerate(frames) for effect in live.receive(frame, now / 100)]
+    closes = [index for index, effect in enumerate(effects) if isinstance(effect, Close)]
+    assert closes == ([len(effects) - 1] if live.is_closed else [])
