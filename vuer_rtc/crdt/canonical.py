@@ -74,9 +74,11 @@ def canonical_clock(raw: Any) -> dict[str, int]:
     """
     if type(raw) is not dict:
         refuse("bad-message", "`clock` is not a map of client to counter")
-    return {
-        plain_name(client): plain_count(counter, "clock", "bad-message") for client, counter in raw.items()
-    }
+    clock = {}
+    for client, counter in raw.items():
+        is_counter = type(counter) is int and 0 <= counter <= INTEGER_MAX
+        clock[plain_name(client)] = counter if is_counter else plain_count(counter, "clock", "bad-message")
+    return clock
 
 
 def _either(raw: Mapping[str, Any], name: str, legacy_name: str) -> Any:

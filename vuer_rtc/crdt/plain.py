@@ -46,7 +46,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth >= DEPTH_MAX:
         refuse("over-limit", f"a value is nested deeper than {DEPTH_MAX} levels")
     if kind is list or kind is tuple:
-        return [plain(member, depth + 1) for member in value]
+        return [m if type(m) is float and isfinite(m) else plain(m, depth + 1) for m in value]
     if kind is dict:
         return {plain_name(key): plain(member, depth + 1) for key, member in value.items()}
     return refuse("bad-message", f"{kind.__name__} is not a JSON type")
