@@ -25,7 +25,15 @@ ANSWER_MAX_S = 20
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that the test may stop and start."""
     with ServerProcess(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that no test changes."""
+    with ServerProcess(tmp_path_factory.mktemp("lasting")) as running:
         yield running
 
 
@@ -77,10 +85,10 @@ print(SceneObject.objects.get(key="box").properties["position"][1])"""
     return float(server.manage("shell", "--no-imports", "-c", code))
 
 
-def test_the_printed_addresses_and_login_work(server: ServerProcess) -> None:
-    browser = Browser(server)
-    assert f"ws://127.0.0.1:{server.port}/ws/rooms/demo/" in browser.get("/")
-    (login,) = printed_logins(server)
+def test_the_printed_addresses_and_login_work(lasting_server: ServerProcess) -> None:
+    browser = Browser(lasting_server)
+    assert f"ws://127.0.0.1:{lasting_server.port}/ws/rooms/demo/" in browser.get("/")
+    (login,) = printed_logins(lasting_server)
     assert "Site administration" in browser.log_in(*login)
     style = re.findall(r'href="(/static/admin/css/base[^"]*)"', browser.get("/admin/"))
     assert "--primary" in browser.get(style[0])
@@ -125,20 +133,24 @@ def test_every_start_replaces_the_login(server: ServerProcess) -> None:
     assert "Site administration" in Browser(server).log_in(*second)
 
 
-def test_a_second_start_on_the_same_port_ends_and_leaves_the_login_alone(server: ServerProcess) -> None:
+def test_a_second_start_on_the_same_port_ends_and_leaves_the_login_alone(
+    lasting_server: ServerProcess,
+) -> None:
     command = [sys.executable, "-m", "vuer_rtc.serve"]
     second = subprocess.run(
-        command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env=lasting_server.environment(), capture_output=True, text=True, timeout=60
     )
     assert second.returncode == 1
     assert "PORT=" in second.stderr
     assert "login" not in second.stdout
-    (login,) = printed_logins(server)
-    assert "Site administration" in Browser(server).log_in(*login)
+    (login,) = printed_logins(lasting_server)
+    assert "Site administration" in Browser(lasting_server).log_in(*login)
 
 
-def test_pages_of_unknown_hosts_are_refused(server: ServerProcess) -> None:
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}/", headers={"Host": "evil.example"})
+def test_pages_of_unknown_hosts_are_refused(lasting_server: ServerProcess) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{lasting_server.port}/", headers={"Host": "evil.example"}
+    )
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request, timeout=ANSWER_MAX_S)
 
@@ -175,7 +187,7 @@ def test_addresses_with_colons_are_bracketed() -> None:
     assert "http://[::1]:8000/" in announcement("::1", 8000, None)
 
 
-def test_a_socket_at_an_unknown_path_is_refused_without_a_traceback(server: ServerProcess) -> None:
+def test_a_socket_at_an_unknown_path_is_refused_without_a_traceback(lasting_server: ServerProcess) -> None:
     with pytest.raises(InvalidStatus, match="403"):
-        connect(f"ws://127.0.0.1:{server.port}/ws/nowhere/")
-    assert "Traceback" not in server.log()
+        connect(f"ws://127.0.0.1:{lasting_server.port}/ws/nowhere/")
+    assert "Traceback" not in lasting_server.log()
