@@ -73,8 +73,6 @@ class CloseCode(IntEnum):
     """The server failed; connect again, with a pause."""
     PROTOCOL = 4400
     """Too many frames that are no messages; mend the client."""
-    BAD_TOKEN = 4401
-    """The token is not valid, or not any more; get another."""
     FORBIDDEN = 4403
     """The right to see the document was taken away."""
     UNKNOWN_ROOM = 4404
@@ -89,10 +87,6 @@ class CloseCode(IntEnum):
     """A newer connection of the same client took over; stay away."""
     ROOM_FULL = 4413
     """As many connections as the document takes."""
-    BAD_ORIGIN = 4414
-    """The page's origin is not allowed here."""
-    KICKED = 4418
-    """An operator ended the session."""
     RATE = 4429
     """Went on sending too fast; connect again after a pause."""
     UNAVAILABLE = 4503
@@ -110,8 +104,10 @@ class CloseCode(IntEnum):
 
 
 _RETRYABLE = frozenset(
-    {CloseCode.GOING_AWAY, CloseCode.INTERNAL, CloseCode.SLOW_CLIENT, CloseCode.ROOM_FULL, CloseCode.RATE}
-    | {CloseCode.UNAVAILABLE}
+    {
+        *(CloseCode.GOING_AWAY, CloseCode.INTERNAL, CloseCode.UNAVAILABLE),
+        *(CloseCode.SLOW_CLIENT, CloseCode.ROOM_FULL, CloseCode.RATE),
+    }
 )
 
 
