@@ -18,7 +18,7 @@ from tests.published.process import published_directory
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message, Op
 from vuer_rtc.crdt.view import PublishedState
-from vuer_rtc.protocol.codec import Frames, decode_frame, encode, message_fields
+from vuer_rtc.protocol.codec import decode_frame, encode, message_fields
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.wire import (
     Ack,
@@ -359,16 +359,6 @@ def test_a_state_in_legacy_names() -> None:
     assert "lt" not in wire["snapshot"]
     assert wire["snapshot"]["textRopes"] == ropes
     assert wire["journal"] == [LEGACY_COMMIT]
-
-
-def test_frames_are_encoded_once_per_framing_and_naming() -> None:
-    """F6."""
-    frames = Frames(Broadcast(MESSAGE))
-    for framing in Framing:
-        for naming in Naming:
-            first = frames.frame(framing, naming)
-            assert first == encode(Broadcast(MESSAGE), framing, naming)
-            assert frames.frame(framing, naming) is first
 
 
 # The published client

@@ -92,7 +92,10 @@ def _string(fields: Fields, name: str) -> str:
 
 
 def encode(outbound: Outbound, framing: Framing, naming: Naming = Naming.COMPRESSED) -> Frame:
-    """One frame; fan-out goes through `Frames`, which encodes once.  Source: rules F5, F6."""
+    """One frame.  Costs as much as the message is large: encode once for all who share framing and naming.
+
+    Source: rules F5, F6.
+    """
     wire = _wire(outbound, naming)
     if framing is Framing.JSON:
         return _json_encoder.encode(wire).decode()
@@ -136,17 +139,3 @@ def _snapshot_fields(state: State, naming: Naming) -> Fields:
 
 def _renamed(fields: Fields, names: dict[str, str]) -> Fields:
     return {names.get(name, name): value for name, value in fields.items()}
-
-
-class Frames:
-    """One outbound message as frames: encoded when first asked for, once per framing and naming."""
-
-    def __init__(self, outbound: Outbound) -> None:
-        self._outbound = outbound
-        self._frames: dict[tuple[Framing, Naming], Frame] = {}
-
-    def frame(self, framing: Framing, naming: Naming = Naming.COMPRESSED) -> Frame:
-        encoded = self._frames.get((framing, naming))
-        if encoded is None:
-            encoded = self._frames[framing, naming] = encode(self._outbound, framing, naming)
-        return encoded
