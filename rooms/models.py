@@ -88,7 +88,7 @@ class Session(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.client} in {self.document_id}"
+        return f"{self.client} in {self.document}"
 
     @property
     def is_connected(self) -> bool:

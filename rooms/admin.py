@@ -1,0 +1,151 @@
+"""Sessions in Django's admin: who is connected, who was, how far they have come.  For reading only."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from rooms.models import Session
+from vuer_rtc.protocol.codes import CloseCode
+
+if TYPE_CHECKING:
+    SessionModelAdmin = admin.ModelAdmin[Session]
+else:
+    SessionModelAdmin = admin.ModelAdmin  # generic for type checkers only
+
+NOTHING = "–"
+CLOCK_ENTRIES_SHOWN_MAX = 200
+
+
+class ConnectedFilter(admin.SimpleListFilter):
+    """Open sessions, or ended ones."""
+
+    title = "connected"
+    parameter_name = "connected"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "now"), ("no", "ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        match self.value():
+            case "yes":
+                return queryset.filter(closed_at=None)
+            case "no":
+                return queryset.exclude(closed_at=None)
+        return queryset
+
+
+@admin.register(Session)
+class SessionAdmin(SessionModelAdmin):
+    """A record of connections; what could be changed here would be a lie."""
+
+    list_display = (
+        "client",
+        "document_link",
+        "user",
+        "state",
+        "connected_at",
+        "last_seen_at",
+        "acked_seq",
+        "remote_address",
+    )
+    list_filter = (
+        ConnectedFilter,
+        ("document", admin.RelatedOnlyFieldListFilter),
+        ("user", admin.RelatedOnlyFieldListFilter),
+        "connected_at",
+    )
+    search_fields = ("client", "document__slug", "remote_address", "user_agent")
+    list_select_related = ("document", "user")
+    list_per_page = 50
+    show_full_result_count = False
+    date_hierarchy = "connected_at"
+    change_form_template = "admin/vuer_rooms/session/change_form.html"
+    fieldsets = (
+        (None, {"fields": ("client", "document_link", "user_link", "state")}),
+        ("Connection", {"fields": ("transport", "remote_address", "user_agent", "process")}),
+        ("Times", {"fields": ("connected_at", "last_seen_at", "closed_at", "close_code")}),
+        ("Progress", {"fields": ("acked_seq",)}),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    @admin.display(description="document", ordering="document__slug")
+    def document_link(self, session: Session) -> SafeString | str:
+        return link("admin:vuer_journal_document_change", session.document_id, str(session.document))
+
+    @admin.display(description="user", ordering="user")
+    def user_link(self, session: Session) -> SafeString | str:
+        if session.user is None:
+            return "anonymous"
+        return link(
+            f"admin:{session.user._meta.label_lower.replace('.', '_')}_change",
+            session.user_id,
+            str(session.user),
+        )
+
+    @admin.display(description="state", ordering="closed_at")
+    def state(self, session: Session) -> str:
+        if session.is_connected:
+            return "connected"
+        return f"ended: {close_reason(session.close_code)}"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> TemplateResponse:
+        session = self.get_object(request, object_id)
+        context = {**(extra_context or {}), **(self._context(session) if session else {})}
+        response: Any = super().change_view(request, object_id, form_url, context)
+        return response
+
+    def _context(self, session: Session) -> dict[str, Any]:
+        clock = sorted(session.vector_clock.items())
+        others = urlencode({"q": session.client})
+        query = urlencode({"client__exact": session.client, "document__id__exact": session.document_id})
+        return {
+            "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
+            "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),
+            "other_sessions_url": f"{reverse('admin:vuer_rooms_session_changelist')}?{others}",
+            "operations_url": operations_url(query),
+        }
+
+
+def close_reason(code: int | None) -> str:
+    """A close code for people: its name where it is one of ours."""
+    if code is None:
+        return NOTHING
+    names = {int(known): known.reason for known in CloseCode}
+    return f"{names.get(code, {1000: 'left', 1005: 'left', 1006: 'cut off'}.get(code, 'closed'))} ({code})"
+
+
+def link(name: str, key: object, text: str) -> SafeString | str:
+    """A link into the admin, or the text where the admin has no such page."""
+    try:
+        return format_html('<a href="{}">{}</a>', reverse(name, args=[key]), text)
+    except NoReverseMatch:
+        return text
+
+
+def operations_url(query: str) -> str | None:
+    """The client's operations in that document; None where the admin does not show operations."""
+    try:
+        return f"{reverse('admin:vuer_journal_operation_changelist')}?{query}"
+    except NoReverseMatch:
+        return None

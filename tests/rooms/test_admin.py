@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.utils import timezone
+
+from journal.models import Document
+from rooms.admin import close_reason
+from rooms.models import Session
+
+LIST = "/admin/vuer_rooms/session/"
+
+
+@pytest.fixture
+def sessions(document: Document) -> list[Session]:
+    now = timezone.now()
+    common: dict[str, Any] = {
+        "document": document,
+        "connected_at": now,
+        "last_seen_at": now,
+        "process": "h:1:x",
+    }
+    bob = get_user_model()._default_manager.create(username="bob")
+    return [
+        Session.objects.create(client="ann<script>", vector_clock={"<b>x</b>": 3}, acked_seq=7, **common),
+        Session.objects.create(client="bob", user=bob, closed_at=now, close_code=4410, **common),
+    ]
+
+
+def test_sessions_are_listed_filtered_and_searched(admin_client: Client, sessions: list[Session]) -> None:
+    page = admin_client.get(LIST).content.decode()
+    assert "ann&lt;script&gt;" in page
+    assert "ended: replaced (4410)" in page
+    for query, shown in [
+        ("connected=yes", "ann"),
+        ("connected=no", "bob"),
+        ("q=ann", "ann"),
+        (f"user__id__exact={sessions[1].user_id}", "bob"),
+    ]:
+        answer = admin_client.get(f"{LIST}?{query}")
+        assert [row.client[:3] for row in answer.context["cl"].result_list] == [shown], query
+
+
+def test_a_session_shows_its_clock_escaped_and_links_to_its_document(
+    admin_client: Client, sessions: list[Session]
+) -> None:
+    page = admin_client.get(f"{LIST}{sessions[0].pk}/change/").content.decode()
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert f"/admin/vuer_journal/document/{sessions[0].document_id}/change/" in page
+    assert "Sessions of this client" in page
+
+
+def test_nobody_can_add_change_or_delete_sessions(admin_client: Client, sessions: list[Session]) -> None:
+    assert admin_client.get(f"{LIST}add/").status_code == 403
+    assert admin_client.post(f"{LIST}{sessions[0].pk}/change/", {"client": "eve"}).status_code == 403
+    assert admin_client.post(f"{LIST}{sessions[0].pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Session.objects.get(pk=sessions[0].pk).client == "ann<script>"
+
+
+def test_a_session_that_does_not_exist_is_no_error(admin_client: Client, sessions: list[Session]) -> None:
+    assert admin_client.get(f"{LIST}{sessions[0].document_id}/change/").status_code == 302
+
+
+def test_close_codes_have_names() -> None:
+    assert [close_reason(code) for code in (4404, 1001, 1006, 1000, 3333, None)] == [
+        "unknown-room (4404)",
+        "going-away (1001)",
+        "cut off (1006)",
+        "left (1000)",
+        "closed (3333)",
+        "–",
+    ]
