@@ -147,7 +147,7 @@ class ServerProcess:
     def wait_for_messages(self, slug: str, count: int, timeout_s: float = 30) -> None:
         """Returns once the clock of the live room counts at least `count` messages."""
         deadline = time.monotonic() + timeout_s
-        while sum(self.status(slug)["clock"].values()) < count:
+        while sum(self.status(slug)["vectorClock"].values()) < count:
             assert time.monotonic() < deadline, f"fewer than {count} messages after {timeout_s} s"
             time.sleep(0.02)
 

@@ -9,11 +9,12 @@ import sys
 import time
 import traceback
 
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from vuer_rtc.client.graph_store import GraphStore, Snapshot, getUnackedMessages
 from vuer_rtc.operations.types import CRDTEnvelope, CRDTMessage, SceneGraph, SceneNode
 from vuer_rtc.serdes import deserialize, msg_to_wire, serialize, wire_to_msg
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 ENVELOPE = ("clock", "lamportTime", "createdAt", "updatedAt", "deletedAt", "lww")
 
@@ -28,14 +29,19 @@ class Driver:
 
     def connect(self, url, client, keep=False):
         """Join; the first frame is `state`.  With `keep` the store lives on and asks for what it lacks."""
-        self.socket = connect(url, max_size=None, compression=None)
+        self.socket = connect(url, max_size=None, compression=None).__enter__()
         wire = deserialize(self.socket.recv(timeout=20))
         assert wire["mtype"] == "state", wire
         if keep and self.store is not None:
-            self._send({"mtype": "sync", "vectorClock": self.store.getState().vectorClock, "filter": b"", "count": 0})
+            self._send(
+                {"mtype": "sync", "vectorClock": self.store.getState().vectorClock, "filter": b"", "count": 0}
+            )
         else:
             journal = [CRDTMessage.fromDict(message) for message in wire["journal"]]
-            self.store = GraphStore.fromServer(client, _snapshot(wire["snapshot"]), journal, on_send=self._commit)
+            self.store = GraphStore.fromServer(
+                client, _snapshot(wire["snapshot"]), journal, on_send=self._commit
+            )
+            self.seqs, self.errors = {}, []
         return {"journal": len(wire["journal"]), "nodes": len(wire["snapshot"]["graph"]["nodes"])}
 
     def edit(self, ops, commit=True):
@@ -61,19 +67,23 @@ class Driver:
             self._send(msg_to_wire(message))
         return [message.id for message in messages]
 
-    def burst(self, key, path, count, timeout):
-        """Commit `count` messages as fast as the socket takes them, reading acks between; ends when the peer dies."""
-        deadline, sent = time.monotonic() + timeout, []
+    def prepare(self, key, path, count):
+        """Commit `count` messages while offline."""
+        self.is_online = False
+        sent = [self.edit([{"ot": "number.add", "key": key, "path": path, "value": 1}]) for _ in range(count)]
+        self.is_online = True
+        return sent
+
+    def burst(self, timeout):
+        """Send everything unacked as fast as the socket takes it, then read acks until the peer dies."""
+        deadline = time.monotonic() + timeout
         try:
-            while len(sent) < count and time.monotonic() < deadline:
-                self.store.edit({"ot": "number.add", "key": key, "path": path, "value": 1})
-                sent.append(self.store.commit().id)
-                self._drain(0)
+            self.resend()
             while time.monotonic() < deadline:
                 self._drain(0.2)
         except (ConnectionClosed, OSError):
             pass
-        return {"sent": sent, "acked": sorted(self.seqs)}
+        return {"acked": sorted(self.seqs)}
 
     def pump(self, seen=(), acked=(), timeout=20):
         """Read frames until every id in `seen` is in the journal and every id in `acked` has its ack."""
@@ -155,7 +165,12 @@ def _node(key, node):
     flat = {k: v for k, v in node.items() if k not in ("key", "tag", "name", "children", "_crdt")}
     envelope = CRDTEnvelope(**{k: v for k, v in node["_crdt"].items() if k in ENVELOPE})
     return SceneNode(
-        key=key, tag=node["tag"], name=node["name"], children=list(node["children"]), properties=flat, _crdt=envelope
+        key=key,
+        tag=node["tag"],
+        name=node["name"],
+        children=list(node["children"]),
+        properties=flat,
+        _crdt=envelope,
     )
 
 

@@ -25,15 +25,15 @@ def journal_messages(data_dir: Path, slug: str) -> list[tuple[int, str]]:
     return [
         (first + offset, entry.message.id)
         for first, _, payload in journal_rows(data_dir, slug)
-        for offset, entry in enumerate(decode_entries(payload))
+        for offset, entry in enumerate(decode_entries(payload, first))
     ]
 
 
 def document_graph(data_dir: Path, slug: str) -> Graph:
     """The fold of the whole journal of a document that was never compacted."""
     graph = Graph()
-    for _, _, payload in journal_rows(data_dir, slug):
-        for entry in decode_entries(payload):
+    for first, _, payload in journal_rows(data_dir, slug):
+        for entry in decode_entries(payload, first):
             graph.apply(entry.message)
     return graph
 

@@ -73,7 +73,14 @@ def _structure(rng: random.Random, alive: list[str], removed: list[str], parents
         return [{"ot": "node.remove", "key": old, "path": "children", "value": key}]
     parents[key] = rng.choice([group for group in GROUPS if group != old])
     alive.append(key)
-    return [{"ot": "node.move", "key": old, "path": "children", "value": {"nodeKey": key, "newParent": parents[key]}}]
+    return [
+        {
+            "ot": "node.move",
+            "key": old,
+            "path": "children",
+            "value": {"nodeKey": key, "newParent": parents[key]},
+        }
+    ]
 
 
 def _text(rng: random.Random, key: str, length: int) -> tuple[dict[str, Any], int]:
@@ -82,11 +89,30 @@ def _text(rng: random.Random, key: str, length: int) -> tuple[dict[str, Any], in
     gone = min(rng.randint(1, 3), length - start)
     choice = rng.random()
     if gone and choice < 0.25:
-        return {"ot": "text.delete", "key": key, "path": "body", "position": start, "length": gone}, length - gone
+        return {
+            "ot": "text.delete",
+            "key": key,
+            "path": "body",
+            "position": start,
+            "length": gone,
+        }, length - gone
     if gone and choice < 0.5:
-        op = {"ot": "text.replace", "key": key, "path": "body", "position": start, "length": gone, "value": [None, content]}
+        op = {
+            "ot": "text.replace",
+            "key": key,
+            "path": "body",
+            "position": start,
+            "length": gone,
+            "value": [None, content],
+        }
         return op, length - gone + len(content)
-    return {"ot": "text.insert", "key": key, "path": "body", "position": start, "value": [None, content]}, length + len(content)
+    return {
+        "ot": "text.insert",
+        "key": key,
+        "path": "body",
+        "position": start,
+        "value": [None, content],
+    }, length + len(content)
 
 
 def _properties(rng: random.Random, alive: list[str]) -> Ops:

@@ -44,9 +44,13 @@ def test_listed_difference(index: int, server: ServerProcess, pair: dict[str, Pu
     ours = _read(document_view(server.data_dir, _slug(index)), case.read)
     for client in pair.values():
         client.call("close")
-    assert is_close(shown, {"alice": case.alice, "bob": case.bob}), f"{case.rule}: the published client changed: {shown}"
+    assert is_close(shown, {"alice": case.alice, "bob": case.bob}), (
+        f"{case.rule}: the published client changed: {shown}"
+    )
     assert is_close(ours, case.ours), f"{case.rule}: {ours}"
-    assert not (is_close(case.alice, case.ours) and is_close(case.bob, case.ours)), "no difference left to list"
+    assert not (is_close(case.alice, case.ours) and is_close(case.bob, case.ours)), (
+        "no difference left to list"
+    )
 
 
 def _turn(pair: dict[str, PublishedClient], name: str, turn: Ops | str) -> None:
@@ -79,7 +83,11 @@ def _read(graph: dict[str, Any], what: str) -> Any:
     key, what = what.split(":")
     if what == "parent":
         listing = sorted(parent for parent, node in nodes.items() if key in node["children"])
-        return listing if listing or nodes[key].get("parent") is None or nodes[key]["deleted"] else [nodes[key]["parent"]]
+        return (
+            listing
+            if listing or nodes[key].get("parent") is None or nodes[key]["deleted"]
+            else [nodes[key]["parent"]]
+        )
     return nodes[key][what]
 
 
