@@ -62,7 +62,7 @@ def merge(
     return Difference(name, rule, f"n.{path}", alice, bob, ours, together=([alice_op], [bob_op]))
 
 
-I, J = [1, 0, 0, 0], [0, 1, 0, 0]
+HALF_X, HALF_Y = [1, 0, 0, 0], [0, 1, 0, 0]
 TURN = [0, 0, 0.7071067811865476, 0.7071067811865476]
 
 MERGES = [
@@ -72,7 +72,7 @@ MERGES = [
     merge("number min and add", "O2", "x", op("number.min", "x", 3), op("number.add", "x", 5), 8, 3, 8),
     merge("vector set and add", "P1", "v", op("vector3.set", "v", [9, 9, 9]), op("vector3.add", "v", [1, 1, 1]),
           [10, 10, 10], [9, 9, 9], [10, 10, 10]),
-    merge("quaternions do not commute", "O2", "r", op("quaternion.multiply", "r", I), op("quaternion.multiply", "r", J),
+    merge("quaternions do not commute", "O2", "r", op("quaternion.multiply", "r", HALF_X), op("quaternion.multiply", "r", HALF_Y),
           [0, 0, 1, 0], [0, 0, -1, 0], [0, 0, 1, 0]),
     merge("rotate and add", "O2", "v", op("vector3.applyQuaternion", "v", TURN), op("vector3.add", "v", [1, 0, 0]),
           [-1, 1, 3], [-2, 2, 3], [-1, 1, 3]),
@@ -86,12 +86,14 @@ MERGES = [
     merge("union", "O2", "arr", op("array.union", "arr", ["A"]), op("array.union", "arr", ["B"]),
           [1, "A", "B"], [1, "B", "A"], [1, "A", "B"]),
     merge("push and remove", "O2", "arr", op("array.push", "arr", 1), op("array.remove", "arr", 1), [], [1], []),
-    merge("array set and push", "P1", "arr", op("array.set", "arr", [7]), op("array.push", "arr", 8), [7, 8], [7], [7, 8]),
+    merge("array set and push", "P1", "arr", op("array.set", "arr", [7]), op("array.push", "arr", 8),
+          [7, 8], [7], [7, 8]),
     merge("object merge", "P4", "o", op("object.merge", "o", {"k": 1}), op("object.merge", "o", {"k": 2}),
           {"k": 2}, {"k": 1}, {"k": 2}),
     merge("node merge and set", "P4", "x", op("object.merge", ".", {"x": 1}), op("number.set", "x", 2), 2, 1, 2),
     merge("or and and", "O2", "b", op("boolean.or", "b", True), op("boolean.and", "b", False), False, True, False),
-    merge("boolean set and or", "P1", "b", op("boolean.set", "b", False), op("boolean.or", "b", True), True, False, True),
+    merge("boolean set and or", "P1", "b", op("boolean.set", "b", False), op("boolean.or", "b", True),
+          True, False, True),
 ]  # fmt: skip
 
 STRUCTURE = [
@@ -101,10 +103,12 @@ STRUCTURE = [
                together=([move("p", "child", "n")], [move("p", "child", "q")])),
     Difference("moves that would cycle", "T4", "q:parent", ["root"], ["p"], ["root"],
                together=([move("root", "p", "q")], [move("root", "q", "p")])),
-    Difference("remove naming a wrong parent", "T6", "child:parent", ["p"], ["p"], [], after=[("alice", [remove("q", "child")])]),
+    Difference("remove naming a wrong parent", "T6", "child:parent", ["p"], ["p"], [],
+               after=[("alice", [remove("q", "child")])]),
     Difference("move naming a wrong old parent", "T3", "child:parent", ["p", "q"], ["p", "q"], ["q"],
                after=[("alice", [move("n", "child", "q")])]),
-    Difference("move to root level", "T5", "child:parent", ["p"], ["p"], [""], after=[("alice", [move("p", "child", "")])]),
+    Difference("move to root level", "T5", "child:parent", ["p"], ["p"], [""],
+               after=[("alice", [move("p", "child", "")])]),
     Difference("move to a missing parent", "T5", "child:parent", ["p"], ["p"], ["later"],
                after=[("alice", [move("p", "child", "later")])]),
     Difference("re-creation after removal", "T8", "child.x", UNSET, UNSET, 5,
