@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from rooms.address import read_address
+from rooms.refusal import Refused
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.wire import Framing, Naming
+
+
+def scope(query: str, slug: str = "room", **fields: Any) -> dict[str, Any]:
+    headers = [(b"user-agent", b"probe/1.0 " + b"x" * 500)]
+    return {
+        "query_string": query.encode(),
+        "url_route": {"kwargs": {"slug": slug}},
+        "client": ("203.0.113.7", 4711),
+        "headers": headers,
+        **fields,
+    }
+
+
+def test_an_address_names_room_client_and_format() -> None:
+    address = read_address(scope("client=ann%20b&format=json&naming=legacy&other=1"))
+    assert (address.slug, address.client) == ("room", "ann b")
+    assert (address.framing, address.naming) == (Framing.JSON, Naming.LEGACY)
+    assert address.remote_address == "203.0.113.7"
+    assert address.user_agent.startswith("probe/1.0")
+    assert len(address.user_agent) == 256
+    assert address.transport == "websocket, json"
+
+
+def test_without_a_format_the_first_frame_decides() -> None:
+    address = read_address(scope("client=ann", client=None, headers=[]))
+    assert (address.framing, address.naming) == (None, Naming.COMPRESSED)
+    assert (address.remote_address, address.user_agent, address.transport) == ("", "", "websocket")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "client=",
+        "klient=ann",
+        "client=%3Dserver",
+        "client=" + "x" * 129,
+        "client=a%00b",
+        "client=a%0Ab",
+        "client=%FF",
+        "client=%ED%A0%80",
+        "client=ann&" + "&".join(f"x{n}=1" for n in range(50)),
+    ],
+)
+def test_a_client_id_that_cannot_be_used_is_refused(query: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        read_address(scope(query))
+    assert refusal.value.code is CloseCode.BAD_CLIENT
+
+
+@pytest.mark.parametrize(
+    "query", ["client=ann&format=xml", "client=ann&naming=long", "client=ann&format=JSON"]
+)
+def test_a_format_that_does_not_exist_is_refused(query: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        read_address(scope(query))
+    assert refusal.value.code is CloseCode.PROTOCOL

@@ -1,0 +1,113 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError
+from django.utils import timezone
+
+from journal.models import Document
+from rooms import admission
+from rooms.address import Address
+from rooms.admission import Admission, admit
+from rooms.models import Session
+from rooms.process import ProcessIdentity
+from rooms.refusal import Refused
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.session import Right
+from vuer_rtc.protocol.wire import Framing, Naming
+
+ADDRESS = Address("room", "tablet", Framing.JSON, Naming.COMPRESSED, "203.0.113.7", "probe/1.0")
+PROCESS = ProcessIdentity("host", 1, "x")
+
+
+def enter(user: Any = None, **changes: Any) -> Admission:
+    return admit(replace(ADDRESS, **changes), user or AnonymousUser(), PROCESS)
+
+
+def assert_refused(code: CloseCode, user: Any = None, **changes: Any) -> None:
+    count = Session.objects.count()
+    with pytest.raises(Refused) as refusal:
+        enter(user, **changes)
+    assert refusal.value.code is code
+    assert Session.objects.count() == count
+
+
+def account(name: str) -> Any:
+    return get_user_model()._default_manager.create(username=name)
+
+
+def test_who_is_let_in_has_a_session(document: Document) -> None:
+    admitted = enter()
+    row = Session.objects.get(pk=admitted.session_id)
+    assert admitted.document_id == row.document_id == document.pk
+    assert admitted.rights == {Right.VIEW, Right.EDIT}
+    assert admitted.user is None
+    assert row.user is None
+    assert (row.client, row.transport, row.process) == ("tablet", "websocket, json", "host:1:x")
+    assert (row.remote_address, row.user_agent) == ("203.0.113.7", "probe/1.0")
+    assert row.is_connected
+
+
+def test_an_account_is_written_down(document: Document) -> None:
+    ann = account("ann")
+    admitted = enter(ann)
+    assert admitted.user == str(ann.pk)
+    assert Session.objects.get(pk=admitted.session_id).user_id == ann.pk
+
+
+def test_a_room_one_may_not_see_looks_like_none(document: Document) -> None:
+    Document.objects.create(slug="private")
+    Document.objects.create(slug="archived", visibility="public-edit", archived_at=timezone.now())
+    for slug in ("nowhere", "private", "archived", "x" * 500, "a\0b", ""):
+        assert_refused(CloseCode.UNKNOWN_ROOM, slug=slug)
+
+
+def test_a_client_id_used_by_an_account_is_that_account_s_in_that_document(document: Document) -> None:
+    ann, bob = account("ann"), account("bob")
+    enter(ann)
+    enter(ann)
+    assert_refused(CloseCode.CLIENT_TAKEN, bob)
+    assert_refused(CloseCode.CLIENT_TAKEN)
+    enter(bob, client="phone")
+    Document.objects.create(slug="other", visibility="public-edit")
+    enter(bob, slug="other")
+
+
+def test_anonymous_client_ids_are_nobody_s(document: Document) -> None:
+    enter()
+    enter()
+    enter(account("ann"))
+    assert_refused(CloseCode.CLIENT_TAKEN)
+
+
+def test_of_two_claims_at_the_same_time_the_older_row_wins(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = account("ann"), account("bob")
+    answers = iter([None, ann.pk])
+    monkeypatch.setattr(admission, "owner_of_client", lambda *_: next(answers))
+    assert_refused(CloseCode.CLIENT_TAKEN, bob)
+
+
+def test_a_database_that_does_not_answer_is_unavailable(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError("disk")
+
+    monkeypatch.setattr(admission, "owner_of_client", fail)
+    assert_refused(CloseCode.UNAVAILABLE)
+
+
+def test_limits_are_the_site_s_and_the_document_s_and_bad_ones_count_for_nothing(
+    document: Document, settings: Any
+) -> None:
+    settings.VUER_RTC = {"LIMITS": {"nodes_max": 10, "ops_per_message_max": 5}}
+    Document.objects.filter(pk=document.pk).update(limits={"nodes_max": 7})
+    limits = enter().limits
+    assert (limits.nodes_max, limits.ops_per_message_max) == (7, 5)
+    for bad in ({"nodes_max": -1}, {"no_limit": 1}, [1]):
+        Document.objects.filter(pk=document.pk).update(limits=bad)
+        assert enter().limits.nodes_max == 10
