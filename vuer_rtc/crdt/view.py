@@ -1,15 +1,17 @@
-"""What is read from a state: node views, the flat graph of the wire and of the digest, texts as published ropes."""
+"""What is read from a scene: node views, the flat graph of the wire and of the digest, texts as published ropes."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fold import ROOT, Node, State, Touch
+import msgspec
+
 from .message import UNSET, Message
-from .rope import Char, PlainRope
+from .node import ROOT, Node, Register
+from .place import Origin
+from .scene import Scene
 
 
-@dataclass(frozen=True, slots=True)
-class NodeView:
+class NodeView(msgspec.Struct, frozen=True, gc=False):
     """One node as everybody sees it."""
 
     key: str
@@ -47,137 +49,117 @@ def seconds(ts: int | float) -> float:
     return ts if ts < 1e11 else ts / 1000
 
 
-def children_of(state: State) -> dict[str, list[str]]:
-    """Live children by parent key, sorted by (createdAt, key)."""
-    children: dict[str, list[str]] = {}
-    for node in state.nodes.values():
-        if not node.removed:
-            children.setdefault(node.parent, []).append(node.key)
-    for keys in children.values():
-        keys.sort(key=lambda key: (seconds(state.nodes[key].created[1]), key))
-    return children
+def children_of(scene: Scene, key: str) -> list[str]:
+    """Live children by (createdAt, key)."""
+    keys = scene.children.get(key)
+    if not keys:
+        return []
+    return sorted(keys, key=lambda child: (seconds(created_at(scene, child)), child))
 
 
-def properties_of(node: Node) -> dict[str, Any]:
-    return {path: visible for path, register in node.registers.items() if (visible := register.visible) is not UNSET}
+def created_at(scene: Scene, key: str) -> int | float:
+    node = scene.node(key)
+    assert node is not None
+    return node.created[3]
 
 
-def hidden_keys(state: State) -> set[str]:
-    """Keys of nodes that are tombstones or below one, or below a missing node."""
-    shown: dict[str, bool] = {ROOT: True}
-    for key in state.nodes:
+def properties_of(scene: Scene, key: str) -> dict[str, Any]:
+    """Visible values by path, `tag` and `name` among them."""
+    item, node = scene.live.get(key), scene.node(key)
+    assert node is not None
+    values = {"tag": "", "name": "", **node.initial}
+    values.pop("key", None)
+    registers: dict[str, Register] = {}
+    if node.registers is not None:
+        registers.update(node.registers)
+    if item is not None:
+        registers.update((path, p.register) for path, p in item.properties.items() if p.register is not None)
+    for path, register in registers.items():
+        if register.is_text:
+            known = scene.register(key, path)
+            values[path] = known.visible if known is not None else ""
+        elif register.value is not UNSET:
+            values[path] = register.value
+    return values
+
+
+def touched_by(scene: Scene, key: str) -> Origin:
+    """Highest origin of the messages that had an effect on the node."""
+    item, node = scene.live.get(key), scene.node(key)
+    assert node is not None
+    origins = [node.created, node.placed_by, node.removed or node.created]
+    registers = dict(node.registers or {})
+    if item is not None:
+        registers.update((path, p.register) for path, p in item.properties.items() if p.register is not None)
+    origins.extend(touched for register in registers.values() if (touched := register.touched) is not None)
+    return max(origins)
+
+
+class Shown:
+    """Which keys are shown: alive, below living nodes only, up to root level."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._known: dict[str, bool] = {ROOT: True}
+
+    def __contains__(self, key: str) -> bool:
         path = []
-        while key not in shown:
+        while key not in self._known:
             path.append(key)
-            node = state.nodes.get(key)
-            if node is None or node.removed:
-                shown[key] = False
+            node = self._scene.node(key)
+            if node is None or node.removed is not None:
+                self._known[key] = False
                 break
             key = node.parent
         for below in path:
-            shown[below] = shown[key]
-    return {key for key, is_shown in shown.items() if not is_shown}
+            self._known[below] = self._known[key]
+        return self._known[key]
 
 
-def node_views(state: State) -> dict[str, NodeView]:
-    children, hidden = children_of(state), hidden_keys(state)
-    views = {}
-    for key, node in state.nodes.items():
-        properties = properties_of(node)
-        (lt, _, _), updated_at = node.touched
-        views[key] = NodeView(
-            key=key,
-            tag=properties.pop("tag"),
-            name=properties.pop("name"),
-            parent=node.parent,
-            children=children.get(key, []),
-            properties=properties,
-            deleted=node.removed is not None,
-            hidden=key in hidden,
-            lt=lt,
-            updated_at=updated_at,
-        )
-    return views
+def node_view(scene: Scene, key: str, shown: Shown) -> NodeView | None:
+    """The node of a key, a tombstone too; None when there is none."""
+    node = scene.node(key)
+    if node is None:
+        return None
+    properties = properties_of(scene, key)
+    touched = touched_by(scene, key)
+    return NodeView(
+        key=key,
+        tag=properties.pop("tag"),
+        name=properties.pop("name"),
+        parent=node.parent,
+        children=children_of(scene, key),
+        properties=properties,
+        deleted=node.removed is not None,
+        hidden=key not in shown,
+        lt=touched[0],
+        updated_at=touched[3],
+    )
 
 
-def flat_graph(state: State) -> dict[str, Any]:
+def flat_graph(scene: Scene) -> dict[str, Any]:
     """`{root, nodes}`: what the digest covers; live nodes only, flat, without `_crdt` (rule D1)."""
-    children = children_of(state)
     nodes = {
-        key: {**properties_of(node), "key": key, "children": children.get(key, [])}
-        for key, node in state.nodes.items()
-        if not node.removed
+        key: {**properties_of(scene, key), "key": key, "children": children_of(scene, key)}
+        for key, node in list(scene.nodes())
+        if node.removed is None
     }
-    return {"root": state.root_key, "nodes": nodes}
+    return {"root": scene.tree.root(), "nodes": nodes}
 
 
-def published_nodes(state: State) -> dict[str, Any]:
-    """Nodes as they travel in a snapshot: flat, tombstones included, metadata in `_crdt`."""
-    children = children_of(state)
-    return {
-        key: {**properties_of(node), "key": key, "children": children.get(key, []), "_crdt": _metadata(node)}
-        for key, node in state.nodes.items()
-    }
-
-
-def _metadata(node: Node) -> dict[str, Any]:
-    touched: Touch = node.touched
+def metadata(node: Node, touched: Origin, registers: dict[str, Register]) -> dict[str, Any]:
+    """What travels as `_crdt` of a published node."""
     data: dict[str, Any] = {
         "clock": node.clock,
-        "lamportTime": touched[0][0],
-        "createdAt": node.created[1],
-        "updatedAt": touched[1],
+        "lamportTime": touched[0],
+        "createdAt": node.created[3],
+        "updatedAt": touched[3],
         "lww": {
-            path: {"lt": register.stamp[0], "client": register.stamp[1]}
-            for path, register in node.registers.items()
-            if register.stamp
+            path: {"lt": stamp[0], "client": stamp[1]}
+            for path, register in registers.items()
+            if (stamp := register.stamp) is not None
         },
     }
-    if node.removed:
-        data["deletedAt"] = node.removed[1]
+    if node.removed is not None:
+        data["deletedAt"] = node.removed[3]
     return data
-
-
-def text_ropes(state: State) -> dict[str, dict[str, Any]]:
-    """Lossless texts by node key and path, in the form the published client hydrates."""
-    return {
-        key: ropes
-        for key, node in state.nodes.items()
-        if (ropes := {p: _rope(r.text) for p, r in node.registers.items() if r.is_text and r.text is not None})
-    }
-
-
-def _rope(text: PlainRope) -> dict[str, Any]:
-    items: list[dict[str, Any]] = []
-    last: Char | None = None
-    for char in text.document():
-        is_hidden = char.is_deleted or not char.is_counted
-        joins = last is not None and char.anchor is last and char.claim == last.claim
-        if joins and items[-1]["isDeleted"] == is_hidden:
-            items[-1]["content"] += char.content
-        else:
-            items.append(_item(text, char, is_hidden))
-        last = char
-    return {
-        "_tree": {"root": {"type": "leaf", "items": items}},
-        "agentId": "",
-        "clock": 0,
-        "maxSeq": text.highest_seq(),
-    }
-
-
-def _item(text: PlainRope, char: Char, is_hidden: bool) -> dict[str, Any]:
-    return {
-        "id": _published_id(text, char),
-        "content": char.content,
-        "isDeleted": is_hidden,
-        "anchor": _published_id(text, char.anchor) if char.anchor else None,
-        "seq": char.seq,
-        "ts": char.ts,
-    }
-
-
-def _published_id(text: PlainRope, char: Char) -> str:
-    """Its id; an id that a later claim has taken over is told apart by the number of its claim."""
-    is_latest = text.by_agent[char.agent][char.number][-1] is char
-    return f"{char.agent}:{char.number}" if is_latest else f"=earlier/{char.claim}/{char.agent}:{char.number}"

@@ -5,6 +5,7 @@ Layout (lists keep it small; a stamp is `[lt, client, id]`, a touch `[lt, client
     state     {root, nodes: {key: node}, waiting: {key: [waiting…]}}
     node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch, registers: {path: register}}
     register  {value?, writer: [message id, op index], stamp?, touched?, text?: [claim…], is_text?: true}
+              (for the digest, the claims of a text are told as the rows of `vuer_rtc.crdt.text_run`)
     claim     [agent, first number, content, anchor: [claim, offset] | null, seq, ts, is_counted, deleted: [[offset, length]…]]
     waiting   [message with that one op, op index, is_undone, is_late]
 """
@@ -14,8 +15,10 @@ from typing import Any
 
 import msgspec
 
+from vuer_rtc.crdt.message import UNSET, Message
+from vuer_rtc.crdt.text_run import encode_runs
+
 from .fold import Node, Placed, Register, State, Touch
-from .message import UNSET, Message
 from .rope import Char, PlainRope
 
 Json = Any
@@ -27,6 +30,16 @@ def encode_state(state: State) -> dict[str, Json]:
         "nodes": {key: _encode_node(node) for key, node in state.nodes.items()},
         "waiting": {key: [_encode_waiting(*item) for item in items] for key, items in state.waiting.items()},
     }
+
+
+def digest_state(state: State) -> dict[str, Json]:
+    """What the digest of everything covers."""
+    data = encode_state(state)
+    for key, node in state.nodes.items():
+        for path, register in node.registers.items():
+            if register.text is not None:
+                data["nodes"][key]["registers"][path]["text"] = encode_runs(register.text.runs())
+    return data
 
 
 def decode_state(data: dict[str, Json]) -> State:
@@ -120,7 +133,7 @@ def _decode_text(claims: list[list[Json]]) -> PlainRope:
 
 
 def _encode_waiting(placed: Placed, index: int) -> list[Json]:
-    alone = msgspec.structs.replace(placed.message, ops=[placed.message.ops[index]])
+    alone = msgspec.structs.replace(placed.message, ops=[placed.op(index)])
     return [msgspec.to_builtins(alone), index, placed.is_undone, placed.is_late]
 
 

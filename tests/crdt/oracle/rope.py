@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vuer_rtc.crdt.text_run import Run
+
 
 def parse_id(text_id: Any) -> tuple[str, int] | None:
     """Agent and number of a character id `agent:number`."""
     if type(text_id) is not str:
         return None
     agent, colon, digits = text_id.rpartition(":")
-    if not colon or not digits.isascii() or not digits.isdigit() or (len(digits) > 1 and digits[0] == "0") or len(digits) > 16:
+    if (
+        not colon
+        or not digits.isascii()
+        or not digits.isdigit()
+        or (len(digits) > 1 and digits[0] == "0")
+        or len(digits) > 16
+    ):
         return None
     return agent, int(digits)
 
@@ -66,7 +74,9 @@ class PlainRope:
         """Claim the ids `agent:number…` for the characters of `content`, each anchored at the one before."""
         claim: list[Char] = []
         for offset, character in enumerate(content):
-            char = Char(agent, number + offset, character, seq, ts, len(self.claims), offset, anchor, is_counted)
+            char = Char(
+                agent, number + offset, character, seq, ts, len(self.claims), offset, anchor, is_counted
+            )
             siblings = anchor.children if anchor else self.roots
             siblings.append(char)
             siblings.sort(key=lambda sibling: sibling.rank)
@@ -127,6 +137,15 @@ class PlainRope:
 
     def visible(self) -> str:
         return "".join(char.content for char in self.document() if char.is_counted and not char.is_deleted)
+
+    def runs(self) -> Iterator[Run]:
+        """Every character by itself, in document order."""
+        depths: dict[int, int] = {}
+        for char in self.document():
+            depth = depths[id(char)] = depths[id(char.anchor)] + 1 if char.anchor else 0
+            claims = self.by_agent[char.agent][char.number]
+            yield Run(char.agent, char.number, depth, char.content, char.seq, char.ts, char.is_deleted,
+                      char.is_counted, claims.index(char), claims[-1] is char)  # fmt: skip
 
     def unplace(self, agent: str) -> None:
         """Take back the last claim, the only one of `agent`, on which nothing hangs."""

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
-from .message import UNSET, Message, Op, Stamp
+from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
+from vuer_rtc.crdt.message import UNSET, Message, Op, Stamp
+from vuer_rtc.crdt.value import NO_EFFECT, is_number
+
 from .rope import PlainRope, parse_id
-from .value import NO_EFFECT, is_number
 
 ROOT = ""
 """Parent of the nodes at root level; on the wire `""` or `"."`."""
@@ -89,11 +90,21 @@ class State:
     waiting: dict[str, list[tuple[Placed, int]]] = field(default_factory=dict)
     """Property and text ops before their node's first insert, by node key, in total order (rule P2)."""
     root_key: str = ROOT
+    late_effects: set[tuple[str, int]] = field(default_factory=set)
+    """Message id and op index of waiting ops that had an effect when their node came."""
 
 
 def fold(state: State, messages: Iterable[Placed]) -> list[list[bool]]:
-    """Apply `messages` (in total order, after everything in `state`); per message and op, whether it had an effect."""
-    return [[_apply(state, placed, index) for index in range(len(placed.message.ops))] for placed in messages]
+    """Apply `messages` (in total order, after everything in `state`); per message and op, whether it had an effect.
+
+    A waiting op has it when its node comes.
+    """
+    placed = list(messages)
+    effects = [[_apply(state, p, index) for index in range(len(p.message.ops))] for p in placed]
+    return [
+        [effect or (p.message.id, index) in state.late_effects for index, effect in enumerate(of_message)]
+        for p, of_message in zip(placed, effects, strict=True)
+    ]
 
 
 def _apply(state: State, placed: Placed, index: int) -> bool:
@@ -145,7 +156,11 @@ def _modify(register: Register, placed: Placed, index: int) -> bool:
     value = PROPERTY_OPS[op.ot](register.value, op)
     if value is NO_EFFECT or (op.path in STRING_PATHS and type(value) is not str):
         return False
-    register.value, register.writer, register.touched = value, (placed.message.id, index), _later(register, placed)
+    register.value, register.writer, register.touched = (
+        value,
+        (placed.message.id, index),
+        _later(register, placed),
+    )
     return True
 
 
@@ -185,7 +200,7 @@ def _apply_text(register: Register, placed: Placed, index: int) -> bool:
     text = register.text or PlainRope()
     plain = None if register.is_text or register.value is UNSET else register.value
     implicit = f"={register.writer[0]}/{register.writer[1]}"
-    is_shadow = plain is not None and not text.has(implicit, 0)
+    is_shadow = bool(plain) and not text.has(implicit, 0)
     if is_shadow:
         text.place(implicit, 0, plain, None, 0, 0, is_counted=False)
     counts = not placed.is_undone
@@ -240,7 +255,6 @@ def text_insert(op: Op, client: str) -> tuple[str, int, str | None, str] | None:
     return parsed[0], parsed[1], value[0], value[1]
 
 
-
 # Structure
 
 
@@ -255,7 +269,12 @@ def _create(state: State, placed: Placed, index: int) -> bool:
         if op.ot == "node.insert":
             return False
         return any([_assign(old, path, member, placed, index) for path, member in value.items()])
-    if old is not None and old.removed is not None and placed.is_late and old.removed[0] > placed.message.stamp:
+    if (
+        old is not None
+        and old.removed is not None
+        and placed.is_late
+        and old.removed[0] > placed.message.stamp
+    ):
         return False
     parent = normal_parent(op.key)
     if parent is None or _is_under(state, parent, key):
@@ -264,13 +283,18 @@ def _create(state: State, placed: Placed, index: int) -> bool:
     if not state.root_key and parent == ROOT:
         state.root_key = key
     for waiting, waiting_index in state.waiting.pop(key, []):
-        _apply_property(state, waiting, waiting_index)
+        if _apply_property(state, waiting, waiting_index):
+            state.late_effects.add((waiting.message.id, waiting_index))
     return True
 
 
-def _incarnation(key: str, parent: str, value: dict[str, Any], placed: Placed, index: int, again: bool) -> Node:
+def _incarnation(
+    key: str, parent: str, value: dict[str, Any], placed: Placed, index: int, again: bool
+) -> Node:
     message = placed.message
-    node = Node(key, parent, placed.touch, placed.touch, dict(message.clock), message.stamp if again else None)
+    node = Node(
+        key, parent, placed.touch, placed.touch, dict(message.clock), message.stamp if again else None
+    )
     for path, member in {"tag": "", "name": "", **value}.items():
         if not is_reserved(path):
             is_fit = path not in STRING_PATHS or type(member) is str

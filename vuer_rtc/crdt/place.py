@@ -1,0 +1,52 @@
+"""Where an op stands in total order, and what is remembered of the message that it came in (rules O1, K2).
+
+origin   (lt, client, id, ts)    of a message: its stamp and its raw wall clock
+place    the origin itself; of a late message (cut + 1/2, serverSeq, client, id), so that it stands right after
+         everything at the cut and before everything above it
+entry    (place, op index, op, placed)    one op in a log; entries compare by place and op index
+spot     (place, op index)    where an op stands; compares with entries
+"""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from .message import Message, Op
+
+Origin = tuple[int, str, str, int | float]
+Place = tuple[Any, ...]
+Spot = tuple[Any, ...]
+
+HALF = Fraction(1, 2)
+"""Exact at any cut, where a float is not."""
+
+
+class Placed(msgspec.Struct, gc=False):
+    """A message at its place."""
+
+    message: Message
+    origin: Origin
+    place: Place
+    is_undone: bool = False
+    is_late: bool = False
+    is_folded: bool = False
+    """True when it is folded away and only waits for nodes (rule P2)."""
+
+
+Entry = tuple[Place, int, Op, Placed]
+
+
+def placed_at(message: Message, cut: int) -> Placed:
+    """The message at its place, given the cut in force."""
+    origin = (message.lt, message.client, message.id, message.ts)
+    if message.lt > cut:
+        return Placed(message, origin, origin)
+    place = (cut + HALF, message.server_seq or math.inf, message.client, message.id)
+    return Placed(message, origin, place, is_late=True)
+
+
+def end_of_cut(cut: int) -> Spot:
+    """Above every entry at or below the cut, below those of late messages."""
+    return ((cut + HALF,),)

@@ -1,0 +1,215 @@
+"""One property of one node above the cut: its ops in total order, and the register they add up to.
+
+An op that comes last applies to the register.  One that comes out of order, or is undone, re-folds from the nearest set
+before it up to the nearest set after it; long runs between sets have checkpoints.  A property that is or was a text
+re-folds whole, save for what its `Text` can place out of order by itself.
+"""
+
+from bisect import bisect_left, bisect_right
+
+import msgspec
+from msgspec.structs import replace
+
+from .dtype import SET_OPS, TEXT_OPS
+from .node import Node, Register, is_reserved, start_register
+from .place import Entry, Origin, Spot
+from .register import is_spread, operand, step
+from .text import Text
+from .value import NO_EFFECT
+
+CHECKPOINT_DISTANCE = 64
+"""Ops between checkpoints: bounds what an op near the end of a long run without sets re-folds."""
+CHECKPOINTS_MAX = 32
+"""More are thinned out, the older ones first."""
+
+
+class Life(msgspec.Struct, gc=False):
+    """The incarnation that an item has at some place, and which entries are about it."""
+
+    node: Node
+    since: Spot | None = None
+    """Where it was created; None: below the cut."""
+    is_first: bool = False
+    """True for the first incarnation, created above the cut: entries before it waited for it (rule P2)."""
+    removed_at: Spot | None = None
+    """Where it was removed; None: not, or below the cut."""
+
+    @property
+    def floor(self) -> Origin | None:
+        return self.node.created if self.node.is_again else None
+
+    def concerns(self, entry: Entry) -> bool:
+        """True when the entry is about this incarnation, and is not what created it, nor an upsert of its tombstone."""
+        if entry[:2] == self.since:
+            return False
+        if self.since is not None and not self.is_first and entry < self.since:
+            return False
+        if self.node.removed is not None and is_spread(entry[2]) and entry[2].ot != "object.merge":
+            return self.removed_at is not None and entry < self.removed_at
+        return True
+
+
+class Property(msgspec.Struct, gc=False):
+    """The ops of one path above the cut (of all incarnations; waiting ones included), and what they add up to."""
+
+    path: str
+    log: list[Entry]
+    register: Register | None = None
+    """Now; None while the node is missing, and for paths that no op may write."""
+    has_text: bool = False
+    """True when a text op or characters are in what the register is folded from."""
+    checkpoints: list[tuple[int, Register]] | None = None
+    """(n, the register after the first n entries), ascending."""
+
+    def start(self, life: Life) -> Register:
+        """A new register as the incarnation began with, or as it was at the cut."""
+        registers = life.node.registers
+        if registers is None or life.since is not None or (base := registers.get(self.path)) is None:
+            return start_register(life.node, self.path)
+        register: Register = replace(base)
+        if register.text is not None:
+            register.text = Text.decode(register.text)
+        return register
+
+    def append(self, entry: Entry, life: Life) -> bool:
+        """Apply an entry that stands after all others; true when it fits (and `concerns` it)."""
+        log = self.log
+        log.append(entry)
+        register = self.register
+        if register is None:
+            if is_reserved(self.path):
+                return False
+            register = self.register = self.start(life)
+            self.has_text = register.text is not None
+        if not self.has_text and entry[2].ot in TEXT_OPS:
+            self.has_text = True
+        fits = step(register, entry, self.path, life.floor)
+        if len(log) % CHECKPOINT_DISTANCE == 0 and not self.has_text and entry[2].ot not in SET_OPS:
+            self._keep_checkpoint(len(log), register)
+        return fits
+
+    def toggle(self, entry: Entry, life: Life | None) -> None:
+        """Afterwards the register is right again, when the entry came to count or to be undone."""
+        at = bisect_left(self.log, entry[:2])
+        if at < len(self.log) and self.log[at][:2] == entry[:2]:
+            self._drop_checkpoints(at)
+            self.refold(life, at)
+
+    def insert(self, entry: Entry, life: Life | None) -> bool:
+        """Put an entry at its place; true when it fits there."""
+        at = bisect_right(self.log, entry)
+        self.log.insert(at, entry)
+        if entry[2].ot in TEXT_OPS:
+            self.has_text = True
+        self._drop_checkpoints(at)
+        return self.refold(life, at)
+
+    def refold(self, life: Life | None, at: int) -> bool:
+        """Afterwards the register is right again, when the entry at `at` is new or has changed; true when that one fits."""
+        if life is None or is_reserved(self.path):
+            self.register = None
+            return False
+        if self.has_text or self.register is None:
+            return self.fold_all(life, at)
+        log, floor = self.log, life.floor
+        done, register = self._before(life, at)
+        fits = False
+        for index in range(done, len(log)):
+            entry = log[index]
+            if not life.concerns(entry):
+                continue
+            if index > at and self._sets(entry):
+                return fits
+            if step(register, entry, self.path, floor) and index == at:
+                fits = True
+            if (index + 1) % CHECKPOINT_DISTANCE == 0 and index + 1 - done >= CHECKPOINT_DISTANCE:
+                self._keep_checkpoint(index + 1, register)
+        self.register = register
+        return fits
+
+    def fold_all(self, life: Life | None, at: int = -1) -> bool:
+        """Afterwards the register is what the whole log makes of the incarnation; true when the entry at `at` fits."""
+        self.checkpoints = None
+        if life is None or is_reserved(self.path):
+            self.register = None
+            return False
+        register, fits = self.start(life), False
+        self.has_text = register.text is not None or any(entry[2].ot in TEXT_OPS for entry in self.log)
+        begin = 0
+        if not self.has_text and len(self.log) > CHECKPOINT_DISTANCE and at < 0:
+            begin, register = self._before(life, len(self.log))
+        for index in range(begin, len(self.log)):
+            entry = self.log[index]
+            if life.concerns(entry) and step(register, entry, self.path, life.floor) and index == at:
+                fits = True
+        self.register = register
+        return fits
+
+    def fold_until(self, life: Life, end: Spot) -> Register:
+        """A new register: what the entries before `end` make of the incarnation."""
+        stop = bisect_left(self.log, end)
+        if self.has_text or any(entry[2].ot in TEXT_OPS for entry in self.log[:stop]):
+            register, done = self.start(life), 0
+        else:
+            done, register = self._before(life, stop)
+        for entry in self.log[done:stop]:
+            if life.concerns(entry):
+                step(register, entry, self.path, life.floor)
+        return register
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, where it is in; the register is wrong until the next fold."""
+        at = bisect_left(self.log, entry[:2])
+        if at < len(self.log) and self.log[at][:2] == entry[:2]:
+            del self.log[at]
+            self._drop_checkpoints(at)
+
+    def forget_below(self, end: Spot) -> None:
+        """Drop the entries before `end`, which the base has now."""
+        del self.log[: bisect_left(self.log, end)]
+        self.checkpoints = None
+
+    def _before(self, life: Life, at: int) -> tuple[int, Register]:
+        """A new register of the first n entries, n at most `at`, by the nearest set, checkpoint or beginning; and n."""
+        checkpoints = self.checkpoints or []
+        known = bisect_right(checkpoints, at, key=lambda checkpoint: checkpoint[0]) - 1
+        lowest = checkpoints[known][0] if known >= 0 else 0
+        for index in range(at - 1, lowest - 1, -1):
+            entry = self.log[index]
+            if entry[3].is_late:
+                break
+            if not life.concerns(entry):
+                if life.since is not None and not life.is_first and entry < life.since:
+                    return index + 1, self.start(life)
+                continue
+            if self._sets(entry):
+                register = Register()
+                step(register, entry, self.path, life.floor)
+                return index + 1, register
+        if known >= 0:
+            return lowest, replace(checkpoints[known][1])
+        return 0, self.start(life)
+
+    def _sets(self, entry: Entry) -> bool:
+        """True when nothing before the entry shows in the register after it; the entry must concern the incarnation."""
+        _, _, op, placed = entry
+        if placed.is_undone or placed.is_late or not (op.ot in SET_OPS or is_spread(op)):
+            return False
+        return operand(op, self.path) is not NO_EFFECT
+
+    def _keep_checkpoint(self, count: int, register: Register) -> None:
+        if self.checkpoints is None:
+            self.checkpoints = []
+        checkpoints = self.checkpoints
+        if checkpoints and checkpoints[-1][0] >= count:
+            return
+        checkpoints.append((count, replace(register)))
+        if len(checkpoints) > CHECKPOINTS_MAX:
+            half = CHECKPOINTS_MAX // 2
+            checkpoints[:half] = checkpoints[1:half:2]
+
+    def _drop_checkpoints(self, at: int) -> None:
+        """Forget those that counted the entry now at `at`."""
+        if self.checkpoints:
+            while self.checkpoints and self.checkpoints[-1][0] > at:
+                self.checkpoints.pop()

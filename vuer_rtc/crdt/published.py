@@ -1,0 +1,244 @@
+"""What published clients may be sent: a total-order prefix as a graph, and the ops after it that do not break them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from .dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
+from .item import creates, named_key, new_node, removes
+from .message import Message
+from .node import Node, Register, is_reserved, start_register
+from .place import Entry, Origin, Placed, Spot
+from .property import Life
+from .register import is_spread, spread_paths, step
+from .scene import Scene, entries_of, keys_of
+from .text import Text
+from .view import metadata, properties_of, seconds, touched_by
+
+
+class Prefix:
+    """A scene as it is before `end`; `tail` is everything from there on."""
+
+    def __init__(self, scene: Scene, end: Spot, tail: Iterable[Placed]) -> None:
+        self.scene, self.end = scene, end
+        self._lives: dict[str, Life | None] = {}
+        """Of the keys that the tail is about."""
+        self._children: dict[str, set[str]] = {}
+        """Of the parents that have others in the prefix than they have now."""
+        for key in {key for placed in tail for key in keys_of(placed)}:
+            if (item := scene.live.get(key)) is not None:
+                self._lives[key] = life = item.life_at(end, scene.tree.blocked)
+                self._patch(key, item.node, None if life is None else life.node)
+
+    def _patch(self, key: str, now: Node | None, then: Node | None) -> None:
+        if now is not None and now.removed is None:
+            self._children_copy(now.parent).discard(key)
+        if then is not None and then.removed is None:
+            self._children_copy(then.parent).add(key)
+
+    def _children_copy(self, parent: str) -> set[str]:
+        if parent not in self._children:
+            self._children[parent] = set(self.scene.children.get(parent, ()))
+        return self._children[parent]
+
+    def is_told(self, key: str) -> bool:
+        """True when the tail says something about the key."""
+        return key in self._lives
+
+    def life(self, key: str) -> Life | None:
+        """The incarnation of a key that the tail is about; not to be changed."""
+        return self._lives.get(key)
+
+    def node(self, key: str) -> Node | None:
+        if key in self._lives:
+            life = self._lives[key]
+            return None if life is None else life.node
+        return self.scene.node(key)
+
+    def keys(self) -> Iterator[str]:
+        scene = self.scene
+        keys = dict.fromkeys((*scene.base, *scene.live))
+        return (key for key in keys if self.node(key) is not None)
+
+    def children(self, key: str) -> list[str]:
+        keys = self._children.get(key)
+        if keys is None:
+            keys = self.scene.children.get(key, set())
+        return sorted(keys, key=lambda child: (self._created_at(child), child)) if keys else []
+
+    def _created_at(self, key: str) -> float:
+        node = self.node(key)
+        assert node is not None
+        return seconds(node.created[3])
+
+    def register(self, key: str, path: str) -> Register:
+        """A new register of a key that the tail is about; blank for none."""
+        life, item = self._lives[key], self.scene.live[key]
+        assert life is not None
+        if (prop := item.properties.get(path)) is not None:
+            return prop.fold_until(life, self.end)
+        base = life.node.registers.get(path) if life.node.registers is not None else None
+        if base is None:
+            return start_register(life.node, path)
+        return msgspec.structs.replace(base, text=None if base.text is None else Text.decode(base.text))
+
+    def registers(self, key: str) -> dict[str, Register]:
+        """The registers of a key that the tail is about, by path."""
+        life, item = self._lives[key], self.scene.live[key]
+        assert life is not None
+        paths = dict.fromkeys(
+            ("tag", "name", *life.node.initial, *(life.node.registers or ()), *item.properties)
+        )
+        found = {path: self.register(key, path) for path in paths if not is_reserved(path)}
+        return {path: register for path, register in found.items() if not register.is_blank}
+
+
+def published_graph(prefix: Prefix) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """`{nodes, rootKey}` as it travels in a snapshot (flat, tombstones included), and the ropes of its texts."""
+    nodes: dict[str, Any] = {}
+    ropes: dict[str, dict[str, Any]] = {}
+    for key in list(prefix.keys()):
+        nodes[key], of_key = _published_node(prefix, key)
+        if of_key:
+            ropes[key] = of_key
+    return {"nodes": nodes, "rootKey": prefix.scene.tree.root_before(prefix.end)}, ropes
+
+
+def _published_node(prefix: Prefix, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    node = prefix.node(key)
+    assert node is not None
+    if prefix.is_told(key):
+        registers = prefix.registers(key)
+        data = {
+            path: register.visible
+            for path, register in registers.items()
+            if register.is_text or register.text is None
+        }
+        data.update(
+            (p, r.value) for p, r in registers.items() if not r.is_text and r.value is not msgspec.UNSET
+        )
+        touched = _last_touch(node, registers)
+    else:
+        registers = written_registers(prefix.scene, key, node)
+        data = properties_of(prefix.scene, key)
+        touched = touched_by(prefix.scene, key)
+    data.update(key=key, children=prefix.children(key), _crdt=metadata(node, touched, registers))
+    return data, {path: register.text.published() for path, register in registers.items() if register.is_text}
+
+
+def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]:
+    """Registers of a node that ops after its creation may have written."""
+    paths = dict.fromkeys(node.registers or ())
+    if (item := scene.live.get(key)) is not None:
+        paths.update(dict.fromkeys(item.properties))
+    return {path: register for path in paths if (register := scene.register(key, path)) is not None}
+
+
+def _last_touch(node: Node, registers: dict[str, Register]) -> Origin:
+    touches = [touched for register in registers.values() if (touched := register.touched) is not None]
+    return max(node.created, node.placed_by, node.removed or node.created, *touches)
+
+
+class Tail:
+    """The messages after a prefix, folded to learn which ops fit at their places."""
+
+    def __init__(self, prefix: Prefix) -> None:
+        self._prefix = prefix
+        self._lives: dict[str, Life | None] = {}
+        self._registers: dict[tuple[str, str], Register] = {}
+        self._waiting: dict[str, list[Entry]] = {}
+        self.fitting: set[Spot] = set()
+        """Ops that have an effect at their place or when their node comes, or would if their message counted."""
+
+    def fold(self, placed: Placed) -> None:
+        made: set[str] = set()
+        for entry in entries_of(placed):
+            op = entry[2]
+            if op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
+                if self._life(op.key) is None and op.key not in ("", "."):
+                    self._waiting_of(op.key).append(entry)
+                    fits = placed.is_undone and op.key in made
+                else:
+                    fits = self._write(entry)
+            elif op.ot in META_OPS or (key := named_key(op)) is None:
+                fits = False
+            else:
+                fits = self._structure(key, entry)
+                if fits and op.ot in CREATE_OPS:
+                    made.add(key)
+            if fits:
+                self.fitting.add(entry[:2])
+
+    def _life(self, key: str) -> Life | None:
+        if key not in self._lives:
+            life = self._prefix.life(key)
+            self._lives[key] = (
+                None
+                if life is None
+                else msgspec.structs.replace(life, node=msgspec.structs.replace(life.node))
+            )
+        return self._lives[key]
+
+    def _waiting_of(self, key: str) -> list[Entry]:
+        if key not in self._waiting:
+            item = self._prefix.scene.live[key]
+            entries = {entry[:2]: entry for prop in item.properties.values() for entry in prop.log
+                       if entry < self._prefix.end}  # fmt: skip
+            self._waiting[key] = [entries[spot] for spot in sorted(entries)]
+        return self._waiting[key]
+
+    def _write(self, entry: Entry) -> bool:
+        op = entry[2]
+        if is_spread(op):
+            return any([self._step(path, op.key, entry) for path in spread_paths(op)])
+        return not is_reserved(op.path) and self._step(op.path, op.key, entry)
+
+    def _step(self, path: str, key: str, entry: Entry) -> bool:
+        life = self._life(key)
+        if life is None:
+            return False
+        register = self._registers.get((key, path))
+        if register is None:
+            is_old = life.since is None or life.since < self._prefix.end
+            register = self._prefix.register(key, path) if is_old else start_register(life.node, path)
+            self._registers[key, path] = register
+        return step(register, entry, path, life.floor)
+
+    def _structure(self, key: str, entry: Entry) -> bool:
+        op, placed = entry[2], entry[3]
+        life = self._life(key)
+        if op.ot == "node.move":
+            return life is not None and entry[:2] not in self._prefix.scene.tree.blocked
+        if op.ot == "node.remove":
+            if life is None or not removes(life.node, entry):
+                return False
+            if not placed.is_undone:
+                life.node.removed = placed.origin
+            return True
+        if not creates(life, entry):
+            return op.ot != "node.insert" and life is not None and life.node.removed is None and any(
+                [self._step(path, key, entry) for path in spread_paths(op)]
+            )  # fmt: skip
+        if not placed.is_undone:
+            self._create(key, entry, life)
+        return True
+
+    def _create(self, key: str, entry: Entry, life: Life | None) -> None:
+        waiting = self._waiting_of(key) if life is None else []
+        self._lives[key] = Life(new_node(entry, life is not None, False), entry[:2])
+        self._registers = {spot: register for spot, register in self._registers.items() if spot[0] != key}
+        for known in waiting:
+            if self._write(known) and not known[3].is_undone:
+                self.fitting.add(known[:2])
+
+
+def safe_message(message: Message, fits: list[bool], targets: set[str]) -> Message | None:
+    """The message with the ops that fit, and its meta ops on `targets`; None when nothing is left."""
+    if all(fits):
+        return message
+    ops = [op for op, fit in zip(message.ops, fits, strict=True)
+           if fit or (op.ot in META_OPS and type(op.target) is str and op.target in targets)]  # fmt: skip
+    if not ops:
+        return None
+    return message if len(ops) == len(message.ops) else msgspec.structs.replace(message, ops=ops)

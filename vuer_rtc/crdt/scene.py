@@ -1,0 +1,433 @@
+"""The scene graph as the ops so far make it: ops go in, come to count, come to be undone, go out and sink below the cut."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from fractions import Fraction
+
+from msgspec.structs import replace
+
+from .dtype import CREATE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
+from .item import END, Item, creates, named_key, new_node, removes, target_parent
+from .message import UNSET, Op
+from .node import ROOT, Node, Register, is_reserved, start_register
+from .place import Entry, Placed, Spot
+from .property import Life, Property
+from .register import is_spread, spread_paths, step
+from .text import Text
+from .tree import Tree
+from .value import NO_EFFECT
+
+NOWHERE = (float("-inf"),)
+
+
+class Scene:
+    """Base and live items by key, and the tree that they make."""
+
+    def __init__(self, base: dict[str, Node] | None = None, root: str = ROOT) -> None:
+        self.base: dict[str, Node] = {} if base is None else base
+        """Nodes as of the cut."""
+        self.live: dict[str, Item] = {}
+        """Items about which there is more to say than their base says."""
+        self.tree = Tree(self.base, self.live)
+        self.tree.base_root = root
+        self.children: dict[str, set[str]] = {}
+        """Keys of the live (not tombstoned) nodes by parent."""
+        self.node_count = len(self.base)
+        self.changed: set[str] = set()
+        """Keys whose view may differ since the caller cleared it."""
+        self._structure_end: tuple[object, ...] = NOWHERE
+        """Highest place of a structural op."""
+        for key, node in self.base.items():
+            if node.removed is None:
+                self.children.setdefault(node.parent, set()).add(key)
+
+    # Reading
+
+    def node(self, key: str) -> Node | None:
+        item = self.live.get(key)
+        return self.base.get(key) if item is None else item.node
+
+    def nodes(self) -> Iterator[tuple[str, Node]]:
+        """Every key that has a node, with it."""
+        for key, node in self.base.items():
+            yield key, node if (item := self.live.get(key)) is None or item.life is None else item.life.node
+        for key, item in self.live.items():
+            if item.base is None and item.life is not None:
+                yield key, item.life.node
+
+    def register(self, key: str, path: str) -> Register | None:
+        """The register at `path` as it is now, to be read only; None for none."""
+        item = self.live.get(key)
+        prop = item.properties.get(path) if item is not None else None
+        if prop is not None and prop.register is not None:
+            return None if prop.register.is_blank else prop.register
+        node = self.node(key)
+        if node is None or is_reserved(path):
+            return None
+        register = node.registers.get(path) if node.registers is not None else None
+        if register is None:
+            register = start_register(node, path)
+        elif register.text is not None:
+            return self._with_text(key, path)
+        return None if register.is_blank else register
+
+    def registers(self, key: str) -> dict[str, Register]:
+        """All registers of a node by path, to be read only."""
+        node = self.node(key)
+        if node is None:
+            return {}
+        paths = ["tag", "name", *node.initial, *(node.registers or ())]
+        if (item := self.live.get(key)) is not None:
+            paths.extend(item.properties)
+        return {
+            path: register
+            for path in dict.fromkeys(paths)
+            if (register := self.register(key, path)) is not None
+        }
+
+    def _with_text(self, key: str, path: str) -> Register:
+        """The register of a text of the base, its characters kept ready for the next edit."""
+        item = self._item(key)
+        assert item.life is not None
+        prop = item.properties[path] = Property(path, [], has_text=True)
+        prop.register = prop.start(item.life)
+        return prop.register
+
+    # Ops of a message
+
+    def attach(self, placed: Placed) -> list[tuple[bool, bool]]:
+        """Afterwards the message's ops are in; for each whether it has an effect, and whether it fits what was there."""
+        results = []
+        for index, op in enumerate(placed.message.ops):
+            entry = (placed.place, index, op, placed)
+            ot = op.ot
+            if ot in PROPERTY_OPS or ot in TEXT_OPS:
+                results.append(self._attach_property(entry))
+            elif ot in CREATE_OPS or ot == "node.remove" or ot == "node.move":
+                effect = self._attach_structure(entry)
+                results.append((effect, effect))
+            else:
+                results.append((False, False))
+        return results
+
+    def attach_waiting(self, placed: Placed, indices: list[int]) -> None:
+        """Afterwards ops of a folded message wait for their nodes; `indices` are those they had in it."""
+        for index, op in zip(indices, placed.message.ops, strict=True):
+            self._attach_property((placed.place, index, op, placed))
+
+    def toggle(self, placed: Placed) -> None:
+        """Afterwards the scene is right again: `placed.is_undone` has changed."""
+        keys: set[str] = set()
+        for entry in entries_of(placed):
+            op = entry[2]
+            if not is_structural(op):
+                self._toggle_property(entry)
+            elif (key := named_key(op)) is not None and key in self.live:
+                keys.add(key)
+        self._settle_from((placed.place, -1), keys)
+
+    def detach(self, placed: Placed) -> None:
+        """Afterwards the scene is as if the message had never been there."""
+        keys: set[str] = set()
+        for entry in entries_of(placed):
+            op = entry[2]
+            key = named_key(op) if is_structural(op) else op.key
+            item = self.live.get(key) if key is not None else None
+            if key is None or item is None:
+                continue
+            if is_structural(op):
+                item.births = [known for known in item.births if known[:2] != entry[:2]]
+                item.moves = [known for known in item.moves if known[:2] != entry[:2]]
+                self.tree.drop(key, entry)
+                keys.add(key)
+            for path in paths_of(op):
+                if (prop := item.properties.get(path)) is not None:
+                    prop.remove(entry)
+                    prop.fold_all(item.life)
+            self.changed.add(key)
+        self._settle_from((placed.place, -1), keys)
+        for key in keys_of(placed):
+            if (item := self.live.get(key)) is not None and item.base is None:
+                self._drop_if_idle(item)
+
+    def _drop_if_idle(self, item: Item) -> None:
+        item.properties = {path: prop for path, prop in item.properties.items() if prop.log}
+        if item.is_idle:
+            del self.live[item.key]
+
+    # Properties
+
+    def _attach_property(self, entry: Entry) -> tuple[bool, bool]:
+        op = entry[2]
+        key = op.key
+        item = self.live.get(key)
+        if item is None:
+            if key in ("", "."):
+                return False, False
+            item = self._item(key)
+        path = op.path
+        if path in ("", "."):
+            fits = self._put(item, path, entry)
+            if op.ot == "object.merge":
+                fits = any([self._put(item, member, entry) for member in spread_paths(op)])
+        else:
+            prop = item.properties.get(path)
+            if prop is None:
+                prop = item.properties[path] = Property(path, [])
+            if not self._is_next(item, prop, entry):
+                fitting = self._fits_now(key, op)
+                fits = prop.insert(entry, item.life)
+                self.changed.add(key)
+                return fits and not entry[3].is_undone, fitting
+            fits = prop.append(entry, item.life)  # type: ignore[arg-type]
+        self.changed.add(key)
+        return fits and not entry[3].is_undone, True
+
+    def _put(self, item: Item, path: str, entry: Entry) -> bool:
+        prop = item.properties.get(path)
+        if prop is None:
+            prop = item.properties[path] = Property(path, [])
+        if self._is_next(item, prop, entry):
+            return prop.append(entry, item.life)  # type: ignore[arg-type]
+        return prop.insert(entry, item.life)
+
+    @staticmethod
+    def _is_next(item: Item, prop: Property, entry: Entry) -> bool:
+        """True when the entry stands after all others of a property that there is."""
+        life, log = item.life, prop.log
+        if life is None or (log and not log[-1] < entry):
+            return False
+        return life.since is None or life.is_first or life.since < entry
+
+    def _fits_now(self, key: str, op: Op) -> bool:
+        """True when the op would fit the value that is there now."""
+        if op.ot not in PROPERTY_OPS or op.ot in SET_OPS:
+            return True
+        register = self.register(key, op.path)
+        return PROPERTY_OPS[op.ot](UNSET if register is None else register.visible, op) is not NO_EFFECT
+
+    def _toggle_property(self, entry: Entry) -> None:
+        item = self.live.get(entry[2].key)
+        if item is not None:
+            for path in paths_of(entry[2]):
+                if (prop := item.properties.get(path)) is not None:
+                    prop.toggle(entry, item.life)
+            self.changed.add(item.key)
+
+    def _item(self, key: str) -> Item:
+        item = self.live.get(key)
+        if item is None:
+            base = self.base.get(key)
+            item = self.live[key] = Item(key, base, properties={}, life=None if base is None else Life(base))
+        return item
+
+    # Structure
+
+    def _attach_structure(self, entry: Entry) -> bool:
+        op, placed = entry[2], entry[3]
+        key = named_key(op)
+        if key is None:
+            return False
+        item = self._item(key)
+        if placed.place < self._structure_end or placed.is_undone or placed.is_late:
+            return self._insert_structure(item, entry)
+        self._structure_end = placed.place
+        if op.ot == "node.move":
+            return self._move(item, entry)
+        if op.ot == "node.remove":
+            return self._remove(item, entry)
+        return self._create(item, entry)
+
+    def _create(self, item: Item, entry: Entry) -> bool:
+        """A creation after everything structural."""
+        item.births = added(item.births, entry)
+        self.tree.add(item.key, entry)
+        life = item.life
+        if life is not None and life.node.removed is None:
+            if entry[2].ot == "node.insert":
+                return False
+            self.changed.add(item.key)
+            return any([self._put(item, path, entry) for path in spread_paths(entry[2])])
+        node = new_node(entry, life is not None, entry[:2] in self.tree.blocked)
+        item.life = Life(node, entry[:2], is_first=life is None)
+        self._index(item.key, None if life is None else life.node, node)
+        for prop in item.properties.values():
+            prop.fold_all(item.life)
+        return True
+
+    def _remove(self, item: Item, entry: Entry) -> bool:
+        """A removal after everything structural."""
+        item.births = added(item.births, entry)
+        life = item.life
+        if life is None or not removes(life.node, entry):
+            return False
+        before = life.node
+        life.node = copy(before)
+        life.node.removed, life.removed_at = entry[3].origin, entry[:2]
+        self._index(item.key, before, life.node)
+        return True
+
+    def _move(self, item: Item, entry: Entry) -> bool:
+        """A move after everything structural."""
+        item.moves = added(item.moves, entry)
+        self.tree.add(item.key, entry)
+        life = item.life
+        if life is None or entry[:2] in self.tree.blocked:
+            return False
+        before = life.node
+        life.node = copy(before)
+        life.node.parent, life.node.placed = target_parent(entry[2]), entry[3].origin
+        self._index(item.key, before, life.node)
+        return True
+
+    def _insert_structure(self, item: Item, entry: Entry) -> bool:
+        """A structural op among, or before, others; true when it has an effect at its place."""
+        op, placed, spot = entry[2], entry[3], entry[:2]
+        if placed.place > self._structure_end:
+            self._structure_end = placed.place
+        is_move = op.ot == "node.move"
+        entries = list(item.moves if is_move else item.births)
+        insort(entries, entry)
+        if is_move:
+            item.moves = entries
+        else:
+            item.births = entries
+        if op.ot != "node.remove":
+            self.tree.add(item.key, entry)
+        before = item.life_at(spot, self.tree.blocked)
+        until = item.next_move(spot, self.tree.blocked) if is_move else None
+        self._settle_from(spot, {item.key}, until, is_move)
+        return not placed.is_undone and self._has_effect(item, entry, before)
+
+    def _has_effect(self, item: Item, entry: Entry, before: Life | None) -> bool:
+        op, spot = entry[2], entry[:2]
+        if op.ot == "node.move":
+            return before is not None and spot not in self.tree.blocked
+        if op.ot == "node.remove":
+            return before is not None and removes(before.node, entry)
+        if creates(before, entry):
+            return True
+        if op.ot == "node.insert" or before is None or before.node.removed is not None:
+            return False
+        return any([self._assigns(item, path, entry, before) for path in spread_paths(op)])
+
+    def _assigns(self, item: Item, path: str, entry: Entry, life: Life) -> bool:
+        """True when an upsert, which is in the logs, sets `path` at its place."""
+        register = item.properties[path].fold_until(life, entry[:2])
+        return step(register, entry, path, life.floor)
+
+    def _settle_from(
+        self, spot: Spot, keys: set[str], until: Spot | None = None, are_moves: bool = False
+    ) -> None:
+        """Afterwards nodes, tree and properties are right again: structural ops of `keys` from `spot` on changed."""
+        for key in keys:
+            self._settle(self.live[key], not are_moves)
+        if type(spot[0][0]) is Fraction or any(self.tree.is_named(key) for key in keys):
+            for key in self.tree.recheck(spot, until):
+                self._settle(self.live[key], False)
+
+    def _settle(self, item: Item, has_new_births: bool) -> None:
+        old = item.life
+        item.life = item.life_at(END, self.tree.blocked)
+        self._index(item.key, None if old is None else old.node, item.node)
+        if not has_new_births:
+            return
+        for entry in item.births:
+            if entry[2].ot in ("node.upsert", "node.inset"):
+                self._spread(item, entry)
+        for prop in item.properties.values():
+            prop.fold_all(item.life)
+
+    def _spread(self, item: Item, entry: Entry) -> None:
+        """Afterwards an upsert is in the log of each property that it sets; one that came to create was in none."""
+        for path in spread_paths(entry[2]):
+            prop = item.properties.setdefault(path, Property(path, []))
+            at = bisect_left(prop.log, entry[:2])
+            if at == len(prop.log) or prop.log[at][:2] != entry[:2]:
+                prop.log.insert(at, entry)
+
+    def _index(self, key: str, old: Node | None, new: Node | None) -> None:
+        """Note what a node was and is, for the children of its parents and the count."""
+        self.changed.add(key)
+        self.node_count += (new is not None) - (old is not None)
+        was = old.parent if old is not None and old.removed is None else None
+        now = new.parent if new is not None and new.removed is None else None
+        if was is not None:
+            self.changed.add(was)
+            if was != now:
+                self.children[was].discard(key)
+        if now is not None:
+            self.changed.add(now)
+            self.children.setdefault(now, set()).add(key)
+
+    # The cut
+
+    def fold_below(self, end: Spot, keys: Iterable[str]) -> None:
+        """Afterwards the base holds what stands before `end`; `keys` are those with entries there."""
+        self.tree.base_root = self.tree.root_before(end)
+        for key in keys:
+            if (item := self.live.get(key)) is not None:
+                self._fold_item(item, end)
+        self.tree.forget_below(end)
+
+    def _fold_item(self, item: Item, end: Spot) -> None:
+        logs = (item.births, item.moves, *(prop.log for prop in item.properties.values()))
+        is_all = all(not log or log[-1] < end for log in logs)
+        life = item.life if is_all else item.life_at(end, self.tree.blocked)
+        item.births = item.births[bisect_left(item.births, end) :] or ()
+        item.moves = item.moves[bisect_left(item.moves, end) :] or ()
+        if life is None:
+            return
+        registers = {} if life.since is not None else dict(life.node.registers or {})
+        for path, prop in item.properties.items():
+            register = prop.register if is_all else None if is_reserved(path) else prop.fold_until(life, end)
+            if register is not None and (register.is_touched or register.text is not None):
+                registers[path] = stored(register)
+        node = self.base[item.key] = item.base = copy(life.node)
+        node.registers = registers or None
+        for path, prop in list(item.properties.items()):
+            prop.forget_below(end)
+            if not prop.log and not (is_all and prop.register is not None and prop.register.text is not None):
+                del item.properties[path]
+        item.life = item.life_at(END, self.tree.blocked) if item.births or item.moves else Life(node)
+        if item.is_idle:
+            del self.live[item.key]
+
+
+def stored(register: Register) -> Register:
+    """The register as a base keeps it: its characters as rows."""
+    if register.text is None or not isinstance(register.text, Text):
+        return register
+    return replace(register, text=register.text.encode())
+
+
+def added(entries: Sequence[Entry], entry: Entry) -> list[Entry]:
+    """The entries with one more at the end; the same list where there is one."""
+    if type(entries) is list:
+        entries.append(entry)
+        return entries
+    return [entry]
+
+
+def is_structural(op: Op) -> bool:
+    return op.ot in CREATE_OPS or op.ot == "node.remove" or op.ot == "node.move"
+
+
+def entries_of(placed: Placed) -> Iterator[Entry]:
+    return ((placed.place, index, op, placed) for index, op in enumerate(placed.message.ops))
+
+
+def paths_of(op: Op) -> list[str]:
+    """The paths in whose logs the op is."""
+    if op.ot in CREATE_OPS:
+        return spread_paths(op)
+    if op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
+        return [op.path, *spread_paths(op)] if is_spread(op) else [op.path]
+    return []
+
+
+def keys_of(placed: Placed) -> set[str]:
+    """Keys of the items that have entries of the message."""
+    keys = {named_key(op) if is_structural(op) else op.key for op in placed.message.ops}
+    return {key for key in keys if key is not None}
