@@ -1,0 +1,424 @@
+"""A live room alone: connections are fakes that record, the journal is a list, nothing waits."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from journal.entry import Entry
+from journal.error import JournalTruncated
+from journal.reader import Hydrated
+from journal.writer import Conflict, Fenced
+from rooms.batch import Batch, Submission
+from rooms.fanout import Dialect
+from rooms.room import Budget, LiveRoom, RoomFull
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.protocol.codec import encode
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
+
+from .build import insert, message, put, submission
+
+JSON: Dialect = (Framing.JSON, Naming.COMPRESSED)
+
+
+class Peer:
+    """A connection that takes everything."""
+
+    def __init__(self, client: str, dialect: Dialect = JSON) -> None:
+        self.client = client
+        self.dialect = dialect
+        self.frames: list[Frame] = []
+        self.closed: list[CloseCode] = []
+        self.acked: list[int] = []
+
+    def push(self, frames: Sequence[Frame], size: int) -> None:
+        assert size == sum(map(len, frames))
+        self.frames += frames
+
+    def push_document(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def send(self, outbound: Outbound) -> None:
+        self.frames.append(encode(outbound, *self.dialect))
+
+    def close(self, code: CloseCode) -> None:
+        self.closed.append(code)
+
+    def note_ack(self, seq: int) -> None:
+        self.acked.append(seq)
+
+    @property
+    def got(self) -> list[str]:
+        """What it was sent, in short."""
+        return [short(msgspec.json.decode(frame)) for frame in self.frames]
+
+
+def short(wire: dict[str, Any]) -> str:
+    match wire["mtype"]:
+        case "state":
+            return f"state {wire['serverSeq']}"
+        case "broadcast":
+            return f"{wire['msg']['id']} at {wire['msg']['serverSeq']}"
+        case "ack":
+            return f"ack {wire['msgId']} {wire.get('serverSeq')}"
+        case "error":
+            return f"error {wire['msgId']} {wire['code']}"
+    return str(wire["mtype"])
+
+
+class Journal:
+    """What other writers have put into the journal."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.is_truncated = False
+
+    def add(self, *messages: Message, first_seq: int) -> None:
+        self.messages += [numbered(item, seq) for seq, item in enumerate(messages, first_seq)]
+
+    async def read_after(self, document_id: uuid.UUID, seq: int) -> list[tuple[int, list[Entry]]]:
+        if self.is_truncated:
+            raise JournalTruncated("gone")
+        return [(m.server_seq, [Entry(m)]) for m in self.messages if m.server_seq > seq]
+
+    async def hydrate(self, document_id: uuid.UUID) -> Hydrated:
+        graph = Graph()
+        for item in self.messages:
+            graph.apply(item)
+        return Hydrated(graph, graph.head_seq)
+
+
+class Room(LiveRoom):
+    """With what it told the rest of the server."""
+
+    def __init__(self, journal: Journal, limits: Limits | None = None, budget: int = 10_000) -> None:
+        self.notified = 0
+        self.emptied = 0
+        self.changes: list[set[str] | None] = []
+        self.budget = Budget(budget)
+        super().__init__(
+            uuid.UUID(int=1),
+            Hydrated(Graph(), 0),
+            limits=limits or Limits(),
+            reader=journal,
+            budget=self.budget,
+            notify=self._count_notification,
+            on_change=lambda _, changed: self.changes.append(None if changed is None else set(changed)),
+            on_empty=self._count_emptying,
+        )
+
+    def _count_notification(self, room: LiveRoom) -> None:
+        self.notified += 1
+
+    def _count_emptying(self, room: LiveRoom) -> None:
+        self.emptied += 1
+
+    def enter(self, client: str, dialect: Dialect = JSON) -> Peer:
+        peer = Peer(client, dialect)
+        self.join(peer)
+        return peer
+
+    def commit(self) -> Batch:
+        """What the committer does when all goes well."""
+        batch = self.next_batch()
+        assert batch is not None
+        self.settle(batch)
+        return batch
+
+
+def numbered(item: Message, seq: int) -> Message:
+    return msgspec.structs.replace(item, server_seq=seq)
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def room(journal: Journal) -> Room:
+    return Room(journal)
+
+
+def test_after_the_state_come_acks_to_the_author_and_broadcasts_to_the_others(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.submit(submission(message("bob", 1), bob))
+    assert room.notified == 2
+    assert ann.got == bob.got == ["state 0"]
+    room.commit()
+    assert ann.got == ["state 0", "ack ann:1 1", "bob:1 at 2"]
+    assert bob.got == ["state 0", "ann:1 at 1", "ack bob:1 2"]
+    assert (ann.acked, bob.acked) == ([1], [2])
+    assert room.changes == [{"n"}]
+    assert room.budget.bytes_left == 10_000
+
+
+def test_who_joins_between_two_commits_gets_a_state_and_what_follows(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    room.submit(submission(message("ann", 2), ann))
+    batch = room.next_batch()
+    cy = room.enter("cy")
+    assert batch is not None
+    room.settle(batch)
+    assert cy.got == ["state 1", "ann:2 at 2"]
+
+
+def test_a_state_and_a_broadcast_are_encoded_once_per_framing_and_naming(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def counting(outbound: Outbound, *dialect: Any) -> Frame:
+        encoded.append(type(outbound).__name__)
+        return encode(outbound, *dialect)
+
+    monkeypatch.setattr("rooms.room.encode", counting)
+    monkeypatch.setattr("rooms.fanout.encode", counting)
+    legacy = (Framing.MSGPACK, Naming.LEGACY)
+    peers = [room.enter(f"c{n}", JSON if n % 2 else legacy) for n in range(10)]
+    assert encoded == ["State", "State"]
+    room.submit(submission(message("c0", 1, insert("n")), peers[0]))
+    room.commit()
+    assert sorted(encoded[2:]) == ["Ack", "Broadcast", "Broadcast"]
+    room.enter("late")
+    assert encoded[5:] == ["State"]
+
+
+def test_what_has_no_effect_is_acked_and_not_broadcast(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, put("missing")), ann))
+    room.commit()
+    assert ann.got[1:] == ["ack ann:1 1"]
+    assert bob.got[1:] == []
+
+
+def test_a_repeat_in_flight_is_acked_with_the_original_and_a_later_one_at_once(room: Room) -> None:
+    ann = room.enter("ann")
+    for _ in range(2):
+        room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    assert ann.got[1:] == ["ack ann:1 1", "ack ann:1 1"]
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    assert room.next_batch() is None
+    assert ann.got[3:] == ["ack ann:1 1"]
+    assert room.budget.bytes_left == 10_000
+
+
+def test_a_refused_message_costs_its_sender_an_error_and_the_others_nothing(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, lt=10**9), ann))
+    assert room.next_batch() is None
+    assert ann.got[1:] == ["error ann:1 lamport-jump"]
+    assert bob.got[1:] == []
+    assert room.budget.bytes_left == 10_000
+
+
+def test_an_author_who_reconnected_before_the_commit_sees_the_message_come_back(room: Room) -> None:
+    first = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), first))
+    second = room.enter("ann")
+    assert first.closed == [CloseCode.REPLACED]
+    room.commit()
+    assert second.got == ["state 0", "ann:1 at 1"]
+    room.leave(first)
+    assert list(room.connections.values()) == [second]
+    room.submit(submission(message("ann", 1, insert("n")), second))
+    assert room.next_batch() is None
+    assert second.got[2:] == ["ack ann:1 1"]
+
+
+def test_a_room_takes_as_many_as_it_may_and_tells_when_it_is_empty(room: Room, settings: Any) -> None:
+    settings.VUER_RTC = {"SESSIONS_PER_ROOM_MAX": 1}
+    ann = room.enter("ann")
+    with pytest.raises(RoomFull):
+        room.enter("bob")
+    again = room.enter("ann")
+    room.leave(ann)
+    assert room.emptied == 0
+    room.leave(again)
+    room.leave(again)
+    assert room.emptied == 1
+
+
+def test_what_waits_is_bounded_in_messages_and_in_bytes(journal: Journal, settings: Any) -> None:
+    settings.VUER_RTC = {"WAITING_MESSAGES_MAX": 2}
+    room = Room(journal, budget=250)
+    ann = room.enter("ann")
+    for counter in (1, 2, 3):
+        room.submit(submission(message("ann", counter), ann))
+    assert ann.got[1:] == ["error ann:3 unavailable"]
+    room.commit()
+    room.submit(submission(message("ann", 3), ann, size=251))
+    assert ann.got[-1] == "error ann:3 unavailable"
+
+
+def test_senders_are_told_once_that_the_journal_is_away(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    for _ in range(2):
+        batch = room.next_batch()
+        assert batch is not None
+        room.put_back(batch)
+        room.warn()
+    assert ann.got[1:] == ["error ann:1 unavailable"]
+    room.commit()
+    assert ann.got[2:] == ["ack ann:1 1"]
+
+
+def test_what_was_put_back_goes_before_what_came_later(room: Room) -> None:
+    ann = room.enter("ann")
+    for counter in (1, 2):
+        room.submit(submission(message("ann", counter), ann))
+    batch = room.next_batch()
+    assert batch is not None
+    room.submit(submission(message("ann", 3), ann))
+    room.put_back(batch)
+    assert [m.id for m in room.commit().messages] == ["ann:1", "ann:2", "ann:3"]
+
+
+async def test_after_a_conflict_the_others_messages_come_first_and_ours_is_numbered_again(
+    room: Room, journal: Journal
+) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, lt=9), ann))
+    batch = room.next_batch()
+    assert batch is not None
+    journal.add(message("far", 1, insert("n")), message("far", 2), first_seq=1)
+    room.put_back(batch)
+    await room.catch_up(Conflict())
+    assert [m.server_seq for m in room.commit().messages] == [3]
+    assert ann.got[1:] == ["far:1 at 1", "far:2 at 2", "ack ann:1 3"]
+    assert bob.got[1:] == ["far:1 at 1", "far:2 at 2", "ann:1 at 3"]
+    assert room.changes == [{"n"}, {"n"}]
+
+
+async def test_a_commit_of_unknown_outcome_that_did_happen_is_acked_once_and_journalled_once(
+    room: Room, journal: Journal
+) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    batch = room.next_batch()
+    assert batch is not None
+    journal.add(*batch.messages, first_seq=1)
+    room.put_back(batch)
+    again = room.next_batch()
+    assert again is not None
+    assert again.first_seq == 1
+    room.put_back(again)
+    await room.catch_up(Conflict())
+    assert room.next_batch() is None
+    assert ann.got[1:] == ["ack ann:1 1"]
+    assert bob.got[1:] == ["ann:1 at 1"]
+
+
+async def test_behind_the_fence_a_room_starts_again_and_sends_what_was_missed(
+    room: Room, journal: Journal
+) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    journal.add(message("ann", 1, insert("n")), message("far", 1), first_seq=1)
+    journal.is_truncated = True
+    for outcome in (Conflict(), Fenced()):
+        await room.catch_up(outcome)
+        assert room.graph.head_seq == 2
+    assert ann.got[2:] == ["far:1 at 2"]
+    assert room.changes[1:] == [None, None]
+
+
+async def test_when_what_was_missed_is_folded_away_everybody_gets_the_whole_state(
+    room: Room, journal: Journal
+) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    journal.add(message("far", 1, insert("n")), cut_record("=cut", 5, 1.0), first_seq=1)
+    await room.catch_up(Fenced())
+    assert ann.got == bob.got == ["state 0", "state 2"]
+
+
+def test_sync_gets_what_is_missing_or_the_whole_state(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.submit(submission(message("ann", 2), ann))
+    room.commit()
+    bob = room.enter("bob")
+    room.send_missing(bob, {"ann": 1})
+    room.send_missing(bob, {"ann": 2})
+    assert bob.got == ["state 2", "ann:2 at 2"]
+    room.graph.apply(numbered(cut_record("=cut", 1, 1.0), 3))
+    room.send_missing(bob, {})
+    assert bob.got[2].startswith("state")
+
+
+def test_the_digest_is_computed_once_while_nothing_changes(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = room.enter("ann")
+    first = room.standing()
+    assert room.standing() is first
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    assert room.standing() != first
+    assert room.standing().digest == room.graph.digest()
+    assert room.standing().vector_clock == {"ann": 1}
+
+
+def test_a_message_that_cannot_be_written_is_found_by_halving_and_refused(room: Room) -> None:
+    ann = room.enter("ann")
+    for counter in range(1, 5):
+        room.submit(submission(message("ann", counter), ann))
+    written: list[str] = []
+    for _ in range(20):
+        batch = room.next_batch()
+        if batch is None:
+            break
+        if any(m.id == "ann:3" for m in batch.messages):
+            room.isolate(batch)
+        else:
+            room.settle(batch)
+            written += [m.id for m in batch.messages]
+    assert written == ["ann:1", "ann:2", "ann:4"]
+    assert "error ann:3 bad-message" in ann.got
+    assert room.budget.bytes_left == 10_000
+
+
+def test_a_room_that_closes_tells_everybody_and_takes_nothing_more(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1), ann))
+    in_flight = room.next_batch()
+    room.submit(submission(message("ann", 2), ann))
+    room.fail()
+    assert ann.closed == bob.closed == [CloseCode.INTERNAL]
+    assert room.emptied == 1
+    assert in_flight is not None
+    room.put_back(in_flight)
+    room.submit(submission(message("ann", 3), ann))
+    assert not room.has_waiting
+    assert room.budget.bytes_left == 10_000
+
+
+def test_while_it_drains_a_room_finishes_what_it_took_and_takes_nothing_more(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1), ann))
+    room.is_taking = False
+    room.submit(submission(message("ann", 2), ann))
+    assert [m.id for m in room.commit().messages] == ["ann:1"]
+    assert not room.has_waiting
+
+
+def test_a_draft_says_who_sent_each_message_and_when(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(Submission(message("ann", 1), ann, user="7", session="s", received_at=12.5, size=10))
+    batch = room.next_batch()
+    assert batch is not None
+    draft = room.draft(batch)
+    assert (draft.document_id, draft.first_seq) == (room.document_id, 1)
+    [entry] = draft.entries
+    assert (entry.message.id, entry.user, entry.session, entry.received_at) == ("ann:1", "7", "s", 12.5)
