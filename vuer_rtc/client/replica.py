@@ -1,0 +1,96 @@
+"""One client's copy of a document: the merge engine, what it began with, and everything it was told since."""
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from vuer_rtc.crdt.dtype import META_OPS
+from vuer_rtc.crdt.graph import Applied, Graph
+from vuer_rtc.crdt.message import Message
+
+from .bootstrap import Origin
+from .clock import VectorClock, merge_into
+from .message import journalled
+
+NOTHING = Applied(is_new=False)
+
+
+class Replica:
+    """All messages of a document that one client knows, merged.
+
+    The engine has no way to take a message back; `without` starts it anew, which costs as much as the history is long.
+    """
+
+    def __init__(self, client: str, origin: Origin | None = None) -> None:
+        self.client = client
+        self.origin = origin or Origin()
+        self.log: dict[str, Message] = {}
+        """Messages beyond the origin by id, in the order of arrival."""
+        self.clock: VectorClock = {**self.origin.clock}
+        """What this client has seen or heard of: every counter in every clock received."""
+        self.clock.setdefault(client, 0)
+        self.lt = self.origin.lt
+        self.graph = self.origin.graph()
+
+    def apply(self, message: Message, *, is_tail: bool = False) -> Applied:
+        """Afterwards the replica holds the message; idempotent, also for what the origin holds.
+
+        `is_tail`: it came with the snapshot, beside it, or was made here.
+        """
+        known = self.log.get(message.id)
+        if known is not None:
+            if not message.server_seq or known.server_seq:
+                return NOTHING
+            message = self._authorised(message)
+        elif not is_tail and self.origin.holds(message):
+            return NOTHING
+        else:
+            message = self._authorised(message)
+        self.log[message.id] = message
+        merge_into(self.clock, message.clock)
+        if message.lt > self.lt:
+            self.lt = message.lt
+        return self.graph.apply(message)
+
+    def _authorised(self, message: Message) -> Message:
+        """An undo that the server journalled counts, whoever's commit it is of: the server has asked for the right."""
+        if not message.server_seq or message.auth or not any(op.ot in META_OPS for op in message.ops):
+            return message
+        return replace(message, auth=True)
+
+    def acknowledge(self, message_id: str, server_seq: int) -> Applied:
+        """Afterwards a message of our own stands in the journal at that sequence."""
+        known = self.log.get(message_id)
+        return NOTHING if known is None else self.apply(journalled(known, server_seq))
+
+    def undoes_others(self, message_id: str) -> bool:
+        """True for a commit that undoes or redoes somebody else's."""
+        targets = (self.log.get(op.target) for op in self.log[message_id].ops if op.ot in META_OPS)
+        return any(target is not None and target.client != self.client for target in targets)
+
+    def without(self, message_ids: Iterable[str]) -> None:
+        """Afterwards it is as if these messages had never been there; `graph` is another object."""
+        for message_id in message_ids:
+            self.log.pop(message_id, None)
+        self.graph = self.origin.graph()
+        for message in self.log.values():
+            self.graph.apply(message)
+
+    def is_undone(self, message_id: str) -> bool:
+        placed = self.graph._retained.get(message_id)
+        return placed is not None and placed.is_undone
+
+    @property
+    def sync_clock(self) -> VectorClock:
+        """What this client really has, for a `sync`."""
+        clock = dict(self.origin.clock)
+        merge_into(clock, {client: n for client, n in self.graph.clock.items() if n > 0 and client[:1] != "="})
+        return clock
+
+    @property
+    def head_seq(self) -> int:
+        """Highest sequence known; 0: nothing came from a journal."""
+        return max(self.graph.head_seq, self.origin.head_seq)
+
+
+__all__ = ["Replica"]

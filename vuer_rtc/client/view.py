@@ -1,0 +1,147 @@
+"""What a program reads: the replica's nodes with the pending edits on top, brought up to date when somebody looks."""
+
+from typing import Any
+
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.node import Register
+from vuer_rtc.crdt.register import implicit_agent
+from vuer_rtc.crdt.text import Text
+from vuer_rtc.crdt.view import children_of, metadata, properties_of, touched_by
+
+from .buffer import Buffer
+from .message import OpMeta
+from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode
+from .optimistic import apply_op
+from .text_draft import TextDraft
+
+
+class View:
+    """A scene graph that follows a replica.  Reading costs what has changed since the last reading."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.scene = SceneGraph()
+        self._graph = graph
+        self._stale: set[str] = {key for key, _ in graph._scene.nodes()}
+        """Nodes of the replica that have changed."""
+        self._edited: set[str] = set()
+        """Nodes here that pending edits have changed."""
+        self._again: set[str] = set()
+        """Nodes here whose pending edits have to be applied again."""
+        self._applied = 0
+        """How many of the pending edits are in."""
+
+    def follow(self, graph: Graph) -> None:
+        """Afterwards everything is read from another replica."""
+        self._graph = graph
+        self._stale = set(self.scene.nodes) | {key for key, _ in graph._scene.nodes()}
+        self._again |= self._edited
+
+    def changed(self, keys: frozenset[str]) -> None:
+        """Note that nodes of the replica have changed."""
+        self._stale |= keys
+
+    def merged(self, key: str) -> None:
+        """Note that a pending edit on a node has become another."""
+        self._again.add(key)
+
+    def applied(self, key: str, is_new: bool) -> None:
+        """Note that the last pending edit, on one node, is in already."""
+        self._edited.add(key)
+        self._applied += is_new
+
+    def forget_edits(self) -> None:
+        """Note that nothing is pending any more."""
+        self._stale |= self._edited
+        self._edited, self._again, self._applied = set(), set(), 0
+
+    def read(self, pending: Buffer, meta: OpMeta) -> SceneGraph:
+        """The scene graph, up to date."""
+        if self._stale or self._again:
+            self._restore(pending, meta)
+        for index in range(self._applied, len(pending.ops)):
+            self._apply(pending, index, meta)
+        self._applied = len(pending.ops)
+        return self.scene
+
+    def _apply(self, pending: Buffer, index: int, meta: OpMeta) -> None:
+        self._edited |= apply_op(self.scene, pending.ops[index], meta, index, self.draw)
+
+    def _restore(self, pending: Buffer, meta: OpMeta) -> None:
+        keys = self._stale | self._again
+        self._stale, self._again = set(), set()
+        if pending.is_structural:
+            self._read(keys | self._edited)
+            self._edited, self._applied = set(), 0
+            return
+        self._read(keys)
+        for index, op in pending.ops_on(keys & self._edited) if self._applied else ():
+            if index < self._applied:
+                apply_op(self.scene, op, meta, index, self.draw)
+
+    def _read(self, keys: set[str]) -> None:
+        nodes, orphans = self.scene.nodes, self.scene.orphans
+        for key in keys:
+            node = self._node(key)
+            if node is None:
+                nodes.pop(key, None)
+                continue
+            nodes[key] = node
+            assert node.parent is not None
+            if node.parent != ROOT and self._graph._scene.node(node.parent) is None:
+                orphans.setdefault(node.parent, set()).add(key)
+        self.scene.rootKey = self._graph._scene.tree.root()
+
+    def _node(self, key: str) -> SceneNode | None:
+        """A node as the replica has it."""
+        scene = self._graph._scene
+        node = scene.node(key)
+        if node is None:
+            return None
+        values = properties_of(scene, key)
+        tag, name = values.pop("tag"), values.pop("name")
+        properties = {path: copied(value) for path, value in values.items()}
+        stamps = registers_of(self._graph, key)
+        envelope = CRDTEnvelope.from_dict(metadata(node, touched_by(scene, key), stamps))
+        return SceneNode(key, tag, name, children_of(scene, key), envelope, properties, node.parent)
+
+    def draw(self, node: SceneNode, path: str) -> TextDraft | None:
+        """The draft of a property as the replica has it; None when it has no such property."""
+        register = self._graph._scene.register(node.key, path)
+        if register is None:
+            return None
+        if register.is_text:
+            return TextDraft(register.text)
+        if type(register.value) is not str:
+            return TextDraft(register.text) if register.text is not None else None
+        agent = implicit_agent(register.writer, register.index)
+        if register.text is None:
+            return TextDraft(None, register.value, agent)
+        text = Text.decode(register.text.encode())
+        if text.has(agent, 0):
+            text.count(agent)
+        else:
+            text.place(agent, 0, register.value, None, 0, 0)
+        return TextDraft(text)
+
+
+def registers_of(graph: Graph, key: str) -> dict[str, Register]:
+    """The registers of a node that operations have written, by path; to be read only."""
+    scene = graph._scene
+    node, item = scene.node(key), scene.live.get(key)
+    registers = dict(node.registers or {}) if node is not None else {}
+    if item is not None:
+        registers.update((path, p.register) for path, p in item.properties.items() if p.register is not None)
+    return registers
+
+
+def copied(value: Any) -> Any:
+    """A JSON value of its own, so that a program may write to what it has read."""
+    kind = type(value)
+    if kind is list:
+        return [copied(member) for member in value]
+    if kind is dict:
+        return {name: copied(member) for name, member in value.items()}
+    return value
+
+
+__all__ = ["View", "copied", "registers_of"]
