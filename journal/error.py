@@ -4,6 +4,7 @@
     ├── JournalUnavailable   the database did not answer or could not write: never acknowledge, try again
     later
     ├── JournalTruncated     what was asked for has been folded into a snapshot: hydrate instead
+    ├── JournalGap           batches read are not contiguous: overtaken by a compaction, or rows are missing
     ├── JournalBusy          another process holds the document's lease: try again later
     ├── UnknownDocument      there is no such document
     ├── BatchTooLarge        the caller gathered more than one row may hold: split it
@@ -26,6 +27,15 @@ class JournalUnavailable(JournalError):
 
 class JournalTruncated(JournalError):
     """The messages asked for are no longer retained."""
+
+
+class JournalGap(JournalError):
+    """The batches read are not contiguous: a compaction has overtaken the read, or rows are missing."""
+
+    def __init__(self, expected_seq: int, found_seq: int | None) -> None:
+        super().__init__(f"the batch that begins at seq {expected_seq} is missing")
+        self.expected_seq = expected_seq
+        self.found_seq = found_seq
 
 
 class JournalBusy(JournalError):

@@ -12,7 +12,7 @@ from django.db import Error
 from django.db.models import OuterRef, Subquery
 
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
-from journal.error import CorruptJournal, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 from vuer_rtc.crdt.graph import Graph
@@ -59,21 +59,9 @@ class Start:
     snapshot: Snapshot | None
 
 
-class _Gap(Exception):
-    """The batches read are not contiguous."""
-
-    def __init__(self, expected_seq: int, found_seq: int | None) -> None:
-        super().__init__(f"the batch that begins at seq {expected_seq} is missing")
-        self.expected_seq = expected_seq
-        self.found_seq = found_seq
-
-
-class _Moved(Exception):
-    """The truncation point rose while the batches were read."""
-
-
 @contextmanager
-def _answers() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """Database errors inside the block come out as JournalUnavailable."""
     try:
         yield
     except Error as error:
@@ -85,7 +73,7 @@ def load_document(slug: str) -> Document:
 
     Raises: UnknownDocument, JournalUnavailable.
     """
-    with _answers():
+    with answering():
         document = Document.objects.filter(slug=slug).first()
     if document is None:
         raise UnknownDocument(slug)
@@ -100,7 +88,7 @@ def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
     """
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
     documents = Document.objects.filter(pk__in=list(document_ids)).order_by()
-    with _answers():
+    with answering():
         rows = list(documents.values_list("pk", "truncated_seq", Subquery(last)))
     return {pk: max(truncated_seq, last_seq or 0) for pk, truncated_seq, last_seq in rows}
 
@@ -114,9 +102,9 @@ def read_after(document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
     gap = None
     for _ in range(TRIES):
         try:
-            with _answers():
+            with answering():
                 found = list(read_batches(document_id, seq))
-        except _Gap as error:
+        except JournalGap as error:
             gap, found = error, []
         if truncated_seq_of(document_id) > seq:
             raise JournalTruncated(f"document {document_id} no longer holds seq {seq + 1}")
@@ -158,13 +146,13 @@ def with_history(
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
-    gap: _Gap | None = None
+    gap: JournalGap | None = None
     for _ in range(TRIES):
         try:
-            with _answers():
+            with answering():
                 start = _start(document_id, without)
                 result = use(start, _retained(document_id, start))
-        except _Gap as error:
+        except JournalGap as error:
             gap = error
             continue
         if truncated_seq_of(document_id) == start.truncated_seq:
@@ -196,24 +184,24 @@ def _retained(document_id: UUID, start: Start) -> Iterator[Batch]:
     head_seq = start.truncated_seq
     for batch in read_batches(document_id, start.truncated_seq):
         if batch.first_seq != head_seq + 1:
-            raise _Gap(head_seq + 1, batch.first_seq)
+            raise JournalGap(head_seq + 1, batch.first_seq)
         head_seq = batch.last_seq
         yield batch
     if start.snapshot is not None and head_seq < start.snapshot.seq:
-        raise _Gap(head_seq + 1, None)
+        raise JournalGap(head_seq + 1, None)
 
 
 def read_batches(document_id: UUID, seq: int) -> Iterator[Batch]:
     """The batches that reach beyond `seq`, in order, each verified; the first begins at or before seq + 1.
 
-    Raises: CorruptJournal for a damaged row; _Gap for a missing one; database errors as they are.
+    Raises: CorruptJournal for a damaged row; JournalGap for a missing one; database errors as they are.
     """
     rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=seq)
     expected_seq = None
     for row in rows.order_by("last_seq").iterator(chunk_size=100):
         is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
         if not is_next:
-            raise _Gap(expected_seq or seq + 1, row.first_seq)
+            raise JournalGap(expected_seq or seq + 1, row.first_seq)
         expected_seq = row.last_seq + 1
         yield verified(row)
 
@@ -244,14 +232,14 @@ def truncated_seq_of(document_id: UUID) -> int:
 
     Raises: UnknownDocument, JournalUnavailable.
     """
-    with _answers():
+    with answering():
         found = Document.objects.filter(pk=document_id).values_list("truncated_seq", flat=True).first()
     if found is None:
         raise UnknownDocument(str(document_id))
     return found
 
 
-def _missing(document_id: UUID, gap: _Gap) -> CorruptJournal:
+def _missing(document_id: UUID, gap: JournalGap) -> CorruptJournal:
     behind = (
         f"the next one begins at {gap.found_seq}"
         if gap.found_seq is not None
@@ -266,6 +254,7 @@ __all__ = [
     "Hydrated",
     "JournalTruncated",
     "Start",
+    "answering",
     "hydrate",
     "load_document",
     "read_after",

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from journal.entry import Entry
 from journal.models import Document, JournalBatch
+from journal.reader import read_heads
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
 
@@ -41,8 +42,7 @@ def entries(*messages: Message) -> list[Entry]:
 
 
 def head_of(document: Document) -> int:
-    last = JournalBatch.objects.filter(document=document).order_by("-last_seq").first()
-    return last.last_seq if last else 0
+    return read_heads([document.pk])[document.pk]
 
 
 def append(document: Document, *messages: Message, user: str | None = None) -> tuple[int, int]:

@@ -122,7 +122,7 @@ def test_j4_a_damaged_row_is_damage_and_names_its_place(document: Document, othe
     append_each(document, HISTORY)
     append_each(other, HISTORY)
     damage(JournalBatch.objects.get(document=document, first_seq=3))
-    with pytest.raises(CorruptJournal, match="seq 3: .*checksum.*backup"):
+    with pytest.raises(CorruptJournal, match=r"seq 3: .*checksum.*backup"):
         read_after(document.pk, 0)
     assert read_after(document.pk, 3)
     assert hydrate(other.pk).head_seq == 7
@@ -193,7 +193,7 @@ def test_j10_batches_missing_up_to_the_snapshot_are_damage(document: Document) -
     append_each(document, HISTORY)
     snapshot_now(document)
     JournalBatch.objects.filter(first_seq=7).delete()
-    with pytest.raises(CorruptJournal, match="seq 7: .*nothing comes after it"):
+    with pytest.raises(CorruptJournal, match=r"seq 7: .*nothing comes after it"):
         hydrate(document.pk)
 
 

@@ -1,0 +1,349 @@
+"""Folds old messages into a snapshot, proves it, and only then deletes their batches (rules J14, J15).
+
+The steps, each of which may be the last one a process takes; running again goes on from there:
+
+    plan      which batches the keep rules let go, and the cut that folds them: from rows alone
+    cut       a server record in the journal, unless it is there already
+    snapshot  a row, written and read back
+    proof     old snapshot + every batch = new snapshot + the batches that stay, all read from the database
+    truncate  `Document.truncated_seq`: from here on the old batches are nobody's
+    delete    them and their operation rows, in bounded transactions
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from journal.durability import journal_alias
+from journal.entry import Entry
+from journal.error import JournalBusy, JournalError
+from journal.lease import Lease, lease, process_name
+from journal.models import Document, JournalBatch, Operation, Snapshot
+from journal.projection import project
+from journal.reader import Batch, Start, read_after, truncated_seq_of, with_history
+from journal.settings import settings
+from journal.snapshot import (
+    SnapshotDamaged,
+    draft_snapshot,
+    prune_snapshots,
+    restore_snapshot,
+    write_snapshot,
+)
+from journal.writer import Appended, Conflict, Draft, append_batches
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, cut_record
+
+
+class ProofFailed(JournalError):
+    """A new snapshot does not stand for the batches it was to replace; nothing was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRules:
+    """What compaction leaves alone; both must let a message go."""
+
+    messages: int
+    """The newest so many messages of clients."""
+    days: float
+    """Everything younger than this."""
+
+    @classmethod
+    def of(cls, document: Document, messages: int | None = None, days: float | None = None) -> "KeepRules":
+        """The rules given, else the document's, else the site's."""
+        own = (document.keep_messages, document.keep_days)
+        return cls(
+            messages=next(n for n in (messages, own[0], settings.keep_messages) if n is not None),
+            days=next(n for n in (days, own[1], settings.keep_days) if n is not None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What planning needs to know of a retained batch."""
+
+    first_seq: int
+    last_seq: int
+    created_at: datetime
+    lt_max: int = 0
+    """Highest Lamport time of its clients' messages."""
+    edits: int = 0
+    """Messages of clients in it.  Server records do not count: a cut must not push the next cut along for
+    ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a compaction is going to do."""
+
+    truncate_seq: int
+    """S: batches up to here go."""
+    cut: int
+    """F: highest Lamport time among their messages, or the cut in force."""
+    batches: int
+    messages: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run did to one document."""
+
+    slug: str
+    document_id: str
+    outcome: str = "nothing to do"
+    """`nothing to do`, `planned` (a dry run), `compacted`, or `resumed`: an earlier run's deletions were
+    finished."""
+    truncated_seq: int = 0
+    cut: int = 0
+    batches: int = 0
+    """Batches deleted (or planned to be)."""
+    messages: int = 0
+    snapshot_seq: int = 0
+    snapshot_bytes: int = 0
+    leftover_batches: int = 0
+    """Batches deleted that an earlier run had left."""
+    seconds: float = 0.0
+
+
+def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datetime) -> Plan | None:
+    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.
+    Pure."""
+    oldest_to_keep = now - timedelta(days=keep.days)
+    spare = sum(span.edits for span in spans) - keep.messages
+    going: list[Span] = []
+    for span in spans:
+        spare -= span.edits
+        if spare < 0 or span.created_at > oldest_to_keep:
+            break
+        going.append(span)
+    if not any(span.edits for span in going):
+        return None
+    return Plan(
+        truncate_seq=going[-1].last_seq,
+        cut=max(cut, *(span.lt_max for span in going)),
+        batches=len(going),
+        messages=going[-1].last_seq - going[0].first_seq + 1,
+    )
+
+
+def compact_document(
+    document: Document, keep: KeepRules, *, is_dry_run: bool = False, now: datetime | None = None
+) -> Report:
+    """Afterwards the document holds what `keep` says, or nothing has changed.
+
+    Safe beside live writers and readers, and resumable: killed anywhere, running it again finishes the work.
+
+    Raises: CorruptJournal, ProofFailed (nothing deleted), JournalBusy, JournalUnavailable, SnapshotTooLarge.
+    """
+    began, now = time.monotonic(), now or timezone.now()
+    report = Report(document.slug, str(document.pk), truncated_seq=truncated_seq_of(document.pk))
+    if is_dry_run:
+        _, plan = measure(document.pk, keep, now)
+        if plan is not None:
+            _describe(report, plan, "planned")
+    elif _may_have_work(document.pk, keep, now):
+        with lease(document.pk) as held:
+            _compact(held, keep, now, report)
+    report.seconds = round(time.monotonic() - began, 3)
+    return report
+
+
+def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> None:
+    document_id = held.document_id
+    report.leftover_batches = delete_truncated(document_id, held)
+    if report.leftover_batches:
+        report.outcome = "resumed"
+    graph, plan = measure(document_id, keep, now)
+    if plan is None:
+        return
+    held.renew()
+    journal_cut(document_id, graph, plan.cut)
+    held.renew()
+    draft = draft_snapshot(graph, with_digests=True)
+    snapshot = write_snapshot(document_id, draft, plan.truncate_seq, Snapshot.Reason.COMPACTION)
+    try:
+        prove(snapshot.pk, plan.truncate_seq)
+    except ProofFailed:
+        snapshot.delete()  # or recovery might begin from it
+        raise
+    truncate(held, plan)
+    delete_truncated(document_id, held)
+    prune_snapshots(document_id)
+    project(document_id, graph.head_seq, graph.undone_ids(), graph.nodes())
+    _describe(report, plan, "compacted")
+    report.snapshot_seq, report.snapshot_bytes = snapshot.seq, len(snapshot.payload)
+
+
+def _describe(report: Report, plan: Plan, outcome: str) -> None:
+    report.outcome, report.truncated_seq, report.cut = outcome, plan.truncate_seq, plan.cut
+    report.batches, report.messages = plan.batches, plan.messages
+
+
+# Plan
+
+
+def _may_have_work(document_id: UUID, keep: KeepRules, now: datetime) -> bool:
+    """A cheap look that writes nothing: without payloads first, then without applying them."""
+    truncated_seq = truncated_seq_of(document_id)
+    batches = JournalBatch.objects.filter(document=document_id).order_by("last_seq")
+    if batches.filter(last_seq__lte=truncated_seq).exists():
+        return True
+    rows = batches.values_list("first_seq", "last_seq", "created_at", "message_count")
+    guess = [Span(first, last, at, edits=count) for first, last, at, count in rows.iterator(chunk_size=2000)]
+    if plan_truncation(guess, 0, keep, now) is None:
+        return False
+    spans = with_history(document_id, lambda start, found: [span_of(batch) for batch in found])
+    return plan_truncation(spans, 0, keep, now) is not None
+
+
+def measure(document_id: UUID, keep: KeepRules, now: datetime) -> tuple[Graph, Plan | None]:
+    """The document at its head, and the plan for it."""
+
+    def read(start: Start, batches: Iterator[Batch]) -> tuple[Graph, list[Span]]:
+        spans = []
+        for batch in batches:
+            spans.append(span_of(batch))
+            for entry in batch.entries:
+                start.graph.apply(entry.message)
+        return start.graph, spans
+
+    graph, spans = with_history(document_id, read)
+    return graph, plan_truncation(spans, graph.cut, keep, now)
+
+
+def span_of(batch: Batch) -> Span:
+    """The measures of one batch."""
+    edits = [entry.message.lt for entry in batch.entries if not entry.message.is_server_record]
+    return Span(batch.first_seq, batch.last_seq, batch.created_at, max(edits, default=0), len(edits))
+
+
+# Cut
+
+
+def journal_cut(document_id: UUID, graph: Graph, cut: int) -> None:
+    """Afterwards `cut` (or a higher one) is in force in the journal, and `graph` is at a head that holds it.
+
+    Live writers may be appending: on a conflict what they wrote is read and applied, and the record goes
+    behind it.
+
+    Raises: JournalBusy when writers never leave a gap or another compaction has truncated behind the head.
+    """
+    record = cut_record(f"=server:{uuid4().hex}", cut, time.time())
+    for _ in range(settings.cut_attempts_max):
+        if graph.cut >= cut:
+            return
+        draft = Draft(document_id, graph.head_seq + 1, [Entry(record, received_at=time.time())])
+        [outcome] = append_batches([draft], process_name())
+        match outcome:
+            case Appended(first_seq=seq):
+                graph.apply(numbered(record, seq))
+            case Conflict(was_locked=was_locked):
+                for _, entries in read_after(document_id, graph.head_seq):
+                    for entry in entries:
+                        graph.apply(entry.message)
+                if was_locked:
+                    time.sleep(random.uniform(0.005, 0.05))
+            case _:
+                break
+    else:
+        raise JournalBusy(f"document {document_id}: its writers left no room for the cut; try again")
+    raise JournalBusy(f"document {document_id}: another compaction has overtaken this one")
+
+
+def numbered(message: Message, seq: int) -> Message:
+    """The message as the journal has it."""
+    return msgspec.structs.replace(message, server_seq=seq)
+
+
+# Proof
+
+
+def prove(snapshot_id: UUID, truncate_seq: int) -> None:
+    """Nothing differs, at the snapshot's seq, between what is to go and what is to stay; both read from the
+    database.
+
+    Raises: ProofFailed.
+    """
+    row = Snapshot.objects.get(pk=snapshot_id)
+    try:
+        compared = with_history(
+            row.document_id, lambda start, batches: _compare(row, start, batches), without=row.pk
+        )
+    except SnapshotDamaged as error:
+        raise ProofFailed(
+            f"document {row.document_id}: the new snapshot is damaged as read back: {error}"
+        ) from error
+    if len(set(compared)) != 1:
+        raise ProofFailed(
+            f"document {row.document_id}: the new snapshot at seq {row.seq} does not equal the journal it "
+            f"was made of;"
+            " nothing was deleted. This is a defect: please report it, with an export of the document"
+        )
+
+
+def _compare(row: Snapshot, start: Start, batches: Iterator[Batch]) -> list[tuple[str, str]]:
+    """Digests at the snapshot's seq: as written in its row, by the old way, by the new way."""
+    old, new = start.graph, restore_snapshot(row)
+    for batch in batches:
+        if batch.first_seq > row.seq:
+            break
+        for entry in batch.entries:
+            old.apply(entry.message)
+            if batch.last_seq > row.covered_seq:
+                new.apply(entry.message)
+    if old.head_seq != row.seq:
+        raise ProofFailed(
+            f"document {row.document_id}: its batches end at seq {old.head_seq}, before {row.seq}"
+        )
+    return [
+        (row.digest, row.full_digest),
+        (old.digest(), old.full_digest()),
+        (new.digest(), new.full_digest()),
+    ]
+
+
+# Truncation
+
+
+def truncate(held: Lease, plan: Plan) -> None:
+    """Afterwards batches up to `plan.truncate_seq` are nobody's, for every process.
+
+    Raises: JournalBusy when the lease was lost.
+    """
+    lower = held.held().filter(truncated_seq__lt=plan.truncate_seq)
+    if not lower.update(truncated_seq=plan.truncate_seq, cut=plan.cut):
+        raise JournalBusy(f"document {held.document_id}: another process has taken the lease over")
+
+
+def delete_truncated(document_id: UUID, held: Lease | None = None) -> int:
+    """Afterwards no batch is left at or below the truncation point, nor its operation rows; how many went."""
+    alias = journal_alias()
+    truncated_seq = truncated_seq_of(document_id)
+    batches = JournalBatch.objects.filter(document=document_id, last_seq__lte=truncated_seq)
+    deleted = 0
+    while some := _oldest(
+        list(batches.order_by("last_seq").values_list("pk", "last_seq", "message_count")[:1000])
+    ):
+        upto = some[-1][1]
+        with transaction.atomic(using=alias):
+            Operation.objects.filter(document=document_id, server_seq__lte=upto).delete()
+            deleted += batches.filter(last_seq__lte=upto).delete()[0]
+        if held is not None:
+            held.renew()
+    return deleted
+
+
+def _oldest(rows: list[tuple[UUID, int, int]]) -> list[tuple[UUID, int, int]]:
+    """As many of the oldest batches as one transaction may delete, at least one if there are any."""
+    messages = 0
+    for index, (_, _, count) in enumerate(rows):
+        messages += count
+        if messages > settings.delete_messages_max and index:
+            return rows[:index]
+    return rows

@@ -1,0 +1,278 @@
+"""J16: rows that people read follow from the journal alone, whoever writes them and however often."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import override_settings
+
+from journal import projection
+from journal.models import Document, Operation, SceneObject
+from journal.projection import bounded, catch_up, moment, project, rebuild, storable
+from journal.reader import hydrate
+from tests.journal.history import append, append_each, insert, message, put, undo
+from vuer_rtc.crdt.message import Message, Op
+
+HISTORY = [
+    message(1, insert("a", x=0, tag="mesh", name="Arm"), insert("b", "a")),
+    message(2, put("a", "x", 5), put("b", "y", 1)),
+    message(3, Op(ot="node.remove", key="a", path="children", value="b")),
+    message(4, undo("ann:2")),
+]
+
+
+def project_all(document: Document, since: int | None = None) -> bool:
+    found = hydrate(document.pk)
+    return project(document.pk, found.head_seq, found.graph.undone_ids(), found.graph.nodes(), since)
+
+
+def objects(document: Document) -> dict[str, SceneObject]:
+    return {row.key: row for row in SceneObject.objects.filter(document=document)}
+
+
+def all_rows(document: Document) -> list[Any]:
+    operations = Operation.objects.filter(document=document).order_by("server_seq", "op_index")
+    found = SceneObject.objects.filter(document=document).order_by("key")
+    return [
+        [{k: v for k, v in row.items() if k != "id"} for row in operations.values()],
+        [{k: v for k, v in row.items() if k not in ("id", "seq")} for row in found.values()],
+    ]
+
+
+def test_every_op_has_a_row_that_says_who_what_and_when(document: Document) -> None:
+    user = get_user_model().objects.create_user("ann")
+    append(document, *HISTORY[:2], user=str(user.pk))
+    project_all(document)
+    rows = list(Operation.objects.order_by("server_seq", "op_index"))
+    assert [(row.server_seq, row.op_index, row.otype, row.key, row.path) for row in rows] == [
+        (1, 0, "node.insert", "a", ""),
+        (1, 1, "node.insert", "b", ""),
+        (2, 0, "number.set", "a", "x"),
+        (2, 1, "number.set", "b", "y"),
+    ]
+    last = rows[-1]
+    assert (last.user, last.client, last.session, last.message_id, last.value) == (
+        user,
+        "ann",
+        "s-1",
+        "ann:2",
+        1,
+    )
+    assert (last.lt, last.ts) == (2, 1e9 + 2)
+    assert last.received_at == datetime.fromtimestamp(1.75e9 + 2, UTC)
+    assert last.batch.document == document
+    assert rows[1].extra == {"parent": "a"}
+    assert rows[0].value == {"key": "a", "x": 0, "tag": "mesh", "name": "Arm"}
+
+
+def test_structural_ops_are_rows_of_the_node_they_are_about(document: Document) -> None:
+    append(document, message(1, insert("a"), insert("b")))
+    append(
+        document, message(2, Op(ot="node.move", path="children", value={"nodeKey": "b", "newParent": "a"}))
+    )
+    append(document, message(3, Op(ot="node.remove", path="children", value="b")))
+    append(document, message(4, Op(ot="node.remove", path="children", value=7)))
+    project_all(document)
+    assert list(Operation.objects.values_list("otype", "key").order_by("server_seq"))[2:] == [
+        ("node.move", "b"),
+        ("node.remove", "b"),
+        ("node.remove", ""),
+    ]
+
+
+def test_fields_without_a_column_are_kept(document: Document) -> None:
+    append(document, message(1, Op(ot="array.move", key="a", path="list", from_=0, to=2), undo("bob:1")))
+    project_all(document)
+    move, meta = Operation.objects.order_by("op_index")
+    assert (move.extra, move.value) == ({"from": 0, "to": 2}, None)
+    assert (meta.target_message_id, meta.extra) == ("bob:1", {})
+
+
+def test_objects_are_the_nodes_of_the_graph(document: Document) -> None:
+    append_each(document, HISTORY)
+    project_all(document)
+    rows = objects(document)
+    assert set(rows) == {"a", "b"}
+    a, b = rows["a"], rows["b"]
+    assert (a.tag, a.name, a.parent, a.properties, a.is_tombstone, a.is_hidden) == (
+        "mesh",
+        "Arm",
+        "",
+        {"x": 0},
+        False,
+        False,
+    )
+    assert (b.parent, b.is_tombstone, b.is_hidden, b.lt, b.seq) == ("a", True, True, 3, 4)
+    assert b.updated_at == datetime.fromtimestamp(1e9 + 3, UTC)
+    document.refresh_from_db()
+    assert document.head_seq == 4
+
+
+def test_undo_and_redo_show_on_the_rows_of_the_target(document: Document) -> None:
+    append_each(document, HISTORY[:2])
+    project_all(document)
+    append(document, HISTORY[3])
+    project_all(document)
+    assert set(Operation.objects.filter(undone=True).values_list("message_id", flat=True)) == {"ann:2"}
+    assert Operation.objects.filter(undone=True).count() == 2
+    append(document, message(5, Op(ot="meta.redo", key="_meta", target="ann:2")))
+    project_all(document)
+    assert not Operation.objects.filter(undone=True).exists()
+
+
+def test_j16_projecting_again_changes_nothing(document: Document) -> None:
+    append_each(document, HISTORY)
+    project_all(document)
+    before = [list(Operation.objects.values()), list(SceneObject.objects.values())]
+    project_all(document)
+    assert project_all(document, since=4)
+    assert [list(Operation.objects.values()), list(SceneObject.objects.values())] == before
+
+
+@pytest.mark.parametrize("feature", ["supports_ignore_conflicts", "supports_update_conflicts_with_target"])
+def test_j16_databases_without_upserts_get_the_same_rows(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch, feature: str
+) -> None:
+    def half_way(target: Document) -> None:
+        append_each(target, HISTORY[:2])
+        project_all(target)
+        append_each(target, HISTORY[2:])
+        Document.objects.filter(pk=target.pk).update(head_seq=0)
+        project_all(target)
+
+    half_way(document)
+    monkeypatch.setattr(type(connection.features), feature, False)
+    half_way(other)
+    for mine, theirs in zip(all_rows(document), all_rows(other), strict=True):
+        for row in [*mine, *theirs]:
+            row.pop("document_id"), row.pop("batch_id", None)
+        assert mine == theirs
+
+
+def test_j16_step_by_step_equals_a_rebuild(document: Document) -> None:
+    seq = 0
+    project_all(document)
+    for item in HISTORY:
+        append(document, item)
+        found = hydrate(document.pk)
+        applied_keys = {"a", "b"}
+        views = {key: found.graph.nodes().get(key) for key in applied_keys}
+        assert project(document.pk, found.head_seq, found.graph.undone_ids(), views, since=seq)
+        seq = found.head_seq
+    stepwise = all_rows(document)
+    assert rebuild(document.pk) == (6, 2)
+    assert all_rows(document) == stepwise
+
+
+def test_j16_rows_that_have_not_come_as_far_need_all_nodes(document: Document) -> None:
+    append_each(document, HISTORY)
+    assert not project(document.pk, 4, (), {}, since=2)
+    assert not SceneObject.objects.exists()
+    assert project_all(document)
+
+
+def test_j16_a_state_that_is_older_than_the_rows_is_not_written(document: Document) -> None:
+    append_each(document, HISTORY[:2])
+    stale = hydrate(document.pk).graph
+    append_each(document, HISTORY[2:])
+    project_all(document)
+    before = all_rows(document)
+    assert project(document.pk, 2, stale.undone_ids(), stale.nodes(), since=1)
+    assert project(document.pk, 2, stale.undone_ids(), stale.nodes())
+    assert all_rows(document) == before
+
+
+def test_a_node_that_is_no_longer_part_of_the_state_loses_its_row(document: Document) -> None:
+    append(document, HISTORY[0])
+    project_all(document)
+    append(document, message(2, undo("ann:1")))
+    graph = hydrate(document.pk).graph
+    assert project(document.pk, 2, graph.undone_ids(), {"a": graph.nodes().get("a"), "b": None}, since=1)
+    assert objects(document) == {}
+
+
+def test_j16_rebuild_puts_right_whatever_was_wrong(document: Document) -> None:
+    append_each(document, HISTORY)
+    project_all(document)
+    right = all_rows(document)
+    Operation.objects.filter(server_seq=2).delete()
+    Operation.objects.filter(server_seq=3).update(undone=True, key="nonsense")
+    SceneObject.objects.filter(key="a").update(properties={})
+    SceneObject.objects.create(document=document, key="ghost", lt=1)
+    assert rebuild(document.pk) == (6, 2)
+    assert all_rows(document) == right
+
+
+def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(
+    document: Document, django_assert_max_num_queries: Any
+) -> None:
+    append_each(document, HISTORY)
+    catch_up(document.pk)
+    with django_assert_max_num_queries(2):
+        catch_up(document.pk)
+    assert set(objects(document)) == {"a", "b"}
+
+
+def test_large_projections_go_by_bounded_statements(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    create = projection._create_operations
+
+    def count(rows: Sequence[Operation]) -> None:
+        sizes.append(len(rows))
+        create(rows)
+
+    monkeypatch.setattr(projection, "_create_operations", count)
+    append_each(document, [message(lt, put("a", "x", lt)) for lt in range(1, 41)], size=2)
+    with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
+        project_all(document)
+    assert max(sizes) <= 12
+    assert Operation.objects.count() == 40
+
+
+def awkward() -> Message:
+    long = "k" * 3000
+    return message(
+        1,
+        insert(long, **{"nul\x00": "a\x00b"}),
+        put(long, "p" * 3000, 1),
+        Op(ot="string.set", key="\x00", path="\x00", value="\x00"),
+        client="c" * 3000,
+        id="i" * 3000,
+    )
+
+
+def test_what_does_not_fit_a_column_is_cut_and_marked(document: Document) -> None:
+    append(document, awkward())
+    project_all(document)
+    insert_row, put_row, nul_row = Operation.objects.order_by("op_index")
+    assert insert_row.key == put_row.key == bounded("k" * 3000)
+    assert len(put_row.key) == 512
+    assert (nul_row.key, nul_row.value) == ("␀", "␀")
+    assert objects(document)[bounded("k" * 3000)].properties["nul␀"] == "a␀b"
+
+
+def test_bounded_texts_stay_apart() -> None:
+    assert bounded("x" * 512) == "x" * 512
+    assert bounded("x" * 513) != bounded("x" * 514)
+    assert storable({"a": ["\x00", 1, None]}) == {"a": ["␀", 1, None]}
+
+
+@pytest.mark.parametrize("ts", [1.75e9, 1.75e12])
+def test_client_clocks_in_seconds_and_milliseconds_are_the_same_moment(ts: float) -> None:
+    assert moment(ts) == datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("ts", [1e300, -1e300, 1e25])
+def test_a_client_clock_that_no_calendar_has_is_no_moment(ts: float) -> None:
+    assert moment(ts) is None
+
+
+def test_an_account_that_is_none_is_nobody(document: Document) -> None:
+    append(document, HISTORY[0], user="not-a-key")
+    project_all(document)
+    assert {row.user_id for row in Operation.objects.all()} == {None}
