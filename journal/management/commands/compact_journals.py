@@ -1,0 +1,75 @@
+"""`manage.py compact_journals`: for cron."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from journal.compaction import KeepRules, compact_document
+from journal.management.per_document import DocumentCommand
+from journal.models import Document
+from journal.projection import catch_up
+
+
+class Command(DocumentCommand):
+    help = (
+        "Fold old messages into snapshots, prove the snapshots equal to what they replace, then delete the "
+        "old"
+        " batches. Safe beside running servers, and after having been killed: run it again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--keep",
+            type=_count,
+            metavar="N",
+            help="Leave the newest N messages alone (default: document or settings).",
+        )
+        parser.add_argument(
+            "--older-than",
+            type=_days,
+            metavar="DAYS",
+            help="Leave messages younger than DAYS alone, as well.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be done; write nothing.")
+
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        keep = KeepRules.of(document, options["keep"], options["older_than"])
+        report = compact_document(document, keep, is_dry_run=options["dry_run"])
+        if not options["dry_run"]:
+            catch_up(document.pk)
+        return asdict(report), True
+
+    def describe(self, result: dict[str, Any]) -> Iterator[str]:
+        if result["leftover_batches"]:
+            yield f"{result['leftover_batches']} batches of an interrupted run"
+        match result["outcome"]:
+            case "compacted":
+                yield (
+                    f"{result['messages']} messages in {result['batches']} batches folded into a snapshot of"
+                    f" {result['snapshot_bytes']} bytes at seq {result['snapshot_seq']}; the journal begins "
+                    f"at seq"
+                    f" {result['truncated_seq'] + 1}; {result['seconds']} s"
+                )
+            case "planned":
+                yield (
+                    f"would fold {result['messages']} messages in {result['batches']} batches, up to seq"
+                    f" {result['truncated_seq']}, cut {result['cut']}"
+                )
+            case outcome:
+                yield outcome
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("not negative")
+    return value
+
+
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise ValueError("not negative, and a number")
+    return value

@@ -1,0 +1,139 @@
+"""Looks at every row of a document and says what is wrong with it; changes nothing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from journal.error import CorruptJournal
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.projection import OBJECT_FIELDS, bounded, object_row
+from journal.reader import Batch, Hydrated, hydrate, verified
+from journal.snapshot import SnapshotDamaged, restore_snapshot
+
+COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
+REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    is_damage: bool
+    """False: harmless, and some command puts it right."""
+    seq: int
+    problem: str
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found in one document."""
+
+    slug: str
+    document_id: str
+    head_seq: int = 0
+    batches: int = 0
+    messages: int = 0
+    snapshots: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_damaged(self) -> bool:
+        return any(finding.is_damage for finding in self.findings)
+
+
+def verify_document(document: Document) -> Verdict:
+    """Everything that can be checked of one document: rows, order, identities, snapshots, recovery,
+    projections."""
+    verdict = Verdict(document.slug, str(document.pk))
+    verdict.findings += _verify_batches(document.pk, verdict)
+    verdict.findings += _verify_snapshots(document.pk, verdict)
+    if not verdict.is_damaged:
+        try:
+            hydrated = hydrate(document.pk)
+        except CorruptJournal as error:
+            verdict.findings.append(Finding(True, error.seq, error.problem, error.hint))
+        else:
+            verdict.head_seq = hydrated.head_seq
+            verdict.findings += _verify_projections(document.pk, hydrated)
+    return verdict
+
+
+def _verify_batches(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
+    truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
+    head_seq = truncated_seq
+    seen: Counter[str] = Counter()
+    for row in (
+        JournalBatch.objects.filter(document=document_id).order_by("last_seq").iterator(chunk_size=100)
+    ):
+        if row.last_seq <= truncated_seq:
+            yield Finding(
+                False, row.first_seq, f"batch {row.pk} is at or below the truncation point", COMPACT_HINT
+            )
+            continue
+        if row.first_seq != head_seq + 1:
+            kind = (
+                "overlaps the one before"
+                if row.first_seq <= head_seq
+                else f"follows a gap that begins at {head_seq + 1}"
+            )
+            yield Finding(True, row.first_seq, f"batch {row.pk} {kind}")
+        head_seq = row.last_seq
+        verdict.batches, verdict.messages, verdict.head_seq = (
+            verdict.batches + 1,
+            verdict.messages + row.message_count,
+            head_seq,
+        )
+        try:
+            yield from _verify_identities(verified(row), seen)
+        except CorruptJournal as error:
+            yield Finding(True, error.seq, error.problem, error.hint)
+
+
+def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
+    """Nothing is journalled twice."""
+    for entry in batch.entries:
+        message = entry.message
+        names = [f"message {message.id!r}"]
+        if not message.is_server_record:
+            names.append(f"counter {message.counter} of client {message.client!r}")
+        for name in names:
+            seen[name] += 1
+            if seen[name] == 2:
+                yield Finding(True, message.server_seq, f"{name} is journalled twice")
+
+
+def _verify_snapshots(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
+    for row in Snapshot.objects.filter(document=document_id).order_by("seq").iterator(chunk_size=1):
+        verdict.snapshots += 1
+        try:
+            restore_snapshot(row)
+        except SnapshotDamaged as error:
+            hint = "Recovery begins from another one as long as the batches reach it; delete this row."
+            yield Finding(True, row.seq, f"snapshot {row.pk}: {error}", hint)
+
+
+def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Finding]:
+    reached, truncated_seq = Document.objects.values_list("head_seq", "truncated_seq").get(pk=document_id)
+    if reached != hydrated.head_seq:
+        problem = f"the projections are at seq {reached}, the journal at {hydrated.head_seq}"
+        yield Finding(
+            False, reached, problem, "A live room catches up by itself; else run rebuild_projections."
+        )
+        return
+    views = {bounded(key): view for key, view in hydrated.graph.nodes().items()}
+    rows = {
+        row.key: row for row in SceneObject.objects.filter(document=document_id).iterator(chunk_size=1000)
+    }
+    fields = [name for name in OBJECT_FIELDS if name != "seq"]
+    for key in sorted(views.keys() | rows.keys()):
+        view, row = views.get(key), rows.get(key)
+        fresh = object_row(document_id, key, view, reached) if view else None
+        if fresh is None or row is None or any(getattr(row, name) != getattr(fresh, name) for name in fields):
+            yield Finding(
+                False, reached, f"the row of object {key!r} is not what the journal says", REBUILD_HINT
+            )
+    stray = Operation.objects.filter(document=document_id, server_seq__lte=truncated_seq).count()
+    if stray:
+        yield Finding(False, truncated_seq, f"{stray} operation rows have no batch", REBUILD_HINT)

@@ -1,0 +1,175 @@
+"""The commands: silent in cron, plain on a terminal, JSON on request, exit status 1 when something is
+wrong."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from journal import lease
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.reader import hydrate
+from journal.verification import verify_document
+from tests.journal.history import append, append_each, insert, message, put, ranges
+from tests.journal.test_reader import damage
+
+HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 8)]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(command: str, *arguments: str, out: io.StringIO | None = None) -> str:
+    out = out or io.StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def run_json(command: str, *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(command, *arguments, "--json").splitlines()]
+
+
+@pytest.fixture
+def rooms(document: Document, other: Document) -> tuple[Document, Document]:
+    append_each(document, HISTORY)
+    append_each(other, HISTORY[:3])
+    return document, other
+
+
+def test_cron_hears_nothing_when_all_is_well(rooms: Any) -> None:
+    for arguments in (
+        ["compact_journals", "--keep=0", "--older-than=0"],
+        ["verify_journals"],
+        ["rebuild_projections"],
+    ):
+        assert run(*arguments) == ""
+
+
+def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
+    told = run("compact_journals", "--keep", "2", "--older-than", "0", out=Terminal())
+    assert "other-room: 1 messages in 1 batches folded" in told
+    assert "room: 5 messages in 5 batches folded" in told
+    assert "room: good: 3 messages in 3 batches, 1 snapshots, head 8" in run(
+        "verify_journals", out=Terminal()
+    )
+    assert "room: 3 operations, 1 objects" in run("rebuild_projections", out=Terminal())
+
+
+def test_compaction_takes_the_documents_named(rooms: tuple[Document, Document]) -> None:
+    [report] = run_json("compact_journals", "--document", "other-room", "--keep", "0", "--older-than", "0")
+    assert (report["slug"], report["outcome"], report["messages"]) == ("other-room", "compacted", 3)
+    assert len(ranges(rooms[0].pk)) == 7
+
+
+def test_by_default_nothing_young_is_touched(rooms: Any) -> None:
+    assert {report["outcome"] for report in run_json("compact_journals")} == {"nothing to do"}
+    assert JournalBatch.objects.count() == 10
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(rooms: Any) -> None:
+    told = run("compact_journals", "--keep=2", "--older-than=0", "--dry-run", out=Terminal())
+    assert "room: would fold 5 messages in 5 batches, up to seq 5, cut 5" in told
+    assert (JournalBatch.objects.count(), Snapshot.objects.count(), Operation.objects.count()) == (10, 0, 0)
+
+
+def test_compaction_leaves_the_objects_exact_even_with_nothing_to_fold(rooms: Any) -> None:
+    run("compact_journals")
+    assert {row.document.slug: row.properties for row in SceneObject.objects.all()} == {
+        "room": {"x": 7},
+        "other-room": {"x": 3},
+    }
+
+
+def test_an_unknown_document_is_an_error(rooms: Any) -> None:
+    with pytest.raises(CommandError, match="no such document: nowhere"):
+        run("compact_journals", "--document", "nowhere")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--keep=-1"], ["--older-than=-1"], ["--older-than=nan"], ["--keep=many"]]
+)
+def test_keep_rules_that_make_no_sense_are_refused(db: None, arguments: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("compact_journals", *arguments)
+
+
+def test_a_document_that_is_being_compacted_is_left_to_its_holder(rooms: tuple[Document, Document]) -> None:
+    with lease.lease(rooms[0].pk, "elsewhere/1/0"):
+        reports = run_json("compact_journals", "--keep", "0", "--older-than", "0")
+    assert {report["slug"]: report["outcome"] for report in reports} == {
+        "room": "busy",
+        "other-room": "compacted",
+    }
+
+
+def test_a_damaged_document_fails_and_the_others_are_compacted(rooms: tuple[Document, Document]) -> None:
+    damage(JournalBatch.objects.get(document=rooms[1], first_seq=2))
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="not well: other-room"):
+        run("compact_journals", "--keep", "0", "--older-than", "0", out=out)
+    assert "seq 2" in out.getvalue()
+    assert ranges(rooms[0].pk) == [(8, 8)]
+    assert len(ranges(rooms[1].pk)) == 3
+
+
+# Verification
+
+
+def findings(document: Document) -> list[tuple[bool, int]]:
+    return [(finding.is_damage, finding.seq) for finding in verify_document(document).findings]
+
+
+def test_verification_finds_nothing_in_a_good_document(rooms: tuple[Document, Document]) -> None:
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    for document in rooms:
+        assert findings(document) == []
+
+
+def test_verification_finds_damaged_rows_and_gaps_each_by_its_place(rooms: tuple[Document, Document]) -> None:
+    damage(JournalBatch.objects.get(document=rooms[0], first_seq=2))
+    damage(JournalBatch.objects.get(document=rooms[0], first_seq=6))
+    JournalBatch.objects.filter(document=rooms[0], first_seq=4).delete()
+    assert findings(rooms[0]) == [(True, 2), (True, 5), (True, 6)]
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="not well: room"):
+        run("verify_journals", out=out)
+    assert "damage at seq 5: batch" in out.getvalue()
+
+
+def test_verification_finds_a_damaged_snapshot(rooms: tuple[Document, Document]) -> None:
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    damage(Snapshot.objects.get(document=rooms[0]))
+    assert findings(rooms[0]) == [(True, 8)]
+
+
+def test_verification_finds_what_is_journalled_twice(rooms: tuple[Document, Document]) -> None:
+    append(rooms[0], HISTORY[3])
+    assert findings(rooms[0])[:2] == [(True, 8), (True, 8)]
+
+
+def test_rows_left_by_an_interrupted_compaction_are_no_damage(rooms: tuple[Document, Document]) -> None:
+    kept = list(JournalBatch.objects.filter(document=rooms[0], last_seq__lte=2))
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    JournalBatch.objects.bulk_create(kept)
+    assert findings(rooms[0]) == [(False, 1), (False, 2)]
+    run("compact_journals")
+    assert findings(rooms[0]) == []
+
+
+def test_projections_that_differ_are_no_damage(rooms: tuple[Document, Document]) -> None:
+    assert findings(rooms[0]) == [(False, 0)]
+    run("rebuild_projections")
+    SceneObject.objects.filter(document=rooms[0]).update(properties={})
+    assert findings(rooms[0]) == [(False, 7)]
+    run("rebuild_projections")
+    assert findings(rooms[0]) == []
+
+
+def test_verification_changes_nothing(rooms: tuple[Document, Document]) -> None:
+    before = hydrate(rooms[0].pk).graph.full_digest(), list(Document.objects.values())
+    run("verify_journals")
+    assert (hydrate(rooms[0].pk).graph.full_digest(), list(Document.objects.values())) == before
