@@ -1,0 +1,66 @@
+"""How the admin writes values, people and links: short, bounded, escaped."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth import get_user_model
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from journal.models import Operation
+from journal.projection import user_key
+from journal.settings import settings
+from vuer_rtc.crdt.message import SERVER_CLIENT
+
+
+def brief(value: Any, chars_max: int = 80) -> str:
+    """A value as one line of JSON, cut at `chars_max`; empty for None."""
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
+
+def pretty(value: Any) -> SafeString:
+    """A value as indented JSON, cut at the setting's bound."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+    bound = settings.admin_value_chars_max
+    if len(text) > bound:
+        text = f"{text[:bound]}…\n({len(text)} characters)"
+    return format_html('<pre style="margin:0; white-space:pre-wrap; overflow-wrap:anywhere">{}</pre>', text)
+
+
+def who(row: Operation) -> str:
+    """The account behind an operation, or why there is none."""
+    if row.user is not None:
+        return str(row.user)
+    if row.user_id is not None:
+        return f"deleted account {row.user_id}"
+    return "server" if row.client == SERVER_CLIENT else "anonymous"
+
+
+def names_of(texts: set[str]) -> dict[str, str]:
+    """Names of accounts by the text of their primary keys, in one query."""
+    keys = {text: user_key(text) for text in texts}
+    accounts = get_user_model()._default_manager.in_bulk([key for key in keys.values() if key is not None])
+    return {text: str(accounts.get(key, f"deleted account {text}")) for text, key in keys.items()}
+
+
+def list_url(model: str, **query: Any) -> str | None:
+    """Address of a list in the admin, filtered; None when that list is not part of this site."""
+    try:
+        return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"
+    except NoReverseMatch:
+        return None
+
+
+def row_url(model: str, key: Any) -> str:
+    """Address of one row's page."""
+    return reverse(f"admin:{model}_change", args=[key])
+
+
+def link(url: str | None, text: str) -> SafeString | str:
+    """A link; plain text without an address."""
+    return format_html('<a href="{}">{}</a>', url, text) if url else text

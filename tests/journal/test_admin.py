@@ -1,0 +1,276 @@
+"""An operator finds who changed an object, when, and from what; and can change nothing that is journalled."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client, override_settings
+from django.urls import reverse
+
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.projection import catch_up
+from journal.reader import hydrate
+from journal.snapshot import draft_snapshot, take_snapshot
+from tests.journal.history import append, insert, message, put, undo
+from tests.journal.test_reader import damage
+from vuer_rtc.crdt.message import Op
+
+EVIL = "<script>alert(1)</script>"
+MODELS = ["document", "journalbatch", "operation", "sceneobject", "snapshot"]
+
+
+@pytest.fixture
+def ann(db: None) -> User:
+    return User.objects.create_user("ann-the-editor")
+
+
+@pytest.fixture
+def scene(document: Document, ann: User) -> Document:
+    append(document, message(1, insert("arm", x=0, tag="mesh"), insert(EVIL, label=EVIL)))
+    append(document, message(2, put("arm", "x", 41)), user=str(ann.pk))
+    append(document, message(3, put("arm", "x", 42), client="bob"), user=str(ann.pk))
+    append(document, message(4, undo("ann:2")))
+    append(document, message(5, Op(ot="string.set", key="arm", path=EVIL, value=EVIL)))
+    catch_up(document.pk)
+    take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.MANUAL, label=EVIL)
+    return document
+
+
+@pytest.fixture
+def operator(client: Client, db: None) -> Client:
+    """May look at everything of this app and edit documents, but is no superuser."""
+    user = User.objects.create_user("operator", is_staff=True)
+    wanted = Permission.objects.filter(content_type__app_label="vuer_journal", codename__startswith="view_")
+    user.user_permissions.set(
+        [*wanted, *Permission.objects.filter(codename__in=["add_document", "change_document"])]
+    )
+    client.force_login(user)
+    return client
+
+
+def page(client: Client, url: str, status: int = 200) -> str:
+    response = client.get(url)
+    assert response.status_code == status, url
+    return response.content.decode()
+
+
+def list_page(client: Client, model: str, query: str = "") -> str:
+    return page(client, reverse(f"admin:vuer_journal_{model}_changelist") + query)
+
+
+def row_page(client: Client, row: Any) -> str:
+    return page(client, reverse(f"admin:vuer_journal_{row._meta.model_name}_change", args=[row.pk]))
+
+
+def links(html: str) -> list[str]:
+    return [url.replace("&amp;", "&") for url in re.findall(r'href="([^"]+)"', html)]
+
+
+def test_who_changed_this_object_when_and_from_what_takes_three_clicks(
+    operator: Client, scene: Document
+) -> None:
+    first = list_page(operator, "sceneobject", "?q=arm")
+    history = next(url for url in links(first) if "/operation/?" in url and "key=arm" in url)
+    second = page(operator, history)
+    assert "ann-the-editor" in second
+    changed = Operation.objects.get(message_id="bob:3")
+    detail = next(url for url in links(second) if str(changed.pk) in url)
+    third = page(operator, detail)
+    assert "ann-the-editor" in third
+    earlier = third[third.index("What was there before") :]
+    assert earlier.index("<code>41</code>") < earlier.index("node.insert")
+    assert "<code>42</code>" not in earlier
+
+
+def test_a_document_leads_to_all_that_belongs_to_it(operator: Client, scene: Document) -> None:
+    found = [url for url in links(row_page(operator, scene)) if f"document={scene.pk}" in url]
+    assert {url.split("/")[-2] for url in found} == set(MODELS) - {"document"}
+    for url in found:
+        assert str(scene) in page(operator, url)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_lists_and_pages_open_and_escape_what_clients_sent(
+    operator: Client, scene: Document, model: str
+) -> None:
+    html = list_page(operator, model)
+    assert EVIL not in html
+    table = {m._meta.model_name: m for m in (Document, JournalBatch, Operation, SceneObject, Snapshot)}[model]
+    for row in table._default_manager.all():
+        assert EVIL not in row_page(operator, row)
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs"),
+    [
+        ("otype=number.", [2, 3]),
+        ("otype=meta.undo", [4]),
+        ("client=bob", [3]),
+        ("user=ann-the", [2, 3]),
+        ("user=nobody", []),
+        ("undone__exact=1", [2]),
+        ("key=arm&otype=node.insert", [1]),
+        ("q=ann:5", [5]),
+        ("q=ar", [1, 2, 3, 5]),
+        ("q=x", [2, 3]),
+        ("received_at__gte=2025-06-15 15:06:44%2B00:00", [4, 5]),
+        ("received_at__gte=2030-01-01 00:00:00%2B00:00", []),
+    ],
+)
+def test_operations_are_found_by_what_is_known_of_them(
+    operator: Client, scene: Document, query: str, seqs: list[int]
+) -> None:
+    html = list_page(operator, "operation", f"?document={scene.pk}&{query}")
+    assert sorted({int(seq) for seq in re.findall(r">(\d+)/\d+</a>", html)}) == seqs
+
+
+def test_text_filters_keep_the_other_filters(operator: Client, scene: Document) -> None:
+    html = list_page(operator, "operation", f"?document={scene.pk}&client=bob&q=arm")
+    for name, value in (("document", str(scene.pk)), ("client", "bob"), ("q", "arm")):
+        assert f'<input type="hidden" name="{name}" value="{value}">' in html
+
+
+def test_the_key_of_no_document_is_no_error(operator: Client, scene: Document) -> None:
+    response = operator.get(reverse("admin:vuer_journal_operation_changelist") + "?document=nonsense")
+    assert response.status_code == 302
+
+
+def test_an_undone_operation_names_who_undid_it(operator: Client, scene: Document) -> None:
+    html = row_page(operator, Operation.objects.get(message_id="ann:2"))
+    assert "meta.undo" in html[html.index("Undone by") :]
+
+
+def test_a_batch_shows_its_messages(operator: Client, scene: Document) -> None:
+    html = row_page(operator, JournalBatch.objects.get(first_seq=3))
+    for text in ("bob:3", "number.set", "arm", "<code>42</code>", "ann-the-editor"):
+        assert text in html
+
+
+def test_a_large_batch_shows_its_first_messages_only(operator: Client, document: Document) -> None:
+    append(document, *[message(lt, put("n", "x", lt)) for lt in range(1, 31)])
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_MESSAGES_MAX": 10}):
+        html = row_page(operator, JournalBatch.objects.get())
+    assert "The first 10 of 30 messages" in html
+    assert ("ann:10<" in html, "ann:11<" in html) == (True, False)
+
+
+def test_long_values_are_cut(operator: Client, document: Document) -> None:
+    append(document, message(1, insert("n", text="y" * 9000)))
+    catch_up(document.pk)
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_VALUE_CHARS_MAX": 100}):
+        for row in (JournalBatch.objects.get(), Operation.objects.get(), SceneObject.objects.get()):
+            html = row_page(operator, row)
+            assert "y" * 50 in html
+            assert "y" * 101 not in html
+
+
+def test_a_damaged_batch_or_snapshot_says_so(operator: Client, scene: Document) -> None:
+    batch, snapshot = JournalBatch.objects.get(first_seq=3), Snapshot.objects.get()
+    damage(batch)
+    damage(snapshot)
+    assert "its checksum does not hold" in row_page(operator, batch)
+    assert "DAMAGED" in row_page(operator, snapshot)
+
+
+def test_operations_of_a_deleted_account_stay(operator: Client, scene: Document, ann: User) -> None:
+    key = ann.pk
+    ann.delete()
+    assert f"deleted account {key}" in list_page(operator, "operation")
+    assert f"deleted account {key}" in row_page(operator, Operation.objects.get(message_id="bob:3"))
+    assert f"deleted account {key}" in row_page(operator, JournalBatch.objects.get(first_seq=3))
+
+
+@pytest.mark.parametrize("model", ["journalbatch", "operation", "sceneobject", "snapshot"])
+def test_the_journal_is_read_only_even_for_superusers(
+    admin_client: Client, scene: Document, model: str
+) -> None:
+    table = {m._meta.model_name: m for m in (JournalBatch, Operation, SceneObject, Snapshot)}[model]
+    row = table._default_manager.first()
+    assert row is not None
+    assert admin_client.get(reverse(f"admin:vuer_journal_{model}_add")).status_code == 403
+    for action in ("change", "delete"):
+        url = reverse(f"admin:vuer_journal_{model}_{action}", args=[row.pk])
+        assert admin_client.post(url, {"post": "yes"}).status_code == 403
+    assert table._default_manager.filter(pk=row.pk).exists()
+
+
+def document_form(**changes: Any) -> dict[str, Any]:
+    return {
+        "title": "",
+        "owner": "",
+        "visibility": "private",
+        "archived_at_0": "",
+        "archived_at_1": "",
+        "limits": "{}",
+        "keep_messages": "",
+        "keep_days": "",
+        **changes,
+    }
+
+
+def test_an_operator_edits_who_may_enter_a_document_and_nothing_else(
+    operator: Client, scene: Document, ann: User
+) -> None:
+    url = reverse("admin:vuer_journal_document_change", args=[scene.pk])
+    form = document_form(
+        title="Robot arm",
+        owner=ann.pk,
+        visibility="public-view",
+        is_read_only="on",
+        slug="stolen",
+        head_seq=99,
+        cut=99,
+    )
+    assert operator.post(url, form).status_code == 302
+    changed = Document.objects.get(pk=scene.pk)
+    assert (changed.title, changed.owner, changed.visibility, changed.is_read_only) == (
+        "Robot arm",
+        ann,
+        "public-view",
+        True,
+    )
+    assert (changed.slug, changed.head_seq, changed.cut) == ("room", 5, 0)
+
+
+def test_an_operator_makes_documents_and_deletes_none(operator: Client, admin_client: Client) -> None:
+    assert (
+        operator.post(reverse("admin:vuer_journal_document_add"), document_form(slug="new-room")).status_code
+        == 302
+    )
+    made = Document.objects.get(slug="new-room")
+    url = reverse("admin:vuer_journal_document_delete", args=[made.pk])
+    assert admin_client.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_a_document_says_what_an_acknowledgement_means(operator: Client, scene: Document) -> None:
+    assert "acknowledged" in row_page(operator, scene)
+
+
+@pytest.mark.parametrize("model", ["document", "journalbatch", "operation", "sceneobject", "snapshot"])
+def test_more_rows_take_no_more_queries(
+    operator: Client, db: None, ann: User, model: str, django_assert_max_num_queries: Any
+) -> None:
+    for n in range(12):
+        room = Document.objects.create(slug=f"room-{n}", owner=ann)
+        append(room, message(1, insert("a"), insert("b")), user=str(ann.pk))
+        catch_up(room.pk)
+        take_snapshot(room.pk, draft_snapshot(hydrate(room.pk).graph), Snapshot.Reason.COUNT)
+    with django_assert_max_num_queries(9):
+        list_page(operator, model)
+
+
+def test_the_pages_of_a_batch_take_a_few_queries_whatever_it_holds(
+    operator: Client, document: Document, ann: User, django_assert_max_num_queries: Any
+) -> None:
+    append(document, *[message(lt, put("n", "x", lt)) for lt in range(1, 90)], user=str(ann.pk))
+    with django_assert_max_num_queries(9):
+        row_page(operator, JournalBatch.objects.get())
+
+
+def test_lists_do_not_load_payloads(
+    operator: Client, scene: Document, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(9) as captured:
+        list_page(operator, "journalbatch")
+    assert not [query["sql"] for query in captured.captured_queries if '"payload"' in query["sql"]]
