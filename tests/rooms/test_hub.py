@@ -117,7 +117,7 @@ async def test_a_document_that_cannot_be_read_now_is_unavailable_and_the_next_tr
 
     with monkeypatch.context() as patch:
         patch.setattr(hub_module, "hydrate", fail)
-        async with Socket("room", "ann") as refused:
+        async with Socket("room", "bob") as refused:
             assert refused.close_code == CloseCode.UNAVAILABLE
     async with Socket("room", "ann") as ann:
         assert ann.close_code is None

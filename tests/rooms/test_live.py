@@ -92,7 +92,7 @@ async def test_kill_in_the_middle_of_a_burst_loses_nothing_that_was_acked(own_se
     await clients[0].edit(insert("n"))
 
     async def burst(client: Client) -> None:
-        for value in range(600):
+        for value in range(3000):
             await client.send(put("n", client.name, value))
 
     bursts = [asyncio.create_task(burst(client)) for client in clients]
