@@ -12,7 +12,7 @@ from vuer_rtc.crdt.canonical import InvalidMessage, canonical_message
 from .buffer import op_fields
 from .message import CRDTMessage, Operation, OpMeta
 from .node import SceneGraph
-from .optimistic import apply_op, draft_of, keep_draft, no_source
+from .optimistic import apply_op, draft_of, keep_draft
 from .text_draft import is_positional
 
 
@@ -43,7 +43,7 @@ def _edit_text(graph: SceneGraph, op: dict[str, Any], meta: OpMeta) -> None:
     path = op.get("path")
     if node is None or not isinstance(path, str):
         return
-    draft = draft_of(node, path, no_source)
+    draft = draft_of(node, path)
     if draft is None:
         return
     ot = str(op.get("ot") or op.get("otype"))

@@ -17,6 +17,8 @@ from vuer_rtc.crdt.register import is_spread
 from vuer_rtc.crdt.text_id import parse_id
 from vuer_rtc.crdt.value import NO_EFFECT
 
+from .optimistic import PENDING
+
 ADDITIVE_OPS = frozenset(
     {"number.add", "number.multiply", "vector3.add", "vector3.multiply", "euler.add", "quaternion.multiply"}
 )
@@ -106,11 +108,15 @@ def named_pending(op: Op, message_id: str) -> Op:
     if op.ot not in TEXT_OPS:
         return op
     value, rm = op.value, op.rm
-    if type(value) is list and type(value[0]) is str and value[0].startswith("=?/"):
-        value = [f"={message_id}/{value[0][3:]}", value[1]]
-    if type(rm) is list and any(text_id.startswith("=?/") for text_id, _ in rm):
-        rm = [[f"={message_id}/{i[3:]}" if i.startswith("=?/") else i, length] for i, length in rm]
+    if type(value) is list and type(value[0]) is str and value[0].startswith(PENDING):
+        value = [_named(value[0], message_id), value[1]]
+    if type(rm) is list and any(text_id.startswith(PENDING) for text_id, _ in rm):
+        rm = [[_named(text_id, message_id), length] for text_id, length in rm]
     return op if value is op.value and rm is op.rm else replace(op, value=value, rm=rm)
+
+
+def _named(text_id: str, message_id: str) -> str:
+    return text_id.replace(PENDING, f"={message_id}/", 1) if text_id.startswith(PENDING) else text_id
 
 
 def op_fields(op: Op) -> dict[str, Any]:

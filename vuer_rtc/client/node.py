@@ -62,9 +62,9 @@ class SceneNode:
     parent: str | None = None
     """Key of its parent, `""` at root level; None when nobody said."""
     texts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """By path, the drafts of texts that pending edits changed; not for programs."""
-    written: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
-    """By path, which pending edit last wrote the plain value; not for programs."""
+    """By path, the texts: their drafts, or None until pending edits change them; not for programs."""
+    written: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """By path, who authors the characters of the plain value that a pending edit wrote; not for programs."""
 
     def getProperty(self, path: str, default: Any = None) -> Any:
         return self.properties.get(path, default)
@@ -75,7 +75,7 @@ class SceneNode:
 
     def copy(self) -> "SceneNode":
         """A node of its own; values are shared."""
-        texts = {path: text.copy() for path, text in self.texts.items()}
+        texts = {path: draft and draft.copy() for path, draft in self.texts.items()}
         return SceneNode(
             self.key,
             self.tag,
@@ -114,6 +114,8 @@ class SceneGraph:
     """Key of the first node created at root level; `""` for none."""
     orphans: dict[str, set[str]] = field(default_factory=dict, repr=False, compare=False)
     """By parents that are missing, who named them; not for programs."""
+    waiting: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
+    """By nodes that are missing, the edits of their properties; not for programs."""
 
     @property
     def root_key(self) -> str:

@@ -4,7 +4,7 @@ This is what pending edits look like before they are committed, and what `applyO
 The replica merges in total order; here an operation simply comes last, save that a set loses to a later stamp.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from vuer_rtc.crdt.dtype import CREATE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
@@ -18,39 +18,49 @@ from .message import OpMeta
 from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode, sorted_children
 from .text_draft import TextDraft
 
-Draw = Callable[[SceneNode, str], TextDraft | None]
-"""The draft of a property as the replica has it; None when there is none to stand on."""
+PENDING = "=?/"
+"""Begins the author of the characters of a string that a pending edit wrote: its message has no id yet."""
 
 
 CREATED = ""
 """Among the paths a pending edit wrote: that it created the node."""
 
 
-def no_source(node: SceneNode, path: str) -> TextDraft | None:
-    """For graphs without a replica: texts begin as plain strings."""
-    value = node.properties.get(path)
-    return TextDraft(None, value) if isinstance(value, str) else None
+class Source:
+    """What stands behind a scene graph; this is for graphs behind which nothing stands."""
+
+    def draft(self, node: SceneNode, path: str) -> TextDraft | None:
+        """The draft of a text or string; None when there is no such property."""
+        value = node.properties.get(path)
+        return TextDraft(None, value) if isinstance(value, str) else None
+
+    def waiting(self, key: str) -> Iterable[tuple[Op, OpMeta, str]]:
+        """Operations on a node that was never there, in order, with the authors of the strings they write."""
+        return ()
+
+
+NO_SOURCE = Source()
 
 
 def apply_op(
-    graph: SceneGraph, op: Op, meta: OpMeta, index: int = 0, draw: Draw = no_source
+    graph: SceneGraph, op: Op, meta: OpMeta, agent: str = PENDING, source: Source = NO_SOURCE
 ) -> set[str]:
     """Afterwards the op has had its effect, if it has one; the keys of the nodes it changed.
 
-    Nodes are changed in place.  `index` is the op's place among those pending.
+    Nodes are changed in place.  `agent` is the author of the characters of a string that the op writes.
     """
     if op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
         node = graph.nodes.get(op.key)
         if node is None:
-            return set()
-        if _apply_property(node, op, meta, index, draw):
+            graph.waiting.setdefault(op.key, []).append((op, meta, agent))
+        elif _apply_property(node, op, meta, agent, source):
             _touch(node, meta)
         return {op.key}
     key = named_key(op) if op.ot.startswith("node.") else None
     if key is None:
         return set()
     if op.ot in CREATE_OPS:
-        return _create(graph, op, key, meta, index, draw)
+        return _create(graph, op, key, meta, agent, source)
     node = graph.nodes.get(key)
     if node is None:
         return set()
@@ -66,25 +76,27 @@ def _touch(node: SceneNode, meta: OpMeta) -> None:
 # Properties
 
 
-def _apply_property(node: SceneNode, op: Op, meta: OpMeta, index: int, draw: Draw) -> bool:
+def _apply_property(node: SceneNode, op: Op, meta: OpMeta, agent: str, source: Source) -> bool:
     if is_spread(op):
-        return any([_assign(node, path, op.value[path], meta, index) for path in spread_paths(op)])
+        return any([_assign(node, path, op.value[path], meta, agent, source) for path in spread_paths(op)])
     if op.ot in TEXT_OPS:
-        return _apply_text(node, op, meta, draw)
+        return _apply_text(node, op, meta, source)
     if op.ot in SET_OPS:
         value = PROPERTY_OPS[op.ot](UNSET, op)
-        return value is not NO_EFFECT and _assign(node, op.path, value, meta, index)
+        return value is not NO_EFFECT and _assign(node, op.path, value, meta, agent, source)
     if op.path in node.texts:
         return False
     value = PROPERTY_OPS[op.ot](_read(node, op.path), op)
     if value is NO_EFFECT or not is_assignable(op.path, value):
         return False
     _write(node, op.path, value)
-    node.written[op.path] = index
+    node.written[op.path] = agent
     return True
 
 
-def _assign(node: SceneNode, path: str, value: Any, meta: OpMeta, index: int) -> bool:
+def _assign(
+    node: SceneNode, path: str, value: Any, meta: OpMeta, agent: str, source: Source
+) -> bool:
     if not is_assignable(path, value):
         return False
     stamps = node.metadata.lww
@@ -92,11 +104,14 @@ def _assign(node: SceneNode, path: str, value: Any, meta: OpMeta, index: int) ->
     if last is not None and _stamp(last) > (meta.lt, meta.client):
         return False
     stamps[path] = {"lt": meta.lt, "client": meta.client}
-    draft = node.texts.get(path)
-    if draft is not None and not draft.clear(value, pending_agent(index)):
-        del node.texts[path]
+    if path in node.texts:
+        draft = draft_of(node, path, source)
+        if draft is None or not draft.clear(value, agent):
+            del node.texts[path]
+        else:
+            node.texts[path] = draft
     _write(node, path, value)
-    node.written[path] = index
+    node.written[path] = agent
     return True
 
 
@@ -116,27 +131,24 @@ def _write(node: SceneNode, path: str, value: Any) -> None:
         node.properties[path] = value
 
 
-def pending_agent(index: int) -> str:
-    """Author of the characters of a string that a pending op wrote; its message has no id yet."""
-    return f"=?/{index}"
-
-
-def draft_of(node: SceneNode, path: str, draw: Draw) -> TextDraft | None:
+def draft_of(node: SceneNode, path: str, source: Source = NO_SOURCE) -> TextDraft | None:
     """The draft of a property that is a text or can become one; None for any other value."""
     draft = node.texts.get(path)
     if draft is not None:
         return draft  # type: ignore[no-any-return]
+    if path in node.texts:
+        return source.draft(node, path)
     value = _read(node, path)
     if path in node.written:
-        return TextDraft(None, value, pending_agent(node.written[path])) if isinstance(value, str) else None
+        return TextDraft(None, value, node.written[path]) if isinstance(value, str) else None
     if value is not UNSET and not isinstance(value, str):
         return None
-    drawn = None if CREATED in node.written else draw(node, path)
+    drawn = None if CREATED in node.written else source.draft(node, path)
     return drawn or TextDraft(None, "" if value is UNSET else value)
 
 
-def _apply_text(node: SceneNode, op: Op, meta: OpMeta, draw: Draw) -> bool:
-    draft = draft_of(node, op.path, draw)
+def _apply_text(node: SceneNode, op: Op, meta: OpMeta, source: Source) -> bool:
+    draft = draft_of(node, op.path, source)
     if draft is None:
         return False
     draft.apply(op, meta.client, meta.ts)
@@ -153,13 +165,13 @@ def keep_draft(node: SceneNode, path: str, draft: TextDraft) -> None:
 
 
 def _create(
-    graph: SceneGraph, op: Op, key: str, meta: OpMeta, index: int, draw: Draw
+    graph: SceneGraph, op: Op, key: str, meta: OpMeta, agent: str, source: Source
 ) -> set[str]:
     old = graph.nodes.get(key)
     if old is not None and not old.is_deleted:
         if op.ot == "node.insert":
             return set()
-        if _apply_property(old, op, meta, index, draw):
+        if _apply_property(old, op, meta, agent, source):
             _touch(old, meta)
         return {key}
     parent = target_parent(op)
@@ -170,12 +182,15 @@ def _create(
     tag, name = values.pop("tag", ""), values.pop("name", "")
     envelope = CRDTEnvelope(dict(meta.clock), meta.lt, meta.ts, meta.ts)
     node = SceneNode(key, tag, name, [], envelope, values, parent)
-    node.written = dict.fromkeys((CREATED, *values, "tag", "name"), index)
+    node.written = dict.fromkeys((CREATED, *values, "tag", "name"), agent)
     graph.nodes[key] = node
     if not graph.rootKey and parent == ROOT:
         graph.rootKey = key
     node.children = _waiting_children(graph, key) if old is None else list(old.children)
     _attach(graph, key, parent)
+    if old is None:
+        for waiting in (*source.waiting(key), *graph.waiting.pop(key, ())):
+            _apply_property(node, *waiting, source)
     return {key, parent}
 
 
@@ -248,4 +263,4 @@ def is_under(graph: SceneGraph, key: str, ancestor: str) -> bool:
     return False
 
 
-__all__ = ["Draw", "apply_op", "draft_of", "is_under", "keep_draft", "no_source", "pending_agent"]
+__all__ = ["NO_SOURCE", "PENDING", "Source", "apply_op", "draft_of", "is_under", "keep_draft"]

@@ -77,8 +77,9 @@ class Replica:
             self.graph.apply(message)
 
     def is_undone(self, message_id: str) -> bool:
-        placed = self.graph._retained.get(message_id)
-        return placed is not None and placed.is_undone
+        """True while a commit that the replica knows is undone."""
+        message = self.log.get(message_id)
+        return message is not None and self.graph._undo.is_undone(message, self.graph.cut)
 
     @property
     def sync_clock(self) -> VectorClock:

@@ -69,7 +69,11 @@ class Store:
         if is_positional(op):
             self._edit_text(op)
         else:
-            self._buffer(self._canonical(op))
+            made = self._canonical(op)
+            if made.ot == "text.init" and made.value:
+                self._edit_text({**op, "ot": "text.init", "value": made.value})
+            else:
+                self._buffer(made)
         self.version += 1
 
     def _canonical(self, op: Operation) -> Op:
@@ -85,24 +89,33 @@ class Store:
         self.changed.add(op.key)
 
     def _edit_text(self, op: Operation) -> None:
-        """An edit by position, turned into what travels by the text as it is here and now."""
+        """An edit by position, turned into what travels by the text as it is here and now.
+
+        A `text.init` with a value becomes the insert that it means: its own ids would begin at 0 again.
+        """
         target = self._canonical({"ot": "text.init", "key": op.get("key", ""), "path": op.get("path")})
         key, path = target.key, target.path
         node = self.read().nodes.get(key)
         if node is not None:
-            draft = draft_of(node, path, self._view.draw)
+            draft = draft_of(node, path, self._view)
         else:
             draft = self._lone_drafts.setdefault((key, path), TextDraft())
         if draft is None:
             return
         ot = str(op.get("ot") or op.get("otype"))
+        if ot == "text.init":
+            if draft.has_characters_of(self.client):
+                return
+            ot, op = "text.insert", {"value": op["value"]}
         number = self._numbers.get((key, path), 0)
         made = draft.edit({**op, "ot": ot, "key": key, "path": path}, self.client, number, time.time())
         if made is None:
             return
+        if node is None:
+            self._buffer(made)
+            return
         self._claim(made)
-        if node is not None:
-            keep_draft(node, path, draft)
+        keep_draft(node, path, draft)
         is_new = self.pending.add(made) is None
         self._view.applied(key, is_new)
         self.changed.add(key)

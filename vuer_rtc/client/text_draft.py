@@ -49,6 +49,12 @@ class TextDraft:
         """The text with everything in it, to be read only."""
         return self._whole()
 
+    def has_characters_of(self, client: str) -> bool:
+        """True when `client` has typed something that is not undone (rule X5)."""
+        assert self._text is not None
+        typed = any(str(op.id).rpartition(":")[0] == client for op in self._spliced)
+        return typed or self._text.has_counted(client)
+
     # Editing by position
 
     def edit(self, op: dict[str, Any], client: str, number: int, ts: float) -> Op | None:

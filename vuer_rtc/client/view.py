@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from vuer_rtc.crdt.dtype import CREATE_OPS
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Op
 from vuer_rtc.crdt.node import Register
 from vuer_rtc.crdt.register import implicit_agent
 from vuer_rtc.crdt.text import Text
@@ -11,11 +13,11 @@ from vuer_rtc.crdt.view import children_of, metadata, properties_of, touched_by
 from .buffer import Buffer
 from .message import OpMeta
 from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode
-from .optimistic import apply_op
+from .optimistic import PENDING, Source, apply_op
 from .text_draft import TextDraft
 
 
-class View:
+class View(Source):
     """A scene graph that follows a replica.  Reading costs what has changed since the last reading."""
 
     def __init__(self, graph: Graph) -> None:
@@ -53,6 +55,7 @@ class View:
         """Note that nothing is pending any more."""
         self._stale |= self._edited
         self._edited, self._again, self._applied = set(), set(), 0
+        self.scene.waiting.clear()
 
     def read(self, pending: Buffer, meta: OpMeta) -> SceneGraph:
         """The scene graph, up to date."""
@@ -64,7 +67,7 @@ class View:
         return self.scene
 
     def _apply(self, pending: Buffer, index: int, meta: OpMeta) -> None:
-        self._edited |= apply_op(self.scene, pending.ops[index], meta, index, self.draw)
+        self._edited |= apply_op(self.scene, pending.ops[index], meta, f"{PENDING}{index}", self)
 
     def _restore(self, pending: Buffer, meta: OpMeta) -> None:
         keys = self._stale | self._again
@@ -72,11 +75,15 @@ class View:
         if pending.is_structural:
             self._read(keys | self._edited)
             self._edited, self._applied = set(), 0
+            self.scene.waiting.clear()
             return
         self._read(keys)
-        for index, op in pending.ops_on(keys & self._edited) if self._applied else ():
+        again = keys & self._edited
+        for key in again:
+            self.scene.waiting.pop(key, None)
+        for index, op in pending.ops_on(again) if again else ():
             if index < self._applied:
-                apply_op(self.scene, op, meta, index, self.draw)
+                apply_op(self.scene, op, meta, f"{PENDING}{index}", self)
 
     def _read(self, keys: set[str]) -> None:
         nodes, orphans = self.scene.nodes, self.scene.orphans
@@ -100,11 +107,12 @@ class View:
         values = properties_of(scene, key)
         tag, name = values.pop("tag"), values.pop("name")
         properties = {path: copied(value) for path, value in values.items()}
-        stamps = registers_of(self._graph, key)
-        envelope = CRDTEnvelope.from_dict(metadata(node, touched_by(scene, key), stamps))
-        return SceneNode(key, tag, name, children_of(scene, key), envelope, properties, node.parent)
+        registers = registers_of(self._graph, key)
+        envelope = CRDTEnvelope.from_dict(metadata(node, touched_by(scene, key), registers))
+        texts = {path: None for path, register in registers.items() if register.is_text}
+        return SceneNode(key, tag, name, children_of(scene, key), envelope, properties, node.parent, texts)
 
-    def draw(self, node: SceneNode, path: str) -> TextDraft | None:
+    def draft(self, node: SceneNode, path: str) -> TextDraft | None:
         """The draft of a property as the replica has it; None when it has no such property."""
         register = self._graph._scene.register(node.key, path)
         if register is None:
@@ -122,6 +130,21 @@ class View:
         else:
             text.place(agent, 0, register.value, None, 0, 0)
         return TextDraft(text)
+
+
+    def waiting(self, key: str) -> list[tuple[Op, OpMeta, str]]:
+        item = self._graph._scene.live.get(key)
+        if item is None or item.life is not None:
+            return []
+        entries = {entry[:2]: entry for prop in item.properties.values() for entry in prop.log}
+        found = []
+        for (_, index), entry in sorted(entries.items()):
+            op, placed = entry[2], entry[3]
+            if not placed.is_undone and not (op.ot in CREATE_OPS):
+                message = placed.message
+                meta = OpMeta(message.client, message.clock, message.lt, message.ts)
+                found.append((op, meta, implicit_agent(placed.origin, index)))
+        return found
 
 
 def registers_of(graph: Graph, key: str) -> dict[str, Register]:
