@@ -124,7 +124,7 @@ def test_a_site_built_as_the_docs_say_runs_on_the_wheel(wheel: Path, tmp_path: P
     run_python(USE_SITE, str(installed), *templates, cwd=site, PYTHONPATH=paths)
 
 
-@pytest.mark.parametrize("package", ["vuer_rtc.crdt", "vuer_rtc.protocol"])
+@pytest.mark.parametrize("package", ["vuer_rtc.crdt", "vuer_rtc.protocol", "vuer_rtc.client"])
 def test_pure_packages_import_without_django(package: str, tmp_path: Path) -> None:
     run_python(WITHOUT_DJANGO, package, cwd=tmp_path, PYTHONPATH=str(ROOT))
 
