@@ -1,13 +1,22 @@
 """The text against the plain rope of the oracle: the same characters, whatever arrives in whatever order (X1 to X7)."""
 
+import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.crdt.oracle.rope import Char, PlainRope
+from vuer_rtc.crdt import text as text_module
+from vuer_rtc.crdt import text_author, text_restore, text_sibling, text_tree
 from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.text_run import Run, encode_runs
+from vuer_rtc.crdt.text_utf16 import position_from_utf16, position_to_utf16
 
 
 @dataclass
@@ -82,7 +91,9 @@ class Replica:
             if op.anchor is None or where is not None:
                 counted = not op.is_undone
                 place = self.text.place
-                place(op.agent, op.number, op.content, where, op.seq, op.ts, is_counted=counted, order=op.order)
+                place(
+                    op.agent, op.number, op.content, where, op.seq, op.ts, is_counted=counted, order=op.order
+                )
 
 
 def plain_runs(rope: PlainRope) -> Iterator[Run]:
@@ -132,7 +143,9 @@ def assert_positions(text: Text, rope: PlainRope, randomness: random.Random) -> 
             for agent, _, number in [text_id.rpartition(":")]
             for at in range(count)
         ]
-        assert named == [(char.agent, char.number) for char in chars[max(position, 0) : max(position, 0) + length]]
+        assert named == [
+            (char.agent, char.number) for char in chars[max(position, 0) : max(position, 0) + length]
+        ]
 
 
 SEQS = [0, 1, 1, 2, 2, 3, 5, -1, 2.5, -7.25, 1e300, 2**60]
@@ -148,7 +161,9 @@ def random_history(randomness: random.Random, length: int, agents: str = "abc") 
         kind = randomness.choices(["insert", "type", "delete", "replace", "hide"], [40, 25, 20, 8, 1])[0]
         number = randomness.choice([tops[agent]] * 8 + [randomness.randint(0, tops[agent] + 2)])
         seq = randomness.choice(SEQS) if is_wild else seq + randomness.choice([0, 1, 1, 1])
-        ranges = [[random_id(randomness, tops), randomness.randint(-1, 5)] for _ in range(randomness.randint(0, 3))]
+        ranges = [
+            [random_id(randomness, tops), randomness.randint(-1, 5)] for _ in range(randomness.randint(0, 3))
+        ]
         content = "".join(randomness.choices("xyz𝄞", k=randomness.choice([1, 1, 2, 5])))
         anchor = random_id(randomness, tops) if randomness.random() < 0.9 else None
         if kind == "type":
@@ -210,3 +225,252 @@ def assert_kept(ops: list[TextOp], randomness: random.Random) -> None:
         replica.receive(op)
     assert replica.refolds == 0
     assert_same(replica.text, fold_plain(ops))
+
+
+FUZZ_HISTORIES = int(os.environ.get("VUER_RTC_TEXT_FUZZ", "600"))
+
+
+@pytest.mark.parametrize("is_small", [False, True], ids=["usual-bounds", "tiny-bounds"])
+def test_any_history_in_any_order_equals_the_plain_rope(
+    is_small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X3, X4, X6: wild `seq` and `ts`, ids re-used and unknown, undo and redo, late arrival, encoding on the way."""
+    if is_small:  # so that short histories meet full branches, full pages, long spans and many siblings
+        for module, name, value in TINY_BOUNDS:
+            monkeypatch.setattr(module, name, value)
+    refolds = sum(check_history(seed, 1 + seed % 60) for seed in range(FUZZ_HISTORIES))
+    assert refolds > FUZZ_HISTORIES // 4
+
+
+TINY_BOUNDS = [
+    (text_tree, "FANOUT_MAX", 4),
+    (text_sibling, "HOPS_MAX", 1),
+    (text_author, "PAGE_LENGTH_MAX", 4),
+    (text_module, "SPAN_LENGTH_MAX", 3),
+    (text_restore, "SPAN_LENGTH_MAX", 3),
+]
+
+numbers = st.one_of(st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False), st.just(2**53 - 1))
+ids = st.one_of(
+    st.builds("{}:{}".format, st.sampled_from("abc"), st.integers(0, 6)), st.sampled_from(["a", ":", "a:01"])
+)
+text_ops = st.builds(
+    TextOp,
+    order=st.just((0,)),
+    kind=st.sampled_from(["insert", "insert", "insert", "delete", "replace", "hide"]),
+    agent=st.sampled_from("abc"),
+    number=st.integers(0, 6),
+    anchor=st.none() | ids,
+    content=st.text("xyz", min_size=1, max_size=4),
+    seq=numbers,
+    ts=numbers,
+    ranges=st.lists(st.tuples(ids, st.integers(-1, 9)).map(list), max_size=3),
+    is_undone=st.booleans(),
+)
+
+
+@given(ops=st.lists(text_ops, max_size=12), randomness=st.randoms(use_true_random=False))
+def test_ops_of_any_form_in_any_order_equal_the_plain_rope(
+    ops: list[TextOp], randomness: random.Random
+) -> None:
+    for place, op in enumerate(ops):
+        op.order = (place,)
+    late = list(ops)
+    randomness.shuffle(late)
+    replica = Replica()
+    for op in late:
+        replica.receive(op)
+    assert_same(replica.text, fold_plain(ops))
+
+
+@given(value=st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=8))
+def test_ranges_of_any_form_do_not_raise(value: Any) -> None:
+    """O4."""
+    text = Text()
+    text.place("a", 0, "abc", None, 1, 1, order=(1,))
+    text.delete(value, order=(2,))
+    text.latest(value, before=(3,))
+    text.undelete(value, order=(2,))
+    assert text.visible() == "abc"
+
+
+def test_one_character_claims_typed_in_a_row_are_one_row() -> None:
+    """The snapshot of typed text stays small: `seq` rises by one, each character keeps its `ts`."""
+    text = Text()
+    for number, character in enumerate("typed"):
+        anchor = text.latest(f"a:{number - 1}") if number else None
+        text.place("a", number, character, anchor, number + 1, 10 * number)
+    assert text.encode() == [["a"], [[[0, 0, 0], "typed", 1, [0, 10, 20, 30, 40]]]]
+    assert list(Text.decode(text.encode()).runs()) == list(text.runs())
+
+
+def test_a_delete_undone_shows_only_what_no_other_delete_covers() -> None:
+    """X6."""
+    text = Text()
+    text.place("a", 0, "abcd", None, 1, 1, order=(1,))
+    text.delete([["a:0", 3]], order=(2,))
+    text.delete([["a:1", 3], ["a:1", 1]], order=(3,))
+    assert text.visible() == ""
+    text.undelete([["a:1", 3], ["a:1", 1]], order=(3,))
+    assert text.visible() == "d"
+    text.undelete([["a:0", 3]], order=(2,))
+    assert text.visible() == "abcd"
+
+
+def test_an_undone_insert_keeps_its_place() -> None:
+    """X6: the published client sends what others typed inside to the start."""
+    text = Text()
+    text.place("a", 0, "[]", None, 1, 1, order=(1,))
+    text.place("b", 0, "abc", text.latest("a:0"), 2, 2, order=(2,))
+    text.place("c", 0, "X", text.latest("b:1"), 3, 3, order=(3,))
+    text.set_counted("b", 0, False, order=(2,))
+    assert text.visible() == "[X]"
+    text.set_counted("b", 0, True, order=(2,))
+    assert text.visible() == "[abXc]"
+
+
+def test_an_id_used_again_names_the_latest_claim_before_the_op() -> None:
+    """X4: the published client loses the second one."""
+    text = Text()
+    text.place("a", 0, "abc", None, 1, 1, order=(1,))
+    assert text.needs_refold((0,), "a", 1, 1)
+    text.place("a", 0, "xyz", None, 1, 1, order=(5,))
+    text.delete([["a:0", 2]], order=(4,))
+    assert text.visible() == "cxyz"
+    text.delete([["a:0", 2]], order=(6,))
+    assert text.visible() == "cz"
+    assert [run.layer for run in text.runs()] == [0, 0, 1, 1]
+
+
+def test_what_an_op_named_in_vain_asks_for_a_new_fold_when_it_comes() -> None:
+    text = Text()
+    assert text.latest("a:7", before=(5,)) is None
+    assert not text.delete([["b:2", 3]], order=(6,))
+    assert text.needs_refold((4,), "a", 5, 3)
+    assert text.needs_refold((4,), "b", 4, 1)
+    assert not text.needs_refold((4,), "b", 5, 9)
+    assert not text.needs_refold((7,), "a", 7, 1), "it is later than both"
+
+
+def test_hiding_all_also_hides_what_arrives_late() -> None:
+    """X2."""
+    text = Text()
+    text.place("a", 0, "old", None, 1, 1, order=(1,))
+    text.hide_all(order=(5,))
+    text.place("=m/0", 0, "new", None, 0, 0, order=(5,))
+    text.place("b", 0, "late", None, 9, 9, order=(4,))
+    text.place("c", 0, "!", text.latest("=m/0:2"), 9, 9, order=(6,))
+    assert text.visible() == "new!"
+    assert Text.decode(text.encode()).visible() == "new!"
+
+
+def test_the_published_rope_has_every_character_once() -> None:
+    """Hidden ones too, with the anchors they were placed at; an id taken over is told apart."""
+    text = Text()
+    text.place("a", 0, "abcd", None, 1, 1, order=(1,))
+    text.place("b", 0, "XY", text.latest("a:1"), 2, 2, order=(2,))
+    text.delete([["a:1", 1]], order=(3,))
+    text.place("a", 3, "!", text.latest("b:1"), 3, 3, order=(4,))
+    rope = text.published()
+    items = [tuple(item.values()) for item in rope["_tree"]["root"]["items"]]
+    assert items == [
+        ("a:0", "a", False, None, 1, 1),
+        ("a:1", "b", True, "a:0", 1, 1),
+        ("b:0", "XY", False, "a:1", 2, 2),
+        ("a:3", "!", False, "b:1", 3, 3),
+        ("a:2", "c", False, "a:1", 1, 1),
+        ("=earlier/0/a:3", "d", False, "a:2", 1, 1),
+    ]
+    assert rope["maxSeq"] == 3
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]) | st.just("𝄞"), max_size=20),
+    position=st.integers(-2, 45),
+)
+def test_utf16_positions_map_to_code_points_and_back(text: str, position: int) -> None:
+    """X7."""
+    units = "".join(character * (1 + (ord(character) > 0xFFFF)) for character in text)
+    mapped = position_from_utf16(text, position)
+    assert position_to_utf16(text, mapped) in (min(max(position, 0), len(units)), max(position - 1, 0))
+    assert position_from_utf16(text, position_to_utf16(text, min(max(position, 0), len(text)))) == min(
+        max(position, 0), len(text)
+    )
+
+
+@pytest.mark.parametrize("authors", [1, 8])
+def test_a_trace_of_a_hundred_thousand_edits_gives_the_text_of_a_plain_list(authors: int) -> None:
+    """Typing in bursts, jumps, deletions; every edit by position, as a client makes it."""
+    randomness, text = random.Random(authors), Text()
+    ids: list[tuple[str, int]] = []
+    shown: list[str] = []
+    cursors, tops = [0] * authors, [0] * authors
+    for edit in range(TRACE_EDITS):
+        author = randomness.randrange(authors)
+        name, at = f"author{author}", min(cursors[author], len(shown))
+        if randomness.random() < 0.05:
+            at = randomness.randint(0, len(shown))
+        if randomness.random() < 0.25 and at:
+            length = randomness.choice([1, 1, 1, 1, 6])
+            start = max(0, at - length)
+            text.delete(text.ranges_at(start, at - start), order=(edit,))
+            del ids[start:at], shown[start:at]
+            cursors[author] = start
+            continue
+        content = "".join(randomness.choices("etaoin ", k=randomness.choice([1, 1, 1, 1, 3, 12])))
+        anchor = text.anchor_at(at)
+        assert anchor == ("{}:{}".format(*ids[at - 1]) if at else None)
+        where = None if anchor is None else text.latest(anchor, before=(edit,))
+        text.place(name, tops[author], content, where, text.highest_seq() + 1, 1.7e9 + edit, order=(edit,))
+        ids[at:at] = [(name, tops[author] + offset) for offset in range(len(content))]
+        shown[at:at] = content
+        tops[author] += len(content)
+        cursors[author] = at + len(content)
+        if edit % 9973 == 0:
+            assert text.visible() == "".join(shown)
+    assert text.visible() == "".join(shown)
+    assert text.length == len(shown) > TRACE_EDITS // 2
+    kept = Text.decode(text.encode())
+    assert kept.visible() == text.visible()
+    assert kept.encode() == text.encode()
+
+
+TRACE_EDITS = 100_000
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def hostile(kind: str, count: int) -> Text:
+    """`count` claims that a client would not make."""
+    text = Text()
+    text.place("b", 0, "ab", None, 0, 0, order=(-1,))
+    for place in range(count):
+        match kind:
+            case "falling siblings":
+                claim = ("a", place, text.latest("b:0"), -place)
+            case "one id":
+                claim = ("a", 0, text.latest("b:0"), 1)
+            case "falling chain":
+                claim = ("ac"[place % 2], place, text.latest(f"{'ca'[place % 2]}:{place - 1}"), -place)
+            case "always after a deep chain":
+                claim = ("ac"[place % 2], place, text.latest(f"{'ca'[place % 2]}:{place - 1}"), 2)
+                text.place("d", place, "x", text.latest("b:0"), -place, 0, order=(place,))
+            case _:
+                claim = ("a", count - place, text.latest("b:0"), place)
+        agent, number, anchor, seq = claim
+        text.place(agent, number, "x", anchor, seq, 0, order=(place,))
+    return text
+
+
+@pytest.mark.parametrize(
+    "kind", ["falling siblings", "one id", "falling chain", "always after a deep chain", "falling numbers"]
+)
+def test_no_claims_slow_it_down_out_of_proportion(kind: str) -> None:
+    """Eight times the claims cost about eight times the work, not sixty-four times."""
+    few = min(seconds(lambda: hostile(kind, 1000)) for _ in range(3))
+    many = seconds(lambda: hostile(kind, 8000))
+    assert many < 24 * few
