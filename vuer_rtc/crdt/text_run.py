@@ -170,11 +170,12 @@ def publish_runs(runs: Iterable[Run], max_seq: Number) -> dict[str, Json]:
     """The lossless rope that published clients hydrate: hidden characters are items too."""
     items: list[dict[str, Json]] = []
     path: list[Run] = []
-    """The runs that the characters before hang in, one below the other."""
+    """The runs that the next character may hang in, one below the other."""
+    last: Run | None = None
     for run in runs:
         while path and path[-1].depth >= run.depth:
             path.pop()
-        if path and _is_one_item(path[-1], run, items[-1]):
+        if path and path[-1] is last and _is_one_item(last, run):
             items[-1]["content"] += run.content
         else:
             items.append({
@@ -186,10 +187,11 @@ def publish_runs(runs: Iterable[Run], max_seq: Number) -> dict[str, Json]:
                 "ts": run.ts,
             })  # fmt: skip
         path.append(run)
+        last = run
     return {"_tree": {"root": {"type": "leaf", "items": items}}, "agentId": "", "clock": 0, "maxSeq": max_seq}
 
 
-def _is_one_item(before: Run, run: Run, item: dict[str, Json]) -> bool:
+def _is_one_item(before: Run, run: Run) -> bool:
     length = len(before.content)
     return (
         run.depth == before.depth + length
@@ -197,5 +199,4 @@ def _is_one_item(before: Run, run: Run, item: dict[str, Json]) -> bool:
         and run.agent == before.agent
         and (run.seq, run.ts, run.is_hidden) == (before.seq, before.ts, before.is_hidden)
         and (run.layer, run.is_latest) == (before.layer, before.is_latest)
-        and item["isDeleted"] == run.is_hidden
     )
