@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from journal.admin_text import brief, list_url, names_of, row_url, who
+from journal.column import bounded, moment
 from journal.entry import Entry
 from journal.error import CorruptJournal
 from journal.models import JournalBatch, Operation
-from journal.projection import bounded, extra_of, moment, subject_of
+from journal.operation import extra_of, subject_of
 from journal.reader import verified
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT, UNSET, Op

@@ -9,8 +9,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from journal.column import user_key
 from journal.models import Operation
-from journal.projection import user_key
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT
 

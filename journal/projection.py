@@ -5,26 +5,20 @@ J16).
 several processes at once; what is written follows from the journal alone.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from django.conf import settings as django_settings
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connections, transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
+from journal.column import bounded, moment, storable
 from journal.durability import journal_alias
-from journal.entry import Entry
-from journal.models import KEY_CHARS_MAX, Document, Operation, SceneObject
+from journal.models import Document, Operation, SceneObject
+from journal.operation import Row, create_operations, delete_operations, operation_rows
 from journal.reader import Batch, answering, hydrate, read_batches, read_heads
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
-from vuer_rtc.crdt.message import UNSET, Op
 
 Nodes = Mapping[str, NodeView | None]
 """Nodes by key; None: a node that is no longer part of the state, not even as a tombstone."""
@@ -89,17 +83,6 @@ def catch_up(document_id: UUID) -> None:
         project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
 
 
-def delete_operations(document_id: UUID, upto: int | None = None) -> None:
-    """Afterwards there are no operation rows up to that sequence (or at all), by bounded transactions."""
-    rows = Operation.objects.filter(document=document_id)
-    rows = rows if upto is None else rows.filter(server_seq__lte=upto)
-    while some := list(
-        rows.order_by("server_seq").values_list("pk", flat=True)[: settings.delete_messages_max]
-    ):
-        for start in range(0, len(some), 500):
-            Operation.objects.filter(pk__in=some[start : start + 500]).delete()
-
-
 def _locked(alias: str, document_id: UUID) -> Document:
     """The document's row; nobody else projects it until the transaction ends, where the database can lock
     rows."""
@@ -115,18 +98,16 @@ def _locked(alias: str, document_id: UUID) -> Document:
 def _project_operations(document_id: UUID, after: int, upto: int, undone: Collection[str]) -> set[str]:
     """Writes the rows of (after, upto]; ids of the messages that were undone or redone there."""
     targets: set[str] = set()
-    pending: list[Operation] = []
+    pending: list[Row] = []
     for batch in _batches(document_id, after, upto):
         for entry in batch.entries:
-            if not after < entry.message.server_seq <= upto:
-                continue
-            rows = list(operation_rows(document_id, batch.id, entry, undone))
-            targets.update(row.target_message_id for row in rows if row.target_message_id)
-            pending += rows
+            if after < entry.message.server_seq <= upto:
+                targets.update(op.target for op in entry.message.ops if type(op.target) is str)
+                pending += operation_rows(document_id, batch.id, entry, undone)
         if len(pending) >= settings.projection_rows_max:
-            _create_operations(pending)
+            create_operations(pending)
             pending = []
-    _create_operations(pending)
+    create_operations(pending)
     return targets
 
 
@@ -137,81 +118,6 @@ def _batches(document_id: UUID, after: int, upto: int) -> Iterator[Batch]:
         if batch.first_seq > upto:
             return
         yield batch
-
-
-def operation_rows(
-    document_id: UUID, batch_id: UUID, entry: Entry, undone: Collection[str]
-) -> Iterator[Operation]:
-    """One row per op of a journalled message, not saved."""
-    message = entry.message
-    for index, op in enumerate(message.ops):
-        key, path = subject_of(op)
-        yield Operation(
-            document_id=document_id,
-            batch_id=batch_id,
-            server_seq=message.server_seq,
-            op_index=index,
-            message_id=bounded(message.id),
-            client=bounded(message.client),
-            user_id=user_key(entry.user),
-            session=(entry.session or "")[:64],
-            otype=op.ot[:40],
-            key=bounded(key),
-            path=bounded(path),
-            value=None if op.value is UNSET else storable(op.value),
-            extra=storable(extra_of(op)),
-            target_message_id=bounded(op.target) if type(op.target) is str else "",
-            lt=message.lt,
-            ts=float(message.ts),
-            received_at=moment(entry.received_at) or timezone.now(),
-            undone=message.id in undone,
-        )
-
-
-def subject_of(op: Op) -> tuple[str, str]:
-    """Key of the node an op is about, and the property; for `node.*` that node and no property."""
-    if not op.ot.startswith("node."):
-        return op.key, op.path
-    key = op.value
-    if type(key) is dict:
-        key = key.get("nodeKey") if op.ot == "node.move" else key.get("key")
-    return (key if type(key) is str else op.key), ""
-
-
-def extra_of(op: Op) -> dict[str, Any]:
-    """The fields of an op that have no column; for `node.*` also the parent it names."""
-    fields = msgspec.to_builtins(op)
-    extra = {
-        name: fields[name] for name in fields if name not in ("ot", "key", "path", "value", "targetMsgId")
-    }
-    if op.ot in ("node.insert", "node.upsert", "node.inset", "node.remove"):
-        extra["parent"] = op.key
-    return extra
-
-
-def _create_operations(rows: Sequence[Operation]) -> None:
-    """Writes the rows that are not there yet."""
-    if not rows:
-        return
-    alias = journal_alias()
-    if connections[alias].features.supports_ignore_conflicts:
-        size = settings.projection_rows_max
-        Operation.objects.bulk_create(rows, batch_size=size, ignore_conflicts=True)
-        return
-    for is_last_try in (False, True):
-        there = Operation.objects.filter(
-            document=rows[0].document_id,
-            server_seq__gte=rows[0].server_seq,
-            server_seq__lte=rows[-1].server_seq,
-        )
-        known = set(there.values_list("server_seq", "op_index"))
-        missing = [row for row in rows if (row.server_seq, row.op_index) not in known]
-        try:
-            Operation.objects.bulk_create(missing, batch_size=settings.projection_rows_max)
-            return
-        except IntegrityError:
-            if is_last_try:
-                raise
 
 
 def _flag_undone(document_id: UUID, targets: Collection[str], undone: Collection[str]) -> None:
@@ -298,49 +204,6 @@ def _upsert(rows: Sequence[SceneObject], there: Mapping[str, SceneObject]) -> No
             row.pk = there[row.key].pk
     objects.bulk_create([row for row in rows if row.key not in there], size)
     objects.bulk_update([row for row in rows if row.key in there], OBJECT_FIELDS, size)
-
-
-# Values that every database takes
-
-
-def bounded(text: str) -> str:
-    """`text` if it fits a column, else its beginning with a hash of the whole: still unique."""
-    text = storable(text)
-    if len(text) <= KEY_CHARS_MAX:
-        return text
-    mark = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return f"{text[: KEY_CHARS_MAX - 17]}…{mark}"
-
-
-def storable(value: Any) -> Any:
-    """`value` with the NUL character, which PostgreSQL does not store, replaced by its picture."""
-    match value:
-        case str():
-            return value.replace("\x00", "␀") if "\x00" in value else value
-        case dict():
-            return {storable(name): storable(member) for name, member in value.items()}
-        case list():
-            return [storable(member) for member in value]
-    return value
-
-
-def moment(ts: float) -> datetime | None:
-    """A raw `ts` (seconds below 1e11, else milliseconds) as a time; None when no calendar has it."""
-    try:
-        found = datetime.fromtimestamp(ts if ts < 1e11 else ts / 1000, UTC)
-    except (OverflowError, OSError, ValueError):
-        return None
-    return found if django_settings.USE_TZ else found.replace(tzinfo=None)
-
-
-def user_key(text: str | None) -> Any:
-    """The primary key of an account from its text; None for none and for text that is no key."""
-    if text is None:
-        return None
-    try:
-        return get_user_model()._meta.pk.to_python(text)
-    except ValidationError:
-        return None
 
 
 def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

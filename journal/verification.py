@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from journal.column import bounded
 from journal.error import CorruptJournal
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
-from journal.projection import OBJECT_FIELDS, bounded, object_row
+from journal.projection import OBJECT_FIELDS, object_row
 from journal.reader import Batch, Hydrated, hydrate, verified
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 

@@ -1,0 +1,52 @@
+"""Values as every database takes them: no NUL characters, bounded where indexed, times that calendars
+have."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
+from journal.models import KEY_CHARS_MAX
+
+
+def bounded(text: str) -> str:
+    """`text` if it fits a column, else its beginning with a hash of the whole: still unique."""
+    text = storable(text)
+    if len(text) <= KEY_CHARS_MAX:
+        return text
+    mark = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return f"{text[: KEY_CHARS_MAX - 17]}…{mark}"
+
+
+def storable(value: Any) -> Any:
+    """`value` with the NUL character, which PostgreSQL does not store, replaced by its picture."""
+    match value:
+        case str():
+            return value.replace("\x00", "␀") if "\x00" in value else value
+        case dict():
+            return {storable(name): storable(member) for name, member in value.items()}
+        case list():
+            return [storable(member) for member in value]
+    return value
+
+
+def moment(ts: float) -> datetime | None:
+    """A raw `ts` (seconds below 1e11, else milliseconds) as a time; None when no calendar has it."""
+    try:
+        found = datetime.fromtimestamp(ts if ts < 1e11 else ts / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+    return found if django_settings.USE_TZ else found.replace(tzinfo=None)
+
+
+def user_key(text: str | None) -> Any:
+    """The primary key of an account from its text; None for none and for text that is no key."""
+    if text is None:
+        return None
+    try:
+        return get_user_model()._meta.pk.to_python(text)
+    except ValidationError:
+        return None
