@@ -50,7 +50,7 @@ def read_address(scope: Scope) -> Address:
         framing=_choice(Framing, given.get("format")),
         naming=_choice(Naming, given.get("naming")) or Naming.COMPRESSED,
         remote_address=str((scope.get("client") or [""])[0])[:ADDRESS_CHARS_MAX],
-        user_agent=_header(scope, b"user-agent")[:USER_AGENT_CHARS_MAX],
+        user_agent=header_of(scope, b"user-agent")[:USER_AGENT_CHARS_MAX],
     )
 
 
@@ -68,6 +68,7 @@ def _choice(kind: type[Choice], text: str | None) -> Choice | None:
         raise Refused(CloseCode.PROTOCOL) from None
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
+def header_of(scope: Scope, wanted: bytes) -> str:
+    """Value of the first header of that lower-case name; empty without one."""
     values = (value for name, value in scope["headers"] if name == wanted)
     return str(next(values, b"").decode("latin-1").replace("\0", ""))

@@ -5,8 +5,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -109,11 +108,10 @@ class SessionAdmin(SessionModelAdmin):
         object_id: str,
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
-    ) -> TemplateResponse:
+    ) -> HttpResponse:
         session = self.get_object(request, object_id)
         context = {**(extra_context or {}), **(self._context(session) if session else {})}
-        response: Any = super().change_view(request, object_id, form_url, context)
-        return response
+        return super().change_view(request, object_id, form_url, context)
 
     def _context(self, session: Session) -> dict[str, Any]:
         clock = sorted(session.vector_clock.items())

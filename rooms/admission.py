@@ -8,13 +8,14 @@ from django.db import Error
 from django.utils import timezone
 
 from journal.models import Document
-from rooms.address import Address
+from rooms.address import Address, Scope
 from rooms.models import Session
 from rooms.policy import User, policy
 from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
 from rooms.session import owner_of_client
 from rooms.settings import settings
+from rooms.visitor import visitor_of
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Right, Rights
@@ -35,7 +36,7 @@ class Admission:
     limits: Limits
 
 
-def admit(address: Address, user: User, process: ProcessIdentity) -> Admission:
+def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission:
     """Afterwards the session's row is there.
 
     Who may not see a document is told the same as who names one that does not exist.
@@ -43,6 +44,7 @@ def admit(address: Address, user: User, process: ProcessIdentity) -> Admission:
     Raises: Refused.
     """
     try:
+        user = visitor_of(scope)
         document = _document(address.slug)
         rights = policy().rights(user, document)
         if Right.VIEW not in rights:

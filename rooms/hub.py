@@ -9,8 +9,6 @@ import gc
 import logging
 from uuid import UUID
 
-from django.contrib.auth.models import AnonymousUser
-
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalError
 from journal.reader import Hydrated, hydrate, read_after
@@ -68,7 +66,7 @@ class Hub:
         if self.is_stopping:
             raise Refused(CloseCode.GOING_AWAY)
         address = read_address(scope)
-        admission = await self._aside.run(admit, address, scope.get("user") or AnonymousUser(), self.process)
+        admission = await self._aside.run(admit, address, scope, self.process)
         try:
             room = await self._room_for(admission)
             if self.is_stopping:

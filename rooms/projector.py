@@ -1,48 +1,61 @@
-"""Brings `Operation` and `SceneObject` rows after what live rooms committed: off the hot path, a room at
-most once a second, as many commits at once as there were."""
+"""Brings `Operation` and `SceneObject` rows after what live rooms committed: off the hot path, a room at most once
+a second, as many commits at once as there were."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.db import Error
 
 from journal.error import JournalError
-from journal.projection import Nodes, project
+from journal.models import SceneObject
+from journal.projection import project
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.thread import Worker
+from vuer_rtc.crdt.graph import Graph, NodeView
 
 logger = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 5
 """After a failure: rows may wait, the journal does not need them."""
 
+Nodes = dict[str, NodeView | None]
+
+
+@dataclass(slots=True)
+class Reached:
+    """How far the rows of one room have come."""
+
+    seq: int
+    hidden: set[str] | None = None
+    """Keys of the nodes whose rows say hidden; None: not read yet.  A change names a node, not those below it,
+    which may be hidden or shown with it."""
+
 
 class Projector:
-    """What each room's rows lack, and the task that writes it.  Failures are logged and tried again: the
-    rows follow from the journal, so nothing is lost."""
+    """What each room's rows lack, and the task that writes it.
+
+    Failures are logged and tried again: the rows follow from the journal, so nothing is lost.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._due: dict[LiveRoom, set[str] | None] = {}
-        self._reached: WeakKeyDictionary[LiveRoom, int] = WeakKeyDictionary()
+        self._due: dict[LiveRoom, None] = {}
+        self._reached: WeakKeyDictionary[LiveRoom, Reached] = WeakKeyDictionary()
         self._current: LiveRoom | None = None
         self._has_due = asyncio.Event()
 
     def opened(self, room: LiveRoom) -> None:
         """The room was hydrated at its head; whether its rows were there is found out."""
-        self._reached[room] = room.graph.head_seq
-        self.note(room, ())
+        self._reached[room] = Reached(room.graph.head_seq)
+        self.note(room)
 
-    def note(self, room: LiveRoom, changed: Iterable[str] | None) -> None:
-        """Nodes with those keys may look different now; None: any may.  Cheap; called for every commit."""
-        keys = self._due.setdefault(room, set())
-        if changed is None:
-            self._due[room] = None
-        elif keys is not None:
-            keys.update(changed)
+    def note(self, room: LiveRoom) -> None:
+        """The room has changed.  Cheap; called for every commit."""
+        self._due[room] = None
         self._has_due.set()
 
     def is_busy_with(self, room: LiveRoom) -> bool:
@@ -57,43 +70,72 @@ class Projector:
             await asyncio.sleep(settings.projection_interval_s if is_done else RETRY_PAUSE_S)
 
     async def write(self) -> bool:
-        """Afterwards all rows are as they were due when this was called; False when some could not be
+        """Afterwards the rows of all rooms that were due are at their heads; False when some could not be
         written and wait for the next time."""
         due, self._due = self._due, {}
         self._has_due.clear()
-        failed: list[tuple[LiveRoom, set[str] | None]] = []
-        for room, changed in due.items():
+        failed: list[LiveRoom] = []
+        for room in due:
             self._current = room
             try:
-                await self._project(room, changed)
+                await self._project(room)
             except (Error, JournalError) as error:
                 logger.warning("rows of document %s wait: %s", room.document_id, error)
-                failed.append((room, changed))
+                failed.append(room)
             except Exception:
                 logger.exception("rows of document %s were not written", room.document_id)
                 self._reached.pop(room, None)  # the next projection is a whole one
             finally:
                 self._current = None
-        for room, changed in failed:
-            self.note(room, changed)
+        for room in failed:
+            self.note(room)
         return not failed
 
-    async def _project(self, room: LiveRoom, changed: set[str] | None) -> None:
-        """What is written is taken from the graph in one step of the event loop, so it is one state."""
-        since = None if changed is None else self._reached.get(room)
-        if not await self._write(room, since, changed or ()):
-            await self._write(room, None, ())
+    async def _project(self, room: LiveRoom) -> None:
+        reached = self._reached.get(room)
+        if reached is not None and reached.hidden is None:
+            reached.hidden = await self._worker.run(read_hidden, room.document_id)
+        if not await self._write(room, reached):
+            await self._write(room, None)
 
-    async def _write(self, room: LiveRoom, since: int | None, changed: Iterable[str]) -> bool:
+    async def _write(self, room: LiveRoom, reached: Reached | None) -> bool:
+        """What is written is taken from the graph in one step of the event loop, so it is one state."""
         graph = room.graph
+        nodes = nodes_since(graph, reached) if reached else None
+        since = reached.seq if reached and nodes is not None else None
+        hidden = reached.hidden or set() if reached and since is not None else set()
+        if nodes is None:
+            nodes = dict(graph.nodes())
         seq, undone = graph.head_seq, graph.undone_ids()
-        nodes: Nodes = {}
-        if since is None:
-            nodes = graph.nodes()
-        elif changed:
-            views = graph.nodes()
-            nodes = {key: views.get(key) for key in changed}
         is_done = await self._worker.run(project, room.document_id, seq, undone, nodes, since)
         if is_done:
-            self._reached[room] = seq
+            self._reached[room] = Reached(seq, hidden_after(hidden, nodes))
         return is_done
+
+
+def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:
+    """The nodes whose rows may differ from the graph, those hidden or shown with a node above included; None when
+    that is not known any more."""
+    changed = graph.changed_since(reached.seq)
+    if changed is None:
+        return None
+    hidden = reached.hidden or set()
+    nodes: Nodes = {}
+    keys = list(changed)
+    while keys:
+        views = graph.views(keys)
+        nodes.update(views)
+        flipped = [view for key, view in views.items() if view is not None and view.hidden != (key in hidden)]
+        keys = [child for view in flipped for child in view.children if child not in nodes]
+    return nodes
+
+
+def hidden_after(hidden: set[str], nodes: Nodes) -> set[str]:
+    """The hidden keys once the rows of `nodes` are written."""
+    return (hidden - nodes.keys()) | {key for key, view in nodes.items() if view is not None and view.hidden}
+
+
+def read_hidden(document_id: UUID) -> set[str]:
+    """Keys of the nodes whose rows say hidden."""
+    rows = SceneObject.objects.filter(document=document_id, is_hidden=True).order_by()
+    return set(rows.values_list("key", flat=True))

@@ -76,7 +76,7 @@ class LiveRoom:
         reader: Reader,
         budget: Budget,
         notify: Callable[["LiveRoom"], None],
-        on_change: Callable[["LiveRoom", Iterable[str] | None], None],
+        on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
     ) -> None:
         self.document_id = document_id
@@ -283,7 +283,7 @@ class LiveRoom:
                 self.send_state(peer)
         else:
             self._broadcast([Broadcast(message) for message in missed], {})
-        self._on_change(self, None)
+        self._on_change(self)
 
     # Inside
 
@@ -297,7 +297,7 @@ class LiveRoom:
             [Broadcast(item.relay, item.is_late) if item.relay is not None else None for item in applied],
             replies,
         )
-        self._on_change(self, {key for item in applied for key in item.changed})
+        self._on_change(self)
 
     def _broadcast(
         self, broadcasts: Sequence[Broadcast | None], replies: Mapping[Peer, Mapping[int, list[Frame]]]

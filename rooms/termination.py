@@ -6,11 +6,14 @@ it.
 """
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -50,5 +53,6 @@ class _Deferred:
     async def _run(self, number: int) -> None:
         try:
             await self._finish()
-        finally:
-            self._former(number, None)
+        except Exception:
+            logger.exception("the rooms could not be closed in order")
+        self._former(number, None)

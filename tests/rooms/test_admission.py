@@ -23,7 +23,7 @@ PROCESS = ProcessIdentity("host", 1, "x")
 
 
 def enter(user: Any = None, **changes: Any) -> Admission:
-    return admit(replace(ADDRESS, **changes), user or AnonymousUser(), PROCESS)
+    return admit(replace(ADDRESS, **changes), {"user": user or AnonymousUser()}, PROCESS)
 
 
 def assert_refused(code: CloseCode, user: Any = None, **changes: Any) -> None:

@@ -1,0 +1,45 @@
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from rooms.visitor import visitor_of
+
+
+@pytest.fixture
+def ann(db: None) -> Any:
+    return get_user_model()._default_manager.create(username="ann")
+
+
+def scope(cookie: str | None) -> dict[str, Any]:
+    headers = [(b"host", b"here")] + ([(b"cookie", cookie.encode())] if cookie is not None else [])
+    return {"headers": headers}
+
+
+def cookie_of(user: Any) -> str:
+    browser = Client()
+    browser.force_login(user)
+    return f"theme=dark; sessionid={browser.cookies['sessionid'].value}"
+
+
+def test_the_session_cookie_names_the_account(ann: Any) -> None:
+    assert visitor_of(scope(cookie_of(ann))) == ann
+
+
+@pytest.mark.parametrize(
+    "cookie", [None, "", "sessionid=", "sessionid=made-up", "sessionid=\x00;=;;", "theme=dark"]
+)
+def test_anything_else_is_an_anonymous_visitor(db: None, cookie: str | None) -> None:
+    assert visitor_of(scope(cookie)).is_anonymous
+
+
+def test_a_session_ends_with_the_password_it_was_opened_with(ann: Any) -> None:
+    cookie = cookie_of(ann)
+    ann.set_password("another")
+    ann.save()
+    assert visitor_of(scope(cookie)).is_anonymous
+
+
+def test_a_user_found_by_a_site_s_middleware_counts(ann: Any) -> None:
+    assert visitor_of({**scope(None), "user": ann}) == ann
