@@ -19,13 +19,13 @@ def shown(graph: SceneGraph) -> dict[str, Any]:
     } | {"": graph.rootKey}
 
 
-def random_op(rng: random.Random) -> dict[str, Any]:
+def random_op(rng: random.Random, texts: tuple[str, ...] = ("t", "s")) -> dict[str, Any]:
     key, path = rng.choice(KEYS), rng.choice(PATHS)
     kind = rng.random()
     if kind < 0.25:
         return _structure(rng, key)
-    if kind < 0.55:
-        return _text(rng, key)
+    if kind < 0.55 and texts:
+        return _text(rng, key, texts)
     number = rng.choice([1, 2, 0.1, -3])
     ot, value = rng.choice(
         [
@@ -46,6 +46,10 @@ def random_op(rng: random.Random) -> dict[str, Any]:
     return {"ot": ot, "key": key, "path": path, "value": value}
 
 
+def insert_op(parent: str, key: str, **values: Any) -> dict[str, Any]:
+    return {"ot": "node.insert", "key": parent, "path": "children", "value": {"key": key, **values}}
+
+
 def _structure(rng: random.Random, key: str) -> dict[str, Any]:
     parent = rng.choice(["", *KEYS])
     ot = rng.choice(["node.insert", "node.insert", "node.upsert", "node.remove", "node.move"])
@@ -57,9 +61,9 @@ def _structure(rng: random.Random, key: str) -> dict[str, Any]:
     return {"ot": ot, "key": parent, "path": "children", "value": value}
 
 
-def _text(rng: random.Random, key: str) -> dict[str, Any]:
+def _text(rng: random.Random, key: str, texts: tuple[str, ...]) -> dict[str, Any]:
     ot = rng.choice(["text.insert", "text.insert", "text.delete", "text.replace", "text.init"])
-    op: dict[str, Any] = {"ot": ot, "key": key, "path": rng.choice(["t", "s"])}
+    op: dict[str, Any] = {"ot": ot, "key": key, "path": rng.choice(texts)}
     if ot == "text.init":
         return {**op, "value": rng.choice(["init", None])}
     content = "".join(rng.choice("xyz") for _ in range(rng.randint(1, 3)))

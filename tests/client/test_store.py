@@ -1,12 +1,19 @@
 """The store: what the sender sees is what peers will see, in any order of arrival."""
 
+import json
 import random
+from typing import Any
 
 import pytest
 
-from .fuzz import Link, random_op, shown
+from vuer_rtc.client.graph_store import GraphStore, Snapshot
+from vuer_rtc.client.message import published_message
+
+from .fuzz import KEYS, Link, insert_op, random_op, shown
 
 CLIENTS = ["alice", "bob", "carol"]
+BODY: tuple[str, ...] = ()
+"""Texts that are never plain strings: of those a published snapshot does not tell who wrote the characters."""
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -40,3 +47,67 @@ def test_random_stores_converge_and_show_what_they_will_send(seed: int) -> None:
     assert graphs[0] == graphs[1] == graphs[2]
     digests = {store._store.replica.graph.digest() for store in link.stores.values()}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("tail", [0, 5, 1000])
+def test_a_store_made_of_a_published_snapshot_shows_the_same_and_goes_on(seed: int, tail: int) -> None:
+    rng = random.Random(seed)
+    link = Link(rng, CLIENTS)
+    edit_for_a_while(link, rng)
+    alice = link.stores["alice"]
+    state = alice._store.replica.graph.state(tail)
+    wire = {
+        "graph": state.graph,
+        "vectorClock": state.vector_clock,
+        "lt": state.lt,
+        "journalIndex": 0,
+        "textRopes": state.text_ropes,
+    }
+    snapshot = Snapshot.from_dict(json.loads(json.dumps(wire)))
+    joiner = GraphStore.fromServer("dave", snapshot, [published_message(m) for m in state.journal])
+    assert scene_of(joiner) == scene_of(alice)
+    link.queues["dave"], link.stores["dave"] = [], joiner
+    joiner._on_send = link._sender("dave")
+    for _ in range(10):
+        store = link.stores[rng.choice([*CLIENTS, "dave"])]
+        for _ in range(3):
+            store.edit(told_op(rng))
+        store.commit()
+        link.flush()
+    assert scene_of(joiner) == scene_of(alice)
+
+
+def told_op(rng: random.Random) -> dict[str, Any]:
+    """An operation of which a published snapshot tells all: not where a removed node hung."""
+    while (op := random_op(rng, texts=BODY))["ot"] == "node.remove":
+        pass
+    return op
+
+
+def edit_for_a_while(link: Link, rng: random.Random) -> None:
+    for key in KEYS:
+        link.stores["alice"].edit(insert_op("", key))
+    link.stores["alice"].commit()
+    link.flush()
+    for _ in range(40):
+        store = link.stores[rng.choice(CLIENTS)]
+        for _ in range(3):
+            store.edit(told_op(rng))
+        store.commit()
+        if rng.random() < 0.2:
+            store.undo()
+        link.deliver(rng.choice(CLIENTS), 3)
+    link.flush()
+
+
+def scene_of(store: GraphStore) -> object:
+    """What is visible from the root level down."""
+    graph = store.graph
+    tops = [key for key, node in graph.nodes.items() if node.parent == "" and not node.is_deleted]
+    found, queue = {}, list(tops)
+    while queue:
+        node = graph.nodes[queue.pop()]
+        found[node.key] = (node.tag, node.name, node.children, node.properties, node.parent)
+        queue.extend(node.children)
+    return found, graph.rootKey

@@ -42,7 +42,7 @@ NAMES = {
 
 _MODULES = {name: module for module, names in NAMES.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

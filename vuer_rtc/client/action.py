@@ -31,9 +31,7 @@ def onEdit(state: ClientState, op: Operation) -> ClientState:
     return ClientState(store)
 
 
-def commitEdits(
-    state: ClientState, description: str | None = None
-) -> tuple[ClientState, CRDTMessage | None]:
+def commitEdits(state: ClientState, description: str | None = None) -> tuple[ClientState, CRDTMessage | None]:
     """With the edit buffer as a commit; no commit for an empty buffer.  The description does not travel."""
     store = state.store
     committed = store.commit()

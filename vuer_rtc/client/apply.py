@@ -50,7 +50,9 @@ def _edit_text(graph: SceneGraph, op: dict[str, Any], meta: OpMeta) -> None:
     made = draft.edit({**op, "ot": ot, "path": path}, meta.client, 0, time.time())
     keep_draft(node, path, draft)
     if made is not None:
-        op.update((name, value) for name, value in op_fields(made).items() if name not in ("ot", "key", "path"))
+        op.update(
+            (name, value) for name, value in op_fields(made).items() if name not in ("ot", "key", "path")
+        )
 
 
 def applyMessageMut(graph: SceneGraph, msg: CRDTMessage) -> None:

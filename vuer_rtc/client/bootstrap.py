@@ -3,13 +3,14 @@
 A published snapshot says what a node is and who last set each property, not how it came to be.  So:
 
     nodes      are created at Lamport time 0, in the order that gives the snapshot's root, with their values
-    sets       stand at the stamps that `_crdt.lww` tells, so that a set, or an addition, of an earlier time loses to them
+    sets       stand at the stamps that `_crdt.lww` tells, so that a set, or an addition, of an earlier time loses
     texts      are typed character by character as `textRopes` tells, hidden characters and anchors too
     removals   stand at the node's last Lamport time
 
-What this loses: where other operations than sets stood (a late `number.multiply` applies after earlier ones), moves (a late
-one wins over the move that the snapshot has), a node whose parent is missing (it is at root level), what waited for its
-node, and undoing what the snapshot has folded.
+What this loses: where other operations than sets stood (a late `number.multiply` applies after earlier ones), moves (a
+late one wins over the move that the snapshot has), where a removed node hung, a node whose parent is missing (it is at
+root level), who wrote the characters of a plain string (typing that travels names them), what waited for its node, and
+undoing what the snapshot has folded.
 """
 
 from collections.abc import Iterator
@@ -94,7 +95,9 @@ class _Builder:
     ) -> Message:
         number = next(self._numbers)
         counted = {**(clock or {}), client: -number}
-        return Message(f"{AUTHOR}/{number}", client, counted, lt, ts, list(ops), server_seq=number if seq else 0)
+        return Message(
+            f"{AUTHOR}/{number}", client, counted, lt, ts, list(ops), server_seq=number if seq else 0
+        )
 
     def _creation(self, node: SceneNode, root: str) -> Iterator[Message]:
         texts = self._ropes.get(node.key, {})
@@ -151,7 +154,14 @@ def items_of(rope: dict[str, Any]) -> Iterator[Item]:
     """The spans of a serialised rope in document order, in one naming; of the lossy form too."""
     if "raw" in rope:
         for text_id, content, anchor, seq, ts in rope["raw"][3]:
-            yield {"id": text_id, "content": content, "anchor": anchor, "seq": seq, "ts": ts, "deleted": False}
+            yield {
+                "id": text_id,
+                "content": content,
+                "anchor": anchor,
+                "seq": seq,
+                "ts": ts,
+                "deleted": False,
+            }
         return
     tree = rope.get("_tree") or {}
     for item in _leaves(tree.get("root", tree)):

@@ -7,7 +7,7 @@ from vuer_rtc.crdt.message import Message
 
 from .action import *  # noqa: F403  (the published module has these names too)
 from .action import __all__ as _actions
-from .buffer import isAdditiveOp, is_additive_op, mergeValues, merge_values
+from .buffer import is_additive_op, isAdditiveOp, merge_values, mergeValues
 from .message import AnyMessage, CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
 from .state import (

@@ -90,7 +90,14 @@ def core_message(message: AnyMessage) -> Message:
 def journalled(message: Message, server_seq: int) -> Message:
     """The message as it stands in the journal."""
     return Message(
-        message.id, message.client, message.clock, message.lt, message.ts, message.ops, message.auth, server_seq
+        message.id,
+        message.client,
+        message.clock,
+        message.lt,
+        message.ts,
+        message.ops,
+        message.auth,
+        server_seq,
     )
 
 

@@ -94,9 +94,7 @@ def _apply_property(node: SceneNode, op: Op, meta: OpMeta, agent: str, source: S
     return True
 
 
-def _assign(
-    node: SceneNode, path: str, value: Any, meta: OpMeta, agent: str, source: Source
-) -> bool:
+def _assign(node: SceneNode, path: str, value: Any, meta: OpMeta, agent: str, source: Source) -> bool:
     if not is_assignable(path, value):
         return False
     stamps = node.metadata.lww
@@ -164,9 +162,7 @@ def keep_draft(node: SceneNode, path: str, draft: TextDraft) -> None:
 # Structure
 
 
-def _create(
-    graph: SceneGraph, op: Op, key: str, meta: OpMeta, agent: str, source: Source
-) -> set[str]:
+def _create(graph: SceneGraph, op: Op, key: str, meta: OpMeta, agent: str, source: Source) -> set[str]:
     old = graph.nodes.get(key)
     if old is not None and not old.is_deleted:
         if op.ot == "node.insert":
@@ -189,8 +185,8 @@ def _create(
     node.children = _waiting_children(graph, key) if old is None else list(old.children)
     _attach(graph, key, parent)
     if old is None:
-        for waiting in (*source.waiting(key), *graph.waiting.pop(key, ())):
-            _apply_property(node, *waiting, source)
+        for early, its_meta, its_agent in (*source.waiting(key), *graph.waiting.pop(key, ())):
+            _apply_property(node, early, its_meta, its_agent, source)
     return {key, parent}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from vuer_rtc.crdt.dtype import META_OPS
-from vuer_rtc.crdt.graph import Applied, Graph
+from vuer_rtc.crdt.graph import Applied
 from vuer_rtc.crdt.message import Message
 
 from .bootstrap import Origin
@@ -85,7 +85,9 @@ class Replica:
     def sync_clock(self) -> VectorClock:
         """What this client really has, for a `sync`."""
         clock = dict(self.origin.clock)
-        merge_into(clock, {client: n for client, n in self.graph.clock.items() if n > 0 and client[:1] != "="})
+        merge_into(
+            clock, {client: n for client, n in self.graph.clock.items() if n > 0 and client[:1] != "="}
+        )
         return clock
 
     @property

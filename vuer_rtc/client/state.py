@@ -76,9 +76,7 @@ def hydrateTextSnapshot(snapshot: Snapshot) -> Snapshot:
         for path, rope in ropes.items() if node is not None else ():
             assert node is not None
             keep_draft(node, path, draft_of_rope(rope))
-    return Snapshot(
-        graph, dict(snapshot.vectorClock), snapshot.lt, snapshot.journalIndex, snapshot.textRopes
-    )
+    return Snapshot(graph, dict(snapshot.vectorClock), snapshot.lt, snapshot.journalIndex, snapshot.textRopes)
 
 
 def draft_of_rope(rope: dict[str, Any]) -> TextDraft:
@@ -174,7 +172,9 @@ class ClientState:
         Raises: StaleStateError.
         """
         if self._version != self._store.version:
-            raise StaleStateError("this state has been replaced by a later one; keep a copy() to go back to it")
+            raise StaleStateError(
+                "this state has been replaced by a later one; keep a copy() to go back to it"
+            )
         return self._store
 
     @property

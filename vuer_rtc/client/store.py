@@ -11,7 +11,7 @@ from vuer_rtc.crdt.message import Message, Op
 
 from .bootstrap import Origin
 from .buffer import Buffer, named_pending
-from .message import AnyMessage, CRDTMessage, OpMeta, Operation, core_message, published_message
+from .message import AnyMessage, CRDTMessage, Operation, OpMeta, core_message, published_message
 from .node import SceneGraph
 from .optimistic import draft_of, keep_draft
 from .replica import Replica
@@ -77,7 +77,14 @@ class Store:
         self.version += 1
 
     def _canonical(self, op: Operation) -> Op:
-        envelope = {"id": "edit", "client": self.client, "clock": {self.client: 1}, "lt": 0, "ts": 0, "ops": [op]}
+        envelope = {
+            "id": "edit",
+            "client": self.client,
+            "clock": {self.client: 1},
+            "lt": 0,
+            "ts": 0,
+            "ops": [op],
+        }
         return canonical_message(envelope).ops[0]
 
     def _buffer(self, op: Op) -> None:
@@ -173,7 +180,9 @@ class Store:
             return False
         return self._apply(message, msg if isinstance(msg, CRDTMessage) else None, is_acked=True)
 
-    def _apply(self, message: Message, msg: CRDTMessage | None, *, is_acked: bool, is_tail: bool = False) -> bool:
+    def _apply(
+        self, message: Message, msg: CRDTMessage | None, *, is_acked: bool, is_tail: bool = False
+    ) -> bool:
         applied = self.replica.apply(message, is_tail=is_tail)
         self.version += 1
         if not applied.is_new:
@@ -238,7 +247,7 @@ class Store:
                 self._view.follow(self.replica.graph)
 
     def reject(self, msg_id: str) -> bool:
-        """Take back a commit that the server refused; true when there was one.  Costs as much as the history is long."""
+        """Take back a commit that the server refused; true when there was one.  Costs as much as history is long."""
         self.version += 1
         if self.unacked.pop(msg_id, None) is None:
             return False

@@ -1,7 +1,7 @@
 """One text as pending edits leave it: positions in, operations that travel out.
 
-A draft stands on a text of the replica, which it only reads, for as long as one run of typing or one deletion is all that
-is pending: that costs O(log n) and a splice of the visible string.  What goes beyond is applied to a copy.
+A draft stands on a text of the replica, which it only reads, for as long as one run of typing or one deletion is all
+that is pending: that costs O(log n) and a splice of the visible string.  What goes beyond is applied to a copy.
 """
 
 from typing import Any

@@ -131,7 +131,6 @@ class View(Source):
             text.place(agent, 0, register.value, None, 0, 0)
         return TextDraft(text)
 
-
     def waiting(self, key: str) -> list[tuple[Op, OpMeta, str]]:
         item = self._graph._scene.live.get(key)
         if item is None or item.life is not None:
@@ -140,7 +139,7 @@ class View(Source):
         found = []
         for (_, index), entry in sorted(entries.items()):
             op, placed = entry[2], entry[3]
-            if not placed.is_undone and not (op.ot in CREATE_OPS):
+            if not placed.is_undone and op.ot not in CREATE_OPS:
                 message = placed.message
                 meta = OpMeta(message.client, message.clock, message.lt, message.ts)
                 found.append((op, meta, implicit_agent(placed.origin, index)))

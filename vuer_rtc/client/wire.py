@@ -1,6 +1,7 @@
 """Wire messages as plain maps, and their msgpack frames, as the published library has them.
 
-`mtype` is the discriminator: `crdt`, `broadcast`, `ack`, `error`, `state`, `sync`, `sync-check`, `sync-status`, `heartbeat`.
+`mtype` is the discriminator: `crdt`, `broadcast`, `ack`, `error`, `state`, `sync`, `sync-check`, `sync-status`,
+`heartbeat`.
 """
 
 from typing import Any
