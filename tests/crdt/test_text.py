@@ -388,6 +388,26 @@ def test_what_an_op_named_in_vain_asks_for_a_new_fold_when_it_comes() -> None:
     assert not text.needs_refold((7,), "a", 7, 1), "it is later than both"
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_settled_claims_stay_before_all_others(seed: int) -> None:
+    """What was folded behind a cut takes no part in what arrives out of order later."""
+    ops = random_history(random.Random(seed), 40)
+    replica = Replica()
+    for op in ops[:20]:
+        replica.receive(op)
+    replica.text.settle((20,))
+    assert_same(replica.text, fold_plain(ops[:20]))
+    replica.ops.clear()
+    for place in range(20, 40, 2):
+        for op in (ops[place + 1], ops[place]):
+            if op.kind in ("insert", "replace") and replica.text.needs_refold(
+                op.order, op.agent, op.number, len(op.content)
+            ):
+                return
+            replica.receive(op)
+    assert_same(replica.text, fold_plain(ops))
+
+
 def test_hiding_all_also_hides_what_arrives_late() -> None:
     """X2."""
     text = Text()

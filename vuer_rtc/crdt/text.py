@@ -171,20 +171,28 @@ class Text:
         return self._cover(ranges, order, -1)
 
     def _cover(self, ranges: Any, order: Order, by: int) -> bool:
-        is_known = False
+        is_known, is_in_turn = False, self._is_in_turn(order)
         for agent, first, end in merged_ranges(ranges):
             author = self._authors.get(agent)
+            if author is None:
+                self._note(agent, first, end, order)
+                continue
             cursor = first
-            for span in list(author.index.overlapping(first, end)) if author else []:
+            for span in author.index.overlapping(first, end):
                 start, stop = max(first, span.number), min(end, span.number + len(span.content))
-                self._note(agent, cursor, start, order)
+                if cursor < start:
+                    self._note(agent, cursor, start, order)
                 cursor = stop
-                for part_start, part_stop in self._nameable(span, start, stop, order):
+                if is_in_turn and not author.reused:
+                    self._cover_span(span, start, stop, by)
+                    is_known = True
+                    continue
+                for part_start, part_stop in _nameable(span, start, stop, order):
                     self._cover_span(span, part_start, part_stop, by)
                     is_known = True
             self._note(agent, cursor, end, order)
-            for number in author.reused_between(first, end) if author else []:
-                claimed = author.latest(number, order) if author else None
+            for number in author.reused_between(first, end):
+                claimed = author.latest(number, order)
                 if claimed is not None:
                     self._cover_span(claimed, number, number + 1, by)
                     is_known = True
@@ -194,23 +202,6 @@ class Text:
         if by:
             self._visible = None
             self._tree.grow(span, span.cover(start - span.number, stop - span.number, by))
-
-    def _nameable(self, span: Span, start: int, stop: int, order: Order) -> Iterator[tuple[int, int]]:
-        """The parts of a range of `span` that are claimed once, and before `order`."""
-        author = span.index.author
-        reused = author.reused_between(start, stop)
-        if not reused and self._is_in_turn(order):
-            yield start, stop
-            return
-        cuts = [*reused, stop]
-        for cut in cuts:
-            while start < cut:
-                claim = span.claim_at(start)
-                end = min(cut, author.numbers[claim] + author.lengths[claim])
-                if order is None or order_key(author.orders[claim]) < order_key(order):
-                    yield start, end
-                start = end
-            start = cut + 1
 
     def set_counted(self, agent: str, number: int, is_counted: bool, *, order: Order = None) -> bool:
         """Show or hide the claim of `agent` that begins at `number` and has `order` (None: the latest); true when found."""
@@ -365,6 +356,16 @@ class Text:
         """The text as published clients hydrate it; nothing is lost."""
         return publish_runs(self.runs(), self._highest_seq)
 
+    def settle(self, before: Order) -> None:
+        """Forget the orders before `before`, of ops that nothing will change any more: they stay before all others.
+
+        Frees what each order holds.  Afterwards no op before `before` may be placed, undone or redone.
+        """
+        for author in self._authors.values():
+            self._count = max(self._count, author.settle(before))
+        self._hides = [hide for hide in self._hides if hide >= order_key(before)]
+        self._siblings.forget()
+
     @classmethod
     def decode(cls, data: Json) -> "Text":
         """The text that `encode` was called on, its claims being before all that are placed from now on.
@@ -387,6 +388,19 @@ def _is_next(tail: Handle, number: int, claim: int, length: int) -> bool:
         and span.last + 1 == claim
         and offset + 1 + length <= SPAN_LENGTH_MAX
     )
+
+
+def _nameable(span: Span, start: int, stop: int, order: Order) -> Iterator[tuple[int, int]]:
+    """The parts of a range of `span` that are claimed once, and before `order`."""
+    author = span.index.author
+    for cut in [*author.reused_between(start, stop), stop]:
+        while start < cut:
+            claim = span.claim_at(start)
+            end = min(cut, author.numbers[claim] + author.lengths[claim])
+            if order is None or order_key(author.orders[claim]) < order_key(order):
+                yield start, end
+            start = end
+        start = cut + 1
 
 
 def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:

@@ -167,7 +167,7 @@ class Author:
 
     def latest(self, number: int, before: Order) -> "Span | None":
         """The span of the latest claim of a number before `before` (None: of all)."""
-        if number in self.reused:
+        if self.reused and number in self.reused:
             claims = self.reused[number]
             at = (
                 len(claims)
@@ -194,6 +194,21 @@ class Author:
         claim = span.claim_at(number)
         is_meant = self.numbers[claim] == number and (order is None or self.orders[claim] == order)
         return span if is_meant else None
+
+    def settle(self, before: Order) -> int:
+        """Forget the orders before `before`: counted ones take their places.  Returns more than the highest."""
+        settled = [claim for claim, order in enumerate(self.orders) if order_key(order) < order_key(before)]
+        if not self.reused:
+            for claim in settled:
+                self.orders[claim] = 0
+            return 1
+        settled.sort(key=lambda claim: order_key(self.orders[claim]))
+        turns = {order_key(self.orders[claim]): turn for turn, claim in enumerate(settled)}
+        for claim in settled:
+            self.orders[claim] = turns[order_key(self.orders[claim])]
+        for number, claims in self.reused.items():
+            self.reused[number] = [(turns.get(order_key(order), order), index) for order, index in claims]
+        return len(settled)
 
     def layer(self, number: int, index: SpanIndex) -> tuple[int, bool]:
         """How many claims of this id are earlier than the one in `index`, and whether it is the latest."""

@@ -166,9 +166,10 @@ class Tree:
         item: Any = self.root
         while type(item) is Branch:
             for item in item.children:  # noqa: B020  the descent goes on in the child it stops at
-                if position < item.shown:
+                shown = item.shown
+                if position < shown:
                     break
-                position -= item.shown
+                position -= shown
         return item, item.offset_of_shown(position)
 
     def first(self) -> Span | None:
