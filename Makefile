@@ -63,11 +63,13 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { echo 'Python has no venv module: on Debian, apt-get install python3-venv' >&2; exit 1; }
 
 $(VENV)/runtime.stamp: requirements.lock | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements.lock
+	@echo 'installing what the server needs into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/development.stamp: requirements-dev.lock | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@echo 'installing what the tests need into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # The published client has our import name: it lives in a folder of its own, for subprocesses of the tests only.
