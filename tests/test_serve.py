@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 from django.contrib.auth import authenticate, get_user_model
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.server import ROOT, ServerProcess
@@ -191,3 +191,15 @@ def test_a_socket_at_an_unknown_path_is_refused_without_a_traceback(lasting_serv
     with pytest.raises(InvalidStatus, match="403"):
         connect(f"ws://127.0.0.1:{lasting_server.port}/ws/nowhere/")
     assert "Traceback" not in lasting_server.log()
+
+
+def test_the_session_cookie_of_the_pages_opens_private_documents(server: ServerProcess) -> None:
+    server.create_documents(["vault"], visibility="private")
+    browser = Browser(server)
+    browser.log_in(*printed_logins(server)[0])
+    cookie = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
+    url = server.url("vault", "anna", format="json")
+    with connect(url, additional_headers={"Cookie": cookie}) as connection:
+        assert json.loads(connection.recv(timeout=ANSWER_MAX_S))["mtype"] == "state"
+    with connect(url) as connection, pytest.raises(ConnectionClosed):
+        connection.recv(timeout=ANSWER_MAX_S)

@@ -8,7 +8,6 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vuer_rtc.settings")
 pages = get_asgi_application()  # sets Django up: what is imported below has models
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import WebsocketDenier  # noqa: E402
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
@@ -28,7 +27,7 @@ application = Lifespan(
             # The admin's few style sheets come from the server itself, so that one command is enough; behind
             # a web server, `collectstatic` and a location block take them off it.
             "http": ASGIStaticFilesHandler(pages),
-            "websocket": PageOriginValidator(AuthMiddlewareStack(sockets)),
+            "websocket": PageOriginValidator(sockets),
         }
     ),
     startup=hub.startup,
