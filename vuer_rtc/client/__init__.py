@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from .graph_store import *  # noqa: F403
     from .message import *  # noqa: F403
     from .node import *  # noqa: F403
+    from .outbox import *  # noqa: F403
     from .resolver import *  # noqa: F403
+    from .room import *  # noqa: F403
+    from .scene import *  # noqa: F403
     from .wire import *  # noqa: F403
 
 NAMES = {
@@ -35,7 +38,10 @@ NAMES = {
     ),
     "message": "CRDTMessage OpMeta Operation",
     "node": "CRDTEnvelope SceneGraph SceneNode",
+    "outbox": "Outbox OutboxError",
     "resolver": "ConflictResolver parseOtype parse_otype",
+    "room": "Backoff CommitRefused RoomClient RoomClosed RoomError",
+    "scene": "Node Scene Text",
     "wire": "WireMessage deserialize msg_to_wire serialize wire_to_msg",
 }
 """By module, the names it gives this package."""

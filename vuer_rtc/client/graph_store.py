@@ -168,6 +168,13 @@ class GraphStore:
         self._store.reject(msg_id)
         self._tell()
 
+    def replace(self, store: Store) -> None:
+        """Go on with another document state; every node may have changed."""
+        store.version = self._store.version + 1
+        store.changed = self._store.changed | set(self._store.read().nodes) | set(store.read().nodes)
+        self._store = store
+        self._tell()
+
     def compact(self) -> None:
         """Take acknowledged commits out of the journal, into the snapshot.  The replica still knows them."""
         self._store.compact()

@@ -280,6 +280,11 @@ class Store:
 
     # Keeping
 
+    def take_pending(self, other: "Store") -> None:
+        """Afterwards the edit buffer is the other store's."""
+        self.pending, self._pending_ts = Buffer(other.pending.ops), other._pending_ts
+        self._numbers = dict(other._numbers)
+
     def compact(self) -> None:
         """Take the acknowledged commits out of the journal, into the checkpoint."""
         acked = [entry for entry in self.journal if entry.ack]
@@ -323,8 +328,7 @@ class Store:
         compacted = set(self._compacted)
         twin._compacted = list(self._compacted)
         twin.journal = [entry for entry in twin.journal if entry.message_id not in compacted]
-        twin.pending, twin._pending_ts = Buffer(self.pending.ops), self._pending_ts
-        twin._numbers = dict(self._numbers)
+        twin.take_pending(self)
         return twin
 
 

@@ -1,0 +1,156 @@
+"""Room clients and a published client in one room over a real server that is killed and started again."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.published.process import PublishedClient, assert_same_scene
+from tests.server import ServerProcess
+from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient, RoomClosed
+
+SLUG = "stage"
+SOON = Backoff(first_s=0.05, max_s=0.5)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path) as running:
+        running.create_documents([SLUG])
+        yield running
+
+
+@pytest.fixture
+def published() -> Iterator[PublishedClient]:
+    client = PublishedClient("pat")
+    yield client
+    client.stop()
+
+
+def room(server: ServerProcess, client: str, **options: Any) -> RoomClient:
+    url = server.url(SLUG, client).partition("?")[0]
+    return RoomClient(url, client, backoff=SOON, retry_pause_s=0.1, **options)
+
+
+def graph_of(client: RoomClient) -> dict[str, Any]:
+    """In the shape of the published driver's `graph`."""
+    graph = client.graph
+    nodes = {
+        key: {
+            "tag": node.tag,
+            "name": node.name,
+            "children": node.children,
+            "properties": node.properties,
+            "deleted": node.is_deleted,
+        }
+        for key, node in graph.nodes.items()
+    }
+    return {"root": graph.rootKey, "nodes": nodes}
+
+
+async def both_synced(*clients: RoomClient) -> None:
+    for _ in range(2):
+        for client in clients:
+            await asyncio.wait_for(client.synced(), 30)
+
+
+async def test_two_room_clients_and_a_published_one_converge_over_a_killed_server(
+    server: ServerProcess, published: PublishedClient
+) -> None:
+    async with room(server, "alice") as alice, room(server, "bob") as bob:
+        with alice.scene.transaction():
+            scene = alice.scene.add("Scene", key="scene")
+            scene.add("Mesh", key="cube", position=[0, 0, 0], count=0)
+            scene.add("Text", key="note").text("body").insert(0, "shared")
+        await both_synced(alice, bob)
+        published.call("connect", url=server.url(SLUG, "pat"), client="pat")
+        published.call("edit", ops=[{"ot": "number.add", "key": "cube", "path": "count", "value": 100}])
+        published.call("pump", acked=published.call("unacked"))
+        await both_synced(alice, bob)
+        assert graph_of(alice)["nodes"]["cube"]["properties"]["count"] == 100
+
+        for turn in range(60):
+            for client in (alice, bob):
+                with client.scene.transaction():
+                    cube = client.scene["cube"]
+                    cube.count += 1
+                    cube.position += [0.5, 0, 0]
+                    client.scene["note"].text("body").append(client.client[0])
+            if turn == 20:
+                server.kill()
+            if turn == 40:
+                await asyncio.sleep(0.2)
+                server.start()
+            await asyncio.sleep(0.005)
+        await both_synced(alice, bob)
+        published.call("connect", url=server.url(SLUG, "pat"), client="pat", keep=True)
+        seen = [entry.msg.id for client in (alice, bob) for entry in client.store.getState().journal]
+        published.call("pump", seen=[message for message in seen if not message.startswith("pat:")], timeout=30)
+
+        cube = alice.scene["cube"]
+        assert cube.count == 220
+        assert cube.position == [60, 0, 0]
+        text = str(alice.scene["note"].text("body"))
+        assert sorted(text) == sorted("shared" + "a" * 60 + "b" * 60)
+        assert graph_of(alice) == graph_of(bob)
+        assert_same_scene(published.call("graph"), graph_of(alice))
+        status = await alice.synced()
+        assert alice.has_same(status)
+        assert server.digest(SLUG) == status.digest
+
+
+async def test_changes_undo_and_refusals(server: ServerProcess) -> None:
+    refused: list[str] = []
+    async with (
+        room(server, "alice") as alice,
+        room(server, "bob", on_refused=lambda refusal: refused.append(refusal.code)) as bob,
+    ):
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        changes = bob.changes()
+        assert "scene" in await asyncio.wait_for(anext(changes), 10)
+        bob.scene["scene"].x = 2
+        bob.commit()
+        await both_synced(bob, alice)
+        assert alice.scene["scene"].x == 2
+        bob.undo()
+        await both_synced(bob, alice)
+        assert alice.scene["scene"].x == 1
+        bob.redo()
+        await both_synced(bob, alice)
+        assert alice.scene["scene"].x == 2
+
+        bob.edit({"ot": "meta.undo", "key": "_meta", "path": "_meta", "targetMsgId": "alice:1"})
+        bob.edit({"ot": "number.set", "key": "scene", "path": "x", "value": 3})
+        bob.commit()
+        assert bob.scene["scene"].x == 3
+        with pytest.raises(CommitRefused, match="foreign-undo"):
+            await bob.synced()
+        assert refused == ["foreign-undo"]
+        assert bob.scene["scene"].x == 2
+        assert bob.pending_count == 0
+        assert bob.has_same(await bob.synced())
+
+
+async def test_a_room_that_is_not_there_closes_for_good(server: ServerProcess) -> None:
+    client = RoomClient(server.url("nowhere", "x").partition("?")[0], "x", backoff=SOON)
+    with pytest.raises(RoomClosed, match="unknown-room"):
+        async with client:
+            pass
+
+
+async def test_a_backlog_larger_than_the_rate_gets_through(server: ServerProcess) -> None:
+    alice = room(server, "alice")
+    alice.scene.add("Scene", key="scene", count=0)
+    alice.commit()
+    for _ in range(3000):
+        alice.scene["scene"].count += 1
+        alice.commit()
+    async with alice:
+        await asyncio.wait_for(alice.synced(), 60)
+        assert alice.scene["scene"].count == 3000
+    async with room(server, "bob") as bob:
+        assert bob.scene["scene"].count == 3000
+        assert bob.has_same(await bob.synced())

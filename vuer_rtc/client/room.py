@@ -1,0 +1,408 @@
+"""A client in a room: a live scene graph that survives broken connections and killed servers.
+
+Errors: `RoomError`, and below it `RoomClosed` (the server does not want this client back) and `CommitRefused`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from vuer_rtc.protocol.codes import CloseCode
+
+from .graph_store import GraphStore
+from .message import CRDTMessage, Operation
+from .node import SceneGraph, SceneNode
+from .outbox import Outbox
+from .scene import Scene
+from .syncer import Refusal, Status, Syncer, Wire
+
+if TYPE_CHECKING:
+    from vuer_rtc.crdt.message import Message
+
+logger = logging.getLogger(__name__)
+
+
+class RoomError(RuntimeError):
+    """Something about the room went wrong."""
+
+
+class RoomClosed(RoomError):
+    """The room is closed for this client; `code` is the close code, None when the program closed it."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(f"{reason} ({code})" if code is not None else reason)
+        self.code = code
+
+
+class CommitRefused(RoomError):
+    """The server refused commits; they have been taken back."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        super().__init__("; ".join(refusal.text for refusal in refusals))
+        self.refusals = refusals
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses between attempts to connect: doubling, each a random part of what it may be."""
+
+    first_s: float = 0.5
+    max_s: float = 30.0
+
+    def pause_s(self, attempt: int) -> float:
+        """The pause before attempt 0, 1, 2…; at least a tenth of the longest."""
+        return min(self.max_s, self.first_s * 2.0 ** min(attempt, 30)) * random.uniform(0.1, 1)
+
+
+class RoomClient:
+    """One client in one room.
+
+    Enter it (`async with`) to join; edit `room.scene`, or with `edit` and `commit`; every commit travels by itself,
+    through breaks, until the server has it on disk.  `graph` is live.  All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client: str | None = None,
+        *,
+        token: str | None = None,
+        outbox: str | Path | None = None,
+        backoff: Backoff = Backoff(),
+        retry_pause_s: float = 0.5,
+        heartbeat_s: float = 20.0,
+        on_change: Callable[[frozenset[str]], object] | None = None,
+        on_refused: Callable[[Refusal], object] | None = None,
+    ) -> None:
+        """`url` is the room's, `ws://host/ws/rooms/<slug>/` (http and https are read as ws and wss).
+
+        `client` has to be unique among the room's clients; without one an id is made up, or read from the outbox.  With
+        `outbox`, a file, commits that are not acknowledged outlive the process.  `on_change` is called with the keys of
+        the nodes that may differ, `on_refused` with every commit that the server does not take.
+
+        Raises: OutboxError when the file is in use, or another client's.
+        """
+        self._outbox = Outbox(outbox) if outbox is not None else None
+        known = self._outbox.client if self._outbox is not None else None
+        self.client = client or known or f"py-{uuid.uuid4().hex[:16]}"
+        self._url = room_url(url)
+        if self._outbox is not None:
+            self._outbox.claim(self.client, self._url)
+        self._token = token
+        self._backoff = backoff
+        self._retry_pause_s = retry_pause_s
+        self._heartbeat_s = heartbeat_s
+        self._on_change = on_change
+        self._on_refused = on_refused
+        self.store = _RoomStore(self.client, self._committed)
+        """The store behind it; for what the room does not offer itself."""
+        self.scene = Scene(self)
+        """The scene graph as objects."""
+        self._syncer = Syncer(self.store, self._outbox)
+        self._queue: asyncio.Queue[Wire] = asyncio.Queue()
+        self._progress = asyncio.Event()
+        self._watchers: set[_Watcher] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._end: RoomClosed | None = None
+        self.store.subscribe(self._tell)
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Join: returns when the room's state is there.
+
+        Raises: RoomClosed when the server refuses this client for good.
+        """
+        self.start()
+        try:
+            await self.joined()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Begin to connect, in the background; edits may be made at once."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def joined(self) -> None:
+        """Returns when the room's state has come.
+
+        Raises: RoomClosed.
+        """
+        await self._until(lambda: self._syncer.is_joined and self._syncer.is_live)
+
+    async def close(self) -> None:
+        """Leave.  What is not acknowledged stays in the outbox, if there is one; otherwise it is lost."""
+        self._finish(RoomClosed(None, "the room was closed by the program"))
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._outbox is not None:
+            self._outbox.close()
+
+    @property
+    def is_live(self) -> bool:
+        """True while connected and caught up."""
+        return self._syncer.is_live
+
+    # Editing
+
+    @property
+    def graph(self) -> SceneGraph:
+        """The scene graph now; the same object every time, valid until the next change."""
+        return self.store.graph
+
+    def node(self, key: str) -> SceneNode | None:
+        return self.store.node(key)
+
+    def edit(self, op: Operation) -> None:
+        """Put an operation into the edit buffer; it shows here at once.
+
+        Raises: InvalidMessage, a ValueError.
+        """
+        self.store.edit(op)
+
+    def commit(self) -> CRDTMessage | None:
+        """Send the edit buffer as one commit; None when it is empty.  Does not wait, `synced` does."""
+        return self.store.commit()
+
+    def cancel(self) -> None:
+        self.store.cancel()
+
+    def undo(self) -> CRDTMessage | None:
+        return self.store.undo()
+
+    def redo(self) -> CRDTMessage | None:
+        return self.store.redo()
+
+    @property
+    def pending_count(self) -> int:
+        """Commits that the server has not acknowledged."""
+        return len(self._syncer.waiting)
+
+    # Waiting
+
+    async def synced(self) -> Status:
+        """Returns when everything committed before is on the server's disk and everything it had then is here.
+
+        Raises: CommitRefused when it refused commits since the last call, RoomClosed.
+        """
+        mine = set(self._syncer.waiting)
+        while True:
+            await self._until(lambda: self._syncer.is_live and mine.isdisjoint(self._syncer.waiting))
+            request, question = self._syncer.ask()
+            await self._queue.put(question)
+            await self._until(lambda: request in self._syncer.answers or not self._syncer.is_live)  # noqa: B023
+            answer = self._syncer.answers.pop(request, None)
+            if answer is not None:
+                break
+        refusals, self._syncer.refusals = self._syncer.refusals, []
+        if refusals:
+            raise CommitRefused(refusals)
+        return answer
+
+    def has_same(self, status: Status) -> bool:
+        """True when the scene here is the one that `status`, the latest answer, is about.  Reads all of it."""
+        return self.store._store.replica.graph.digest() == status.digest
+
+    async def changes(self) -> AsyncIterator[frozenset[str]]:
+        """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""
+        watcher = _Watcher()
+        self._watchers.add(watcher)
+        try:
+            while self._end is None:
+                await watcher.wait()
+                if keys := watcher.take():
+                    yield keys
+        finally:
+            self._watchers.discard(watcher)
+
+    async def _until(self, is_true: Callable[[], bool]) -> None:
+        while not is_true():
+            if self._end is not None:
+                raise self._end
+            await self._progress.wait()
+
+    def _progressed(self) -> None:
+        """Wake whoever waits."""
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    def _tell(self) -> None:
+        changed = self.store._store.changed
+        if not changed:
+            return
+        keys = frozenset(changed)
+        changed.clear()
+        for watcher in self._watchers:
+            watcher.add(keys)
+        if self._on_change is not None:
+            self._on_change(keys)
+
+    # The connection
+
+    def _committed(self, message: "Message") -> None:
+        self._put(self._syncer.committed(message))
+
+    def _put(self, wires: Iterable[Wire]) -> None:
+        for wire in wires:
+            self._queue.put_nowait(wire)
+
+    async def _run(self) -> None:
+        attempt = 0
+        while self._end is None:
+            try:
+                await self._attend()
+            except ConnectionClosed as closed:
+                self._consider(closed)
+            except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
+                logger.info("%s cannot be reached: %s", self._url, error)
+            except InvalidURI as error:
+                self._finish(RoomClosed(None, str(error)))
+            except Exception as error:
+                logger.exception("the connection to %s failed", self._url)
+                self._finish(RoomClosed(None, f"the client failed: {error!r}"))
+            attempt = 0 if self._syncer.is_live else attempt + 1
+            self._syncer.lost()
+            self._progressed()
+            if self._end is None:
+                await asyncio.sleep(self._backoff.pause_s(attempt))
+
+    async def _attend(self) -> None:
+        """One connection, from handshake to end; always ends with an exception."""
+        async with connect(self._address(), max_size=None, compression=None, close_timeout=1) as socket:
+            self._queue = asyncio.Queue()
+            self._syncer.connected()
+            tasks = [
+                asyncio.create_task(work) for work in (self._read(socket), self._write(socket), self._beat())
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
+
+    def _address(self) -> str:
+        query = {
+            "client": self.client,
+            "format": "msgpack",
+            **({"token": self._token} if self._token else {}),
+        }
+        return f"{self._url}?{urlencode(query)}"
+
+    async def _read(self, socket: ClientConnection) -> None:
+        while True:
+            frame = await socket.recv()
+            wire = msgspec.msgpack.decode(frame) if isinstance(frame, bytes) else msgspec.json.decode(frame)
+            self._put(self._syncer.receive(wire))
+            self._after(wire)
+
+    def _after(self, wire: Wire) -> None:
+        if wire.get("mtype") == "error":
+            if self._syncer.must_pause:
+                asyncio.get_running_loop().call_later(self._retry_pause_s, self._again, self._queue)
+            elif self._on_refused is not None and self._syncer.refusals:
+                self._on_refused(self._syncer.refusals[-1])
+            logger.warning("%s: %s", self._url, wire.get("error"))
+        self._progressed()
+
+    def _again(self, queue: asyncio.Queue[Wire]) -> None:
+        if queue is self._queue and self._syncer.must_pause:
+            self._put(self._syncer.again())
+
+    async def _write(self, socket: ClientConnection) -> None:
+        queue = self._queue
+        while True:
+            await socket.send(msgspec.msgpack.encode(await queue.get()))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            clock = self.store._store.replica.sync_clock
+            self._put([{"mtype": "heartbeat", "client": self.client, "vectorClock": clock}])
+
+    def _consider(self, closed: ConnectionClosed) -> None:
+        """End for good when the server has said so; otherwise try again."""
+        code = closed.rcvd.code if closed.rcvd is not None else None
+        if (code is not None and code >= 4000) or code == CloseCode.TOO_BIG:
+            known = CloseCode(code) if code in CloseCode._value2member_map_ else None
+            if known is None or not known.is_retryable:
+                reason = known.reason if known is not None else closed.rcvd.reason  # type: ignore[union-attr]
+                self._finish(RoomClosed(code, f"the server closed the room: {reason}"))
+
+    def _finish(self, end: RoomClosed) -> None:
+        if self._end is None:
+            self._end = end
+        self._syncer.lost()
+        for watcher in self._watchers:
+            watcher.wake()
+        self._progressed()
+
+
+class _RoomStore(GraphStore):
+    """A store whose commits travel."""
+
+    def __init__(self, client: str, on_commit: "Callable[[Message], None]") -> None:
+        super().__init__(client)
+        self._on_commit = on_commit
+
+    def _send(self, message: "Message", msg: CRDTMessage) -> None:
+        self._on_commit(message)
+        super()._send(message, msg)
+
+
+class _Watcher:
+    """Keys that one reader has not taken yet."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._event = asyncio.Event()
+
+    def add(self, keys: frozenset[str]) -> None:
+        self._keys |= keys
+        self._event.set()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def take(self) -> frozenset[str]:
+        self._event.clear()
+        keys, self._keys = frozenset(self._keys), set()
+        return keys
+
+
+def room_url(url: str) -> str:
+    """A room's WebSocket address, without query."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+
+__all__: list[Any] = ["Backoff", "CommitRefused", "RoomClient", "RoomClosed", "RoomError"]
