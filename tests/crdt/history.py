@@ -302,7 +302,7 @@ class Replica:
             if argument < self.position:
                 self.apply(self.history.record(argument), met)
         elif action == "reload":
-            if all(self.engine.seq_of(message_id) for message_id in self.engine._retained):
+            if all(self.engine.seq_of(message_id) for message_id in self.engine._log.by_id):
                 self.reload()
                 met["reloads"] += 1
         else:

@@ -1,8 +1,8 @@
 """One replica of a document: messages in, in any order; the scene graph, its digest and its snapshot out."""
 
-import enum
-from bisect import bisect_left, insort
-from collections.abc import Mapping
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +19,8 @@ from .layout import (
     waiting_records,
 )
 from .message import SERVER_CLIENT, Message
-from .place import Placed, Spot, end_of_cut, placed_at
+from .oplog import Identity, OpLog
+from .place import Placed, Spot, end_of_cut
 from .published import Prefix, Tail, published_graph, safe_message
 from .scene import Scene, entries_of, keys_of
 from .seen import Seen
@@ -27,15 +28,8 @@ from .undo import Undo
 from .view import NodeView, PublishedState, Shown, flat_graph, node_view
 
 INFINITY = float("inf")
-
-
-class Identity(enum.Enum):
-    """What a message is to a replica that has seen others (rule I1)."""
-
-    NEW = "new"
-    DUPLICATE = "duplicate"
-    REUSED = "reused"
-    """Its id or its counter was used for another content."""
+CHANGES_MAX = 10_000
+"""Messages whose changed nodes are remembered, for `changed_since`."""
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -62,16 +56,10 @@ class Graph:
     def __init__(self) -> None:
         self._scene = Scene()
         self._undo = Undo()
+        self._log = OpLog()
         self._base_seq = 0
-        self._folded = Seen()
-        self._retained: dict[str, Placed] = {}
-        self._order: list[tuple[Any, Placed]] = []
-        """Retained messages with their places, in total order."""
-        self._counters: dict[tuple[str, int], str] = {}
-        self._pending = 0
-        """How many retained messages are not journalled."""
-        self._changed_at: dict[str, int] = {}
-        """Sequence at which each node last changed, the latest last."""
+        self._changes: deque[tuple[int, frozenset[str]]] = deque(maxlen=CHANGES_MAX)
+        """What the last messages changed, with the head then."""
         self.clock: dict[str, int] = {}
         """Highest counter of each client."""
         self.lt = 0
@@ -84,67 +72,62 @@ class Graph:
 
     def apply(self, message: Message) -> Applied:
         """Afterwards the replica holds `message`; idempotent by id."""
-        if message.server_seq > self.head_seq:
-            self.head_seq = message.server_seq
-        client, message_id = message.client, message.id
+        seq, client = message.server_seq, message.client
+        if seq > self.head_seq:
+            self.head_seq = seq
         if client == SERVER_CLIENT:
             return self._apply_record(message)
-        known = self._retained.get(message_id)
+        known = self._log.by_id.get(message.id)
         if known is not None:
-            if message.server_seq and not known.message.server_seq:
+            if seq and not known.message.server_seq:
                 self._journalled(known, message)
             return NOTHING
-        counter = message.clock.get(client, 0)
-        if (client, counter) in self._folded or (
-            0 < message.server_seq <= self._base_seq and message.lt <= self.cut
-        ):
-            return NOTHING
-        self._counters[client, counter] = message_id
+        lt, counter = message.lt, message.clock.get(client, 0)
         if counter > self.clock.get(client, -1):
             self.clock[client] = counter
-        if message.lt > self.lt:
-            self.lt = message.lt
+        elif self._log.is_folded(message):
+            return NOTHING
+        if lt <= self.cut and 0 < seq <= self._base_seq:
+            return NOTHING
+        if lt > self.lt:
+            self.lt = lt
         return self._apply_new(message)
 
     def _apply_new(self, message: Message) -> Applied:
-        placed = self._retain(message)
-        targets = self._add_metas(message)
-        results = self._scene.attach(placed)
-        relayed = [effect and fits for effect, fits in results]
-        if targets:
-            targets = self._undo.counting_targets(message, self._messages(targets), self.cut)
-        relay = safe_message(message, relayed, targets)
+        placed = self._log.add(message, self.cut)
+        if message.id in self._undo.metas:
+            placed.is_undone = self._undo.is_undone(message, self.cut)
+        targets: set[str] = set()
+        for op in message.ops:
+            if op.ot in META_OPS:
+                targets = self._add_metas(message)
+                break
+        is_next = self._log.order[-1] is placed and not (placed.is_undone or placed.is_late)
+        fits = self._scene.attach(placed, is_next=is_next)
+        relay: Message | None = message
+        if False in fits:
+            known = self._log.messages(targets) if targets else {}
+            relay = safe_message(message, fits, self._undo.counting_targets(message, known, self.cut))
         if placed.is_late and message.server_seq:
             self._sink(placed)
         return Applied(True, placed.is_late, self._take_changed(), relay)
 
     def _retain(self, message: Message) -> Placed:
-        """The message at its place, known as retained, undone if it is; not in the scene yet."""
-        placed = placed_at(message, self.cut)
-        self._retained[message.id] = placed
-        if not message.server_seq:
-            self._pending += 1
-        order = self._order
-        if order and placed.place < order[-1][0]:
-            insort(order, (placed.place, placed))
-        else:
-            order.append((placed.place, placed))
+        """The message at its place, retained, undone if it is; not in the scene yet."""
+        placed = self._log.add(message, self.cut)
         if message.id in self._undo.metas:
             placed.is_undone = self._undo.is_undone(message, self.cut)
         return placed
 
     def _add_metas(self, message: Message) -> set[str]:
         """Note its meta ops; their targets, which are undone or redone now."""
-        for op in message.ops:
-            if op.ot in META_OPS:
-                targets = set(self._undo.add(message))
-                self._settle_targets(targets)
-                return targets
-        return set()
+        targets = set(self._undo.add(message))
+        self._settle_targets(targets)
+        return targets
 
-    def _settle_targets(self, targets: set[str]) -> None:
+    def _settle_targets(self, targets: Iterable[str]) -> None:
         for target in targets:
-            placed = self._retained.get(target)
+            placed = self._log.by_id.get(target)
             if placed is not None:
                 is_undone = self._undo.is_undone(placed.message, self.cut)
                 if is_undone != placed.is_undone:
@@ -152,24 +135,19 @@ class Graph:
                     self._scene.toggle(placed)
 
     def _take_changed(self) -> frozenset[str]:
-        scene = self._scene
-        changed, scene.changed = scene.changed, set()
-        changed.discard("")
-        seq, changed_at = self.head_seq, self._changed_at
-        for key in changed:
-            changed_at.pop(key, None)
-            changed_at[key] = seq
-        return frozenset(changed)
+        keys = self._scene.changed
+        changed = frozenset(keys)
+        keys.clear()
+        self._changes.append((self.head_seq, changed))
+        return changed
 
     def _journalled(self, known: Placed, message: Message) -> None:
         """A retained message has got its sequence, and perhaps `auth`."""
         old = known.message
-        self._pending -= 1
-        targets = set(self._undo.drop(old)) | set(self._undo.add(message))
+        targets = {*self._undo.drop(old), *self._undo.add(message)}
         if known.is_late or message.lt <= self.cut or old.ops != message.ops or old.stamp != message.stamp:
-            self._forget_place(known)
             self._scene.detach(known)
-            self._pending += not message.server_seq
+            self._log.remove(known)
             placed = self._retain(message)
             self._settle_targets(targets)
             self._scene.attach(placed)
@@ -177,6 +155,7 @@ class Graph:
                 self._sink(placed)
         else:
             known.message = message
+            self._log.pending -= 1
             self._settle_targets(targets)
         self._take_changed()
 
@@ -192,83 +171,59 @@ class Graph:
     def _fold_away(self, cut: int) -> None:
         """Fold what is journalled at or below the cut; what is not becomes late."""
         end = end_of_cut(cut)
-        below = [placed for _, placed in self._order[: bisect_left(self._order, end)]]
-        pending = [placed for placed in below if not placed.message.server_seq] if self._pending else []
+        below = self._log.order[: self._log.count_before(end)]
+        pending = [placed for placed in below if not placed.message.server_seq] if self._log.pending else []
         for placed in pending:
             self._scene.detach(placed)
-            self._forget_place(placed)
-            self._pending -= 1
+            self._log.remove(placed)
         folded = [placed for placed in below if placed.message.server_seq] if pending else below
-        for placed in folded:
-            self._undo.keep_journalled(placed.message.id)
-        self._settle_targets(
-            {placed.message.id for placed in folded if placed.message.id in self._undo.metas}
-        )
+        self._undo.keep_journalled(folded)
+        self._settle_targets([p.message.id for p in folded if p.message.id in self._undo.metas])
         self._scene.fold_below(end, {key for placed in folded for key in keys_of(placed)})
         self.cut = cut
-        for placed in folded:
-            self._forget(placed)
+        self._forget(folded, end)
         self._undo.fold_away(cut)
-        del self._order[: bisect_left(self._order, end)]
         for placed in pending:
             self._scene.attach(self._retain(placed.message))
 
     def _sink(self, placed: Placed) -> None:
         """Fold a late message, which is journalled now, into the base."""
-        self._scene.fold_below((placed.place, INFINITY), keys_of(placed))
-        self._forget_place(placed)
-        self._forget(placed)
+        end = (placed.place, INFINITY)
+        self._scene.fold_below(end, keys_of(placed))
+        self._forget([placed], ((*placed.place, ""),))
 
-    def _forget(self, placed: Placed) -> None:
-        message = placed.message
-        placed.is_folded = True
-        self._retained.pop(message.id, None)
-        self._counters.pop((message.client, message.counter), None)
-        self._undo.forget(message.id, self.cut)
-        self._folded.add(message.client, message.counter)
-
-    def _forget_place(self, placed: Placed) -> None:
-        self._retained.pop(placed.message.id, None)
-        at = bisect_left(self._order, (placed.place,))
-        while self._order[at][1] is not placed:
-            at += 1
-        del self._order[at]
-
-    def _messages(self, ids: set[str]) -> dict[str, Message]:
-        return {
-            message_id: known.message
-            for message_id in ids
-            if (known := self._retained.get(message_id)) is not None
-        }
+    def _forget(self, folded: list[Placed], end: Spot) -> None:
+        self._log.fold_away(folded, end)
+        for placed in folded:
+            self._undo.forget(placed.message.id, self.cut)
 
     # Identity
 
     def identify(self, message: Message) -> Identity:
         """Whether `message` is new here, a duplicate, or a re-use of an id or counter (rule I1)."""
-        known = self._retained.get(message.id)
-        if known is not None:
-            return Identity.DUPLICATE if _content(known.message) == _content(message) else Identity.REUSED
-        if (message.client, message.counter) in self._counters:
-            return Identity.REUSED
-        return Identity.DUPLICATE if (message.client, message.counter) in self._folded else Identity.NEW
+        return self._log.identify(message)
 
     def seq_of(self, message_id: str) -> int | None:
         """The server sequence of a retained, journalled message."""
-        known = self._retained.get(message_id)
+        known = self._log.by_id.get(message_id)
         return known.message.server_seq or None if known is not None else None
+
+    def messages_since(self, clock: Mapping[str, int]) -> list[Message] | None:
+        """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
+        return self._log.messages_since(clock)
 
     def refusal(self, message: Message) -> str | None:
         """The error code of a message whose meta ops cannot count; None when there is nothing against it (rule U4)."""
         for op in message.ops:
             if op.ot not in META_OPS:
                 continue
-            known = self._retained.get(op.target) if type(op.target) is str else None
-            if known is not None and known.message.lt <= self.cut:
-                return "too-late"
+            known = self._log.by_id.get(op.target) if type(op.target) is str else None
             if known is None and self._was_folded(str(op.target)):
                 return "too-late"
             if known is None and not message.auth and not str(op.target).startswith(f"{message.client}:"):
                 return "unknown-target"
+            if known is not None and known.message.lt <= self.cut:
+                return "too-late"
             if known is not None and not message.auth and known.message.client != message.client:
                 return "foreign-undo"
         return None
@@ -296,14 +251,13 @@ class Graph:
 
     def changed_since(self, seq: int) -> frozenset[str] | None:
         """Keys of the nodes whose view may differ from when `head_seq` was `seq`; None when that is not known any more."""
-        if seq < self._base_seq:
-            return None
-        changed = set()
-        for key, at in reversed(self._changed_at.items()):
+        changed: set[str] = set()
+        for at, keys in reversed(self._changes):
             if at <= seq:
-                break
-            changed.add(key)
-        return frozenset(changed)
+                return frozenset(changed)
+            changed |= keys
+        is_whole = len(self._changes) < CHANGES_MAX and seq >= self._base_seq
+        return frozenset(changed) if is_whole else None
 
     def last_writer(self, key: str, path: str) -> str | None:
         """Id of the highest message that had an effect on a property; None when there is no such property."""
@@ -313,18 +267,19 @@ class Graph:
         origin = register.touched or register.writer
         return origin[2] if origin is not None else None
 
+    def is_undone(self, message_id: str) -> bool:
+        """True when the message is retained and undone (rule U1)."""
+        placed = self._log.by_id.get(message_id)
+        return placed is not None and placed.is_undone
+
+    @property
+    def _retained(self) -> dict[str, Placed]:
+        return self._log.by_id
+
     def undone_ids(self) -> frozenset[str]:
         """Ids of the retained messages that are undone (rule U1)."""
-        known = self._messages(set(self._undo.metas))
-        return frozenset(message_id for message_id in known if self._retained[message_id].is_undone)
-
-    def messages_since(self, clock: Mapping[str, int]) -> list[Message] | None:
-        """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
-        if self._folded.missing(clock):
-            return None
-        messages = (placed.message for placed in self._retained.values())
-        lacking = [m for m in messages if m.counter > clock.get(m.client, 0) and m.server_seq]
-        return sorted(lacking, key=lambda message: message.server_seq)
+        by_id = self._log.by_id
+        return frozenset(target for target in self._undo.metas if target in by_id and by_id[target].is_undone)
 
     def digest(self) -> str:
         """Digest of what everybody sees (rule D1)."""
@@ -332,26 +287,25 @@ class Graph:
 
     def full_digest(self) -> str:
         """Digest of everything a later merge may depend on (rule D2)."""
-        return digest(self.everything())
+        return hashlib.sha256(msgspec.json.encode(self.everything(), order="sorted")).hexdigest()
 
     def everything(self) -> dict[str, Any]:
         """What `full_digest` covers, as plain JSON."""
         return {
             "state": scene_layout(self._scene),
-            "seen": self._folded.intervals(),
+            "seen": self._log.folded.intervals(),
             "clock": self.clock,
             "lt": self.lt,
             "cut": self.cut,
             "metas": {target: [[[list(m.stamp), m.index], m.is_undo, m.client, m.auth, m.server_seq] for m in metas]
                       for target, metas in self._undo.items()},
             "spent": self._undo.spent,
-            "retained": sorted(self._retained),
+            "retained": sorted(self._log.by_id),
         }  # fmt: skip
 
     def state(self, tail: int) -> PublishedState:
         """The document as published clients take it: a total-order prefix folded, the last `tail` messages beside it."""
-        split = max(0, len(self._order) - tail)
-        after = [placed for _, placed in self._order[split:]]
+        after = self._log.order[max(0, len(self._log.order) - tail) :]
         end: Spot = (after[0].place,) if after else ((INFINITY,),)
         prefix = Prefix(self._scene, end, after)
         graph, ropes = published_graph(prefix)
@@ -391,7 +345,7 @@ class Graph:
                 cut=self.cut,
                 lt=self.lt,
                 clock=self.clock,
-                seen=self._folded.intervals(),
+                seen=self._log.folded.intervals(),
                 root=self._scene.tree.base_root,
                 nodes=self._scene.base,
                 waiting=waiting_records(self._scene),
@@ -407,17 +361,13 @@ class Graph:
         graph = cls()
         graph._scene = Scene(content.nodes, content.root)
         graph._base_seq = graph.head_seq = content.head
-        graph._folded = Seen(content.seen)
+        graph._log = OpLog(Seen(content.seen))
         graph.clock, graph.lt, graph.cut = content.clock, content.lt, content.cut
         graph._undo = Undo(content.metas, content.spent)
         for record in content.waiting:
             graph._scene.attach_waiting(record.placed(), record.indices)
         graph._scene.changed.clear()
         return graph
-
-
-def _content(message: Message) -> Message:
-    return msgspec.structs.replace(message, server_seq=0, auth=False)
 
 
 __all__ = ["Applied", "Graph", "Identity", "NodeView", "PublishedState", "SnapshotError"]

@@ -13,8 +13,7 @@ from .message import UNSET, Message
 from .node import Node, Register, is_reserved
 from .place import Entry, Placed, placed_at
 from .register import is_spread
-from .scene import Scene
-from .text import Text
+from .scene import Scene, rows_of, written_registers
 from .undo import Meta
 
 FORMAT = 2
@@ -96,17 +95,27 @@ def scene_layout(scene: Scene) -> dict[str, Json]:
 
 
 def _node_layout(scene: Scene, key: str, node: Node) -> dict[str, Json]:
+    writer = [node.created[2], node.index]
+    registers: dict[str, Json] = {
+        "tag": {"writer": writer, "value": ""},
+        "name": {"writer": writer, "value": ""},
+    }
+    for path, value in node.initial.items():
+        if path != "key":
+            registers[path] = {"writer": writer, "value": value}
+    for path, register in written_registers(scene, key, node).items():
+        registers[path] = _register_layout(register)
     data: dict[str, Json] = {
         "parent": node.parent,
-        "created": list(node.created),
-        "placed": list(node.placed_by),
+        "created": node.created,
+        "placed": node.placed_by,
         "clock": node.clock,
-        "registers": {path: _register_layout(register) for path, register in scene.registers(key).items()},
+        "registers": registers,
     }
     if node.is_again:
-        data["floor"] = list(node.created[:3])
+        data["floor"] = node.created[:3]
     if node.removed is not None:
-        data["removed"] = list(node.removed)
+        data["removed"] = node.removed
     return data
 
 
@@ -115,11 +124,11 @@ def _register_layout(register: Register) -> dict[str, Json]:
     if register.value is not UNSET:
         data["value"] = register.value
     if register.stamp is not None:
-        data["stamp"] = list(register.stamp[:3])
+        data["stamp"] = register.stamp[:3]
     if register.touched is not None:
-        data["touched"] = list(register.touched)
+        data["touched"] = register.touched
     if register.text is not None:
-        data["text"] = register.text.encode() if isinstance(register.text, Text) else register.text
+        data["text"] = rows_of(register.text)
     if register.is_text:
         data["is_text"] = True
     return data

@@ -19,6 +19,8 @@ Origin = tuple[int, str, str, int | float]
 Place = tuple[Any, ...]
 Spot = tuple[Any, ...]
 
+BELOW: Spot = ((-1,), 0)
+"""Before every entry."""
 HALF = Fraction(1, 2)
 """Exact at any cut, where a float is not."""
 

@@ -10,13 +10,16 @@ from bisect import bisect_left, bisect_right
 import msgspec
 from msgspec.structs import replace
 
-from .dtype import SET_OPS, TEXT_OPS
-from .node import Node, Register, is_reserved, start_register
-from .place import Entry, Origin, Spot
+from .dtype import MODIFIERS, SET_OPS, SETTERS, TEXT_OPS
+from .message import UNSET
+from .node import STRING_PATHS, Node, Register, is_reserved, start_register
+from .place import BELOW, Entry, Origin, Spot
 from .register import is_spread, operand, step
 from .text import Text
+from .text_id import parse_insert
 from .value import NO_EFFECT
 
+PLACING_OPS = frozenset({"text.insert", "text.delete", "text.replace"})
 CHECKPOINT_DISTANCE = 64
 """Ops between checkpoints: bounds what an op near the end of a long run without sets re-folds."""
 CHECKPOINTS_MAX = 32
@@ -58,6 +61,10 @@ class Property(msgspec.Struct, gc=False):
     """Now; None while the node is missing, and for paths that no op may write."""
     has_text: bool = False
     """True when a text op or characters are in what the register is folded from."""
+    text_from: Spot | None = None
+    """From there on the register has been a text without a break; None: it is none."""
+    last_init: Spot = BELOW
+    """The last `text.init` with a value: it depends on everything before it (rule X5)."""
     checkpoints: list[tuple[int, Register]] | None = None
     """(n, the register after the first n entries), ascending."""
 
@@ -71,6 +78,33 @@ class Property(msgspec.Struct, gc=False):
             register.text = Text.decode(register.text)
         return register
 
+    def append_next(self, entry: Entry) -> bool:
+        """`append` where the register is plain and nothing is late or undone: the usual case, made short."""
+        op, origin, register, log = entry[2], entry[0], self.register, self.log
+        assert register is not None
+        log.append(entry)
+        setter = SETTERS.get(op.ot)
+        if setter is not None:
+            value = setter(UNSET, op)
+            if value is NO_EFFECT or (type(value) is not str and self.path in STRING_PATHS):
+                return False
+            register.is_set = True
+            register.setter = None
+        else:
+            value = MODIFIERS[op.ot](register.value, op)
+            if value is NO_EFFECT or (type(value) is not str and self.path in STRING_PATHS):
+                return False
+            if register.is_set and register.setter is None:
+                register.setter = register.writer
+        register.value = value
+        register.writer = origin
+        register.index = entry[1]
+        register.is_touched = True
+        register.toucher = None
+        if setter is None and len(log) % CHECKPOINT_DISTANCE == 0:
+            self._keep_checkpoint(len(log), register)
+        return True
+
     def append(self, entry: Entry, life: Life) -> bool:
         """Apply an entry that stands after all others; true when it fits (and `concerns` it)."""
         log = self.log
@@ -79,12 +113,14 @@ class Property(msgspec.Struct, gc=False):
         if register is None:
             if is_reserved(self.path):
                 return False
-            register = self.register = self.start(life)
+            register = self.register = self._begin(life)
             self.has_text = register.text is not None
         if not self.has_text and entry[2].ot in TEXT_OPS:
             self.has_text = True
         fits = step(register, entry, self.path, life.floor)
-        if len(log) % CHECKPOINT_DISTANCE == 0 and not self.has_text and entry[2].ot not in SET_OPS:
+        if self.has_text:
+            self._follow_text(entry, register)
+        elif len(log) % CHECKPOINT_DISTANCE == 0 and entry[2].ot not in SET_OPS:
             self._keep_checkpoint(len(log), register)
         return fits
 
@@ -102,7 +138,42 @@ class Property(msgspec.Struct, gc=False):
         if entry[2].ot in TEXT_OPS:
             self.has_text = True
         self._drop_checkpoints(at)
+        if life is not None and self.register is not None and self._finds_its_place(entry, life):
+            return step(self.register, entry, self.path, life.floor)
         return self.refold(life, at)
+
+    def _finds_its_place(self, entry: Entry, life: Life) -> bool:
+        """True when the `Text` can take an op out of order by itself: nothing after it depends on it."""
+        spot, (_, _, op, placed) = entry[:2], entry
+        if (
+            self.text_from is None
+            or spot < self.text_from
+            or spot < self.last_init
+            or op.ot not in PLACING_OPS
+        ):
+            return False
+        if placed.is_late or not life.concerns(entry):
+            return False
+        claim = parse_insert(op, placed.message.client) if op.ot != "text.delete" else None
+        if claim is None:
+            return True
+        assert self.register is not None
+        return not self.register.text.needs_refold(spot, placed.message.client, claim[0], len(claim[2]))
+
+    def _begin(self, life: Life) -> Register:
+        """`start`, to be followed by every entry of the log."""
+        register = self.start(life)
+        self.text_from, self.last_init = BELOW if register.is_text else None, BELOW
+        return register
+
+    def _follow_text(self, entry: Entry, register: Register) -> None:
+        """Keep account of where the register became a text, after an entry at the end."""
+        if not register.is_text:
+            self.text_from = None
+        elif self.text_from is None:
+            self.text_from = entry[:2]
+        if entry[2].ot == "text.init" and entry[2].value:
+            self.last_init = entry[:2]
 
     def refold(self, life: Life | None, at: int) -> bool:
         """Afterwards the register is right again, when the entry at `at` is new or has changed; true when that one fits."""
@@ -133,15 +204,18 @@ class Property(msgspec.Struct, gc=False):
         if life is None or is_reserved(self.path):
             self.register = None
             return False
-        register, fits = self.start(life), False
+        register, fits = self._begin(life), False
         self.has_text = register.text is not None or any(entry[2].ot in TEXT_OPS for entry in self.log)
         begin = 0
         if not self.has_text and len(self.log) > CHECKPOINT_DISTANCE and at < 0:
             begin, register = self._before(life, len(self.log))
         for index in range(begin, len(self.log)):
             entry = self.log[index]
-            if life.concerns(entry) and step(register, entry, self.path, life.floor) and index == at:
-                fits = True
+            if life.concerns(entry):
+                if step(register, entry, self.path, life.floor) and index == at:
+                    fits = True
+                if self.has_text:
+                    self._follow_text(entry, register)
         self.register = register
         return fits
 
@@ -168,6 +242,10 @@ class Property(msgspec.Struct, gc=False):
         """Drop the entries before `end`, which the base has now."""
         del self.log[: bisect_left(self.log, end)]
         self.checkpoints = None
+        if self.text_from is not None and self.text_from < end:
+            self.text_from = BELOW
+        if self.last_init < end:
+            self.last_init = BELOW
 
     def _before(self, life: Life, at: int) -> tuple[int, Register]:
         """A new register of the first n entries, n at most `at`, by the nearest set, checkpoint or beginning; and n."""
@@ -213,3 +291,11 @@ class Property(msgspec.Struct, gc=False):
         if self.checkpoints:
             while self.checkpoints and self.checkpoints[-1][0] > at:
                 self.checkpoints.pop()
+
+
+def new_property(path: str, life: Life) -> Property:
+    """A property without ops above the cut."""
+    prop = Property(path, [])
+    prop.register = prop._begin(life)
+    prop.has_text = prop.register.text is not None
+    return prop

@@ -7,14 +7,14 @@ import msgspec
 
 from .dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
 from .item import creates, named_key, new_node, removes
-from .message import Message
+from .message import UNSET, Message
 from .node import Node, Register, is_reserved, start_register
 from .place import Entry, Origin, Placed, Spot
 from .property import Life
 from .register import is_spread, spread_paths, step
-from .scene import Scene, entries_of, keys_of
+from .scene import Scene, entries_of, keys_of, written_registers
 from .text import Text
-from .view import metadata, properties_of, seconds, touched_by
+from .view import metadata, seconds
 
 
 class Prefix:
@@ -110,34 +110,32 @@ def _published_node(prefix: Prefix, key: str) -> tuple[dict[str, Any], dict[str,
     assert node is not None
     if prefix.is_told(key):
         registers = prefix.registers(key)
-        data = {
-            path: register.visible
-            for path, register in registers.items()
-            if register.is_text or register.text is None
-        }
-        data.update(
-            (p, r.value) for p, r in registers.items() if not r.is_text and r.value is not msgspec.UNSET
-        )
-        touched = _last_touch(node, registers)
     else:
         registers = written_registers(prefix.scene, key, node)
-        data = properties_of(prefix.scene, key)
-        touched = touched_by(prefix.scene, key)
-    data.update(key=key, children=prefix.children(key), _crdt=metadata(node, touched, registers))
-    return data, {path: register.text.published() for path, register in registers.items() if register.is_text}
-
-
-def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]:
-    """Registers of a node that ops after its creation may have written."""
-    paths = dict.fromkeys(node.registers or ())
-    if (item := scene.live.get(key)) is not None:
-        paths.update(dict.fromkeys(item.properties))
-    return {path: register for path in paths if (register := scene.register(key, path)) is not None}
+    data = {"tag": "", "name": "", **node.initial}
+    ropes = {}
+    for path, register in registers.items():
+        if register.is_text:
+            text = register.text if isinstance(register.text, Text) else Text.decode(register.text)
+            data[path], ropes[path] = text.visible(), text.published()
+        elif register.value is not UNSET:
+            data[path] = register.value
+    data["key"], data["children"] = key, prefix.children(key)
+    data["_crdt"] = metadata(node, _last_touch(node, registers), registers)
+    return data, ropes
 
 
 def _last_touch(node: Node, registers: dict[str, Register]) -> Origin:
-    touches = [touched for register in registers.values() if (touched := register.touched) is not None]
-    return max(node.created, node.placed_by, node.removed or node.created, *touches)
+    last = (
+        max(node.created, node.placed_by, node.removed or node.created)
+        if node.placed or node.removed
+        else node.created
+    )
+    for register in registers.values():
+        touched = register.touched
+        if touched is not None and touched > last:
+            last = touched
+    return last
 
 
 class Tail:

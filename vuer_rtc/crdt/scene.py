@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from fractions import Fraction
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -12,7 +13,7 @@ from .item import END, Item, creates, named_key, new_node, removes, target_paren
 from .message import UNSET, Op
 from .node import ROOT, Node, Register, is_reserved, start_register
 from .place import Entry, Placed, Spot
-from .property import Life, Property
+from .property import Life, Property, new_property
 from .register import is_spread, spread_paths, step
 from .text import Text
 from .tree import Tree
@@ -86,29 +87,40 @@ class Scene:
             if (register := self.register(key, path)) is not None
         }
 
-    def _with_text(self, key: str, path: str) -> Register:
+    def _with_text(self, key: str, path: str) -> Register | None:
         """The register of a text of the base, its characters kept ready for the next edit."""
         item = self._item(key)
         assert item.life is not None
-        prop = item.properties[path] = Property(path, [], has_text=True)
-        prop.register = prop.start(item.life)
+        prop = item.properties[path] = new_property(path, item.life)
         return prop.register
 
     # Ops of a message
 
-    def attach(self, placed: Placed) -> list[tuple[bool, bool]]:
-        """Afterwards the message's ops are in; for each whether it has an effect, and whether it fits what was there."""
+    def attach(self, placed: Placed, *, is_next: bool = False) -> list[bool]:
+        """Afterwards the message's ops are in; for each whether it has an effect and fits what it met on arrival.
+
+        `is_next`: the message counts, is not late, and stands after everything there is.
+        """
         results = []
+        place, live = placed.place, self.live
         for index, op in enumerate(placed.message.ops):
-            entry = (placed.place, index, op, placed)
+            entry = (place, index, op, placed)
             ot = op.ot
-            if ot in PROPERTY_OPS or ot in TEXT_OPS:
+            if ot in PROPERTY_OPS:
+                item = live.get(op.key)
+                if item is not None and is_next:
+                    prop = item.properties.get(op.path)
+                    if prop is None and item.life is not None and not is_reserved(op.path):
+                        prop = item.properties[op.path] = new_property(op.path, item.life)
+                    if prop is not None and prop.register is not None and not prop.has_text:
+                        self.changed.add(op.key)
+                        results.append(prop.append_next(entry))
+                        continue
                 results.append(self._attach_property(entry))
-            elif ot in CREATE_OPS or ot == "node.remove" or ot == "node.move":
-                effect = self._attach_structure(entry)
-                results.append((effect, effect))
+            elif ot in TEXT_OPS:
+                results.append(self._attach_property(entry))
             else:
-                results.append((False, False))
+                results.append(is_structural(op) and self._attach_structure(entry))
         return results
 
     def attach_waiting(self, placed: Placed, indices: list[int]) -> None:
@@ -158,13 +170,13 @@ class Scene:
 
     # Properties
 
-    def _attach_property(self, entry: Entry) -> tuple[bool, bool]:
+    def _attach_property(self, entry: Entry) -> bool:
         op = entry[2]
         key = op.key
         item = self.live.get(key)
         if item is None:
             if key in ("", "."):
-                return False, False
+                return False
             item = self._item(key)
         path = op.path
         if path in ("", "."):
@@ -179,10 +191,10 @@ class Scene:
                 fitting = self._fits_now(key, op)
                 fits = prop.insert(entry, item.life)
                 self.changed.add(key)
-                return fits and not entry[3].is_undone, fitting
+                return fits and fitting and not entry[3].is_undone
             fits = prop.append(entry, item.life)  # type: ignore[arg-type]
         self.changed.add(key)
-        return fits and not entry[3].is_undone, True
+        return fits and not entry[3].is_undone
 
     def _put(self, item: Item, path: str, entry: Entry) -> bool:
         prop = item.properties.get(path)
@@ -349,17 +361,24 @@ class Scene:
 
     def _index(self, key: str, old: Node | None, new: Node | None) -> None:
         """Note what a node was and is, for the children of its parents and the count."""
-        self.changed.add(key)
+        changed = self.changed
+        changed.add(key)
         self.node_count += (new is not None) - (old is not None)
         was = old.parent if old is not None and old.removed is None else None
         now = new.parent if new is not None and new.removed is None else None
         if was is not None:
-            self.changed.add(was)
+            if was:
+                changed.add(was)
             if was != now:
                 self.children[was].discard(key)
         if now is not None:
-            self.changed.add(now)
-            self.children.setdefault(now, set()).add(key)
+            if now:
+                changed.add(now)
+            siblings = self.children.get(now)
+            if siblings is None:
+                self.children[now] = {key}
+            else:
+                siblings.add(key)
 
     # The cut
 
@@ -395,11 +414,24 @@ class Scene:
             del self.live[item.key]
 
 
+def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]:
+    """Registers of a node that ops after its creation may have written, to be read only; texts perhaps as rows."""
+    registers = dict(node.registers) if node.registers is not None else {}
+    if (item := scene.live.get(key)) is not None:
+        for path, prop in item.properties.items():
+            if prop.register is not None and not prop.register.is_blank:
+                registers[path] = prop.register
+    return registers
+
+
 def stored(register: Register) -> Register:
     """The register as a base keeps it: its characters as rows."""
-    if register.text is None or not isinstance(register.text, Text):
-        return register
-    return replace(register, text=register.text.encode())
+    return register if register.text is None else replace(register, text=rows_of(register.text))
+
+
+def rows_of(text: Any) -> Any:
+    """The rows of a text, whether it is ready for edits or rows already."""
+    return text.encode() if isinstance(text, Text) else text
 
 
 def added(entries: Sequence[Entry], entry: Entry) -> list[Entry]:

@@ -11,10 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 
 from .item import END, Item, creates, target_parent
 from .node import ROOT, Node
-from .place import Entry, Spot
-
-BELOW: Spot = ((-1,), 0)
-"""Before every entry."""
+from .place import BELOW, Entry, Spot
 
 
 class Tree:

@@ -1,13 +1,13 @@
 """Which messages are undone: by the last counting meta op on each, in total order (rules U1 to U3)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from .dtype import META_OPS
 from .message import Message
-from .place import Spot
+from .place import Placed, Spot
 
 
 class Meta(msgspec.Struct, gc=False, array_like=True):
@@ -82,10 +82,13 @@ class Undo:
         """Forget which targets are spent by messages that are folded away now."""
         self.spent = {target: lt for target, lt in self.spent.items() if lt > cut}
 
-    def keep_journalled(self, target: str) -> None:
-        """Forget what was said of a target by messages that are not journalled yet (rule U3)."""
-        if target in self.metas:
-            self.metas[target] = [meta for meta in self.metas[target] if meta.server_seq]
+    def keep_journalled(self, targets: Iterable[Placed]) -> None:
+        """Forget what was said of these by messages that are not journalled yet (rule U3)."""
+        if self.metas:
+            for target in targets:
+                if target.message.id in self.metas:
+                    kept = [meta for meta in self.metas[target.message.id] if meta.server_seq]
+                    self.metas[target.message.id] = kept
 
     def is_undone(self, message: Message, cut: int) -> bool:
         """True while the last counting meta op on it is an undo."""

@@ -26,7 +26,16 @@ def is_number(value: Any) -> TypeGuard[Number]:
 
 def is_vector(value: Any, length: int) -> TypeGuard[list[Number]]:
     """True for a list of exactly `length` numbers."""
-    return type(value) is list and len(value) == length and all(is_number(component) for component in value)
+    if type(value) is not list or len(value) != length:
+        return False
+    for component in value:
+        kind = type(component)
+        if kind is float:
+            if component - component != 0.0:  # infinite or NaN, at half the price of math.isfinite
+                return False
+        elif kind is not int:
+            return False
+    return True
 
 
 def exact(value: Number) -> Any:
@@ -42,7 +51,15 @@ def exact(value: Number) -> Any:
 
 
 def exact_vector(components: list[Number]) -> Any:
-    """The vector with each component `exact`; no effect when one of them has none."""
+    """The vector with each component `exact`, itself if they are; no effect when one of them has none."""
+    for component in components:
+        if type(component) is int:
+            if not -INTEGER_MAX <= component <= INTEGER_MAX:
+                break
+        elif component - component != 0.0:
+            break
+    else:
+        return components
     stored = [exact(component) for component in components]
     return NO_EFFECT if NO_EFFECT in stored else stored
 

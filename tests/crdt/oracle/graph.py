@@ -1,5 +1,6 @@
 """One replica of a document: messages in, in any order; the scene graph, its digest and its snapshot out."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class OracleGraph:
 
     def _remember_metas(self, message: Message) -> None:
         for index, op in enumerate(message.ops):
-            if op.ot in META_OPS and op.target in self._spent:
+            if op.ot in META_OPS and type(op.target) is str and op.target in self._spent:
                 self._spent[op.target] = max(self._spent[op.target], message.lt)
             elif op.ot in META_OPS and type(op.target) is str:
                 meta = Meta(
@@ -261,7 +262,7 @@ class OracleGraph:
 
     def full_digest(self) -> str:
         """Digest of everything a later merge may depend on (rule D2)."""
-        return digest(self.everything())
+        return hashlib.sha256(msgspec.json.encode(self.everything(), order="sorted")).hexdigest()
 
     def everything(self) -> dict[str, Any]:
         """What `full_digest` covers, as plain JSON."""

@@ -2,7 +2,8 @@
 
 One module per dtype.  A module has a dict `VERBS` from verb to a pure function `(current, op) -> new value`:
 `current` is `UNSET` where the property has no value, and the function returns `NO_EFFECT` for anything that
-does not fit (rule P3).  It never raises and never mutates its arguments.  `set` verbs are recognised by name: their
+does not fit (rule P3).  It never raises and never mutates its arguments; it may return
+one of them or share their parts: values are not changed, only replaced.  `set` verbs are recognised by name: their
 function only says whether the operand is of the dtype.
 
 To add a dtype, write the module and add its line to `DTYPES`.
@@ -31,7 +32,9 @@ DTYPES: Mapping[str, Mapping[str, Apply]] = {
 PROPERTY_OPS: Mapping[str, Apply] = {
     f"{dtype}.{verb}": apply for dtype, verbs in DTYPES.items() for verb, apply in verbs.items()
 }
-SET_OPS = frozenset(f"{dtype}.set" for dtype, verbs in DTYPES.items() if "set" in verbs)
+SETTERS: Mapping[str, Apply] = {ot: apply for ot, apply in PROPERTY_OPS.items() if ot.endswith(".set")}
+MODIFIERS: Mapping[str, Apply] = {ot: apply for ot, apply in PROPERTY_OPS.items() if ot not in SETTERS}
+SET_OPS = frozenset(SETTERS)
 TEXT_OPS = frozenset({"text.init", "text.insert", "text.delete", "text.replace"})
 CREATE_OPS = frozenset({"node.insert", "node.upsert", "node.inset"})
 NODE_OPS = CREATE_OPS | {"node.remove", "node.move"}

@@ -7,7 +7,7 @@ from ..value import NO_EFFECT, as_index, json_key
 
 
 def assign(current: Any, op: Op) -> Any:
-    return list(op.value) if type(op.value) is list else NO_EFFECT
+    return op.value if type(op.value) is list else NO_EFFECT
 
 
 def push(current: Any, op: Op) -> Any:

@@ -23,7 +23,9 @@ def blend(current: Any, op: Op) -> Any:
     if not _is_hex(current):
         return NO_EFFECT
     weight = min(max(alpha, 0), 1)
-    mixed = [round(a + (b - a) * weight) for a, b in zip(_channels(current), _channels(op.value), strict=True)]
+    mixed = [
+        round(a + (b - a) * weight) for a, b in zip(_channels(current), _channels(op.value), strict=True)
+    ]
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 

@@ -7,7 +7,7 @@ from ..value import NO_EFFECT
 
 
 def assign(current: Any, op: Op) -> Any:
-    return dict(op.value) if type(op.value) is dict else NO_EFFECT
+    return op.value if type(op.value) is dict else NO_EFFECT
 
 
 def merge(current: Any, op: Op) -> Any:
@@ -15,7 +15,7 @@ def merge(current: Any, op: Op) -> Any:
     if type(op.value) is not dict:
         return NO_EFFECT
     if current is UNSET:
-        return dict(op.value)
+        return op.value
     return {**current, **op.value} if type(current) is dict else NO_EFFECT
 
 

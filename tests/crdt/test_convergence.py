@@ -1,0 +1,123 @@
+"""Engine = oracle and replica = replica, over random histories: many small ones by seed, and a state machine that shrinks."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.crdt.fuzz import MUST_MEET, SEEDS, failure_of, history_of
+from tests.crdt.history import Writer, assert_equal, assert_equal_views, everything, live_through
+from tests.crdt.oracle.graph import OracleGraph
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, cut_record
+
+HISTORIES = 3000
+THOROUGH_EVERY = 10
+
+
+def test_random_histories_converge_on_what_the_oracle_says() -> None:
+    """O1 to K5: any order, duplicates, undo and redo, cuts, reloads from snapshots."""
+    met: Counter[str] = Counter()
+    for number in range(HISTORIES):
+        live_through(history_of(f"ci/{number}"), met, is_thorough=number % THOROUGH_EVERY == 0)
+    print(dict(met))
+    assert all(met[what] for what in MUST_MEET), met
+
+
+def kept_seeds() -> list[str]:
+    return sorted({line for path in Path(SEEDS).glob("*.txt") for line in path.read_text().split()})
+
+
+@pytest.mark.parametrize("seed", kept_seeds())
+def test_seeds_that_failed_once_do_not_fail_again(seed: str) -> None:
+    assert failure_of(history_of(seed), is_thorough=True) is None
+
+
+class Replicas(RuleBasedStateMachine):
+    """A journal and three replicas that read it at their own pace; the third also hears of messages before they are journalled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journal: list[Message] = []
+        self.unread: list[Message] = []
+        """Written, but not in the journal."""
+        self.replicas = [(Graph(), OracleGraph(is_terse=True)) for _ in range(3)]
+        self.positions = [0, 0, 0]
+        self.heard: set[str] = set()
+
+    @initialize(seed=st.integers(0, 2**32))
+    def begin(self, seed: int) -> None:
+        self.writer = Writer(random.Random(seed))
+
+    @rule(count=st.integers(1, 3))
+    def write(self, count: int) -> None:
+        self.unread += [self.writer.message() for _ in range(count)]
+
+    @precondition(lambda self: self.unread)
+    @rule(data=st.data())
+    def journal_one(self, data: st.DataObject) -> None:
+        message = self.unread.pop(data.draw(st.integers(0, len(self.unread) - 1)))
+        self.journal.append(msgspec.structs.replace(message, server_seq=len(self.journal) + 1))
+
+    @precondition(lambda self: self.journal)
+    @rule(back=st.integers(0, 4))
+    def cut(self, back: int) -> None:
+        seq = len(self.journal) + 1
+        record = cut_record(f"=cut/{seq}", max(message.lt for message in self.journal) - back, 0)
+        self.journal.append(msgspec.structs.replace(record, server_seq=seq))
+
+    @rule(replica=st.integers(0, 2), count=st.integers(1, 4))
+    def read(self, replica: int, count: int) -> None:
+        start = self.positions[replica]
+        for message in self.journal[start : start + count]:
+            self._apply(replica, message)
+            self.positions[replica] += 1
+
+    @precondition(lambda self: self.unread)
+    @rule(data=st.data())
+    def hear(self, data: st.DataObject) -> None:
+        message = data.draw(st.sampled_from(self.unread))
+        self.heard.add(message.id)
+        self._apply(2, message)
+
+    @precondition(lambda self: self.positions[0])
+    @rule(data=st.data())
+    def hear_again(self, data: st.DataObject) -> None:
+        self._apply(0, data.draw(st.sampled_from(self.journal[: self.positions[0]])))
+
+    @rule(replica=st.integers(0, 1))
+    def reload(self, replica: int) -> None:
+        engine = Graph.restore(self.replicas[replica][0].snapshot())
+        for message in self.journal[: self.positions[replica]]:
+            engine.apply(message)
+        self.replicas[replica] = (engine, self.replicas[replica][1])
+
+    def _apply(self, replica: int, message: Message) -> None:
+        engine, oracle = self.replicas[replica]
+        applied, expected = engine.apply(message), oracle.apply(message)
+        assert (applied.is_new, applied.is_late) == (expected.is_new, expected.is_late)
+
+    @invariant()
+    def engines_equal_their_oracles(self) -> None:
+        for engine, oracle in self.replicas:
+            assert_equal(engine, oracle)
+
+    def teardown(self) -> None:
+        self.journal += [
+            msgspec.structs.replace(message, server_seq=len(self.journal) + n)
+            for n, message in enumerate(self.unread, 1)
+        ]
+        for replica in range(3):
+            self.read(replica, len(self.journal))
+        (first, oracle), second, third = self.replicas
+        assert_equal_views(first, oracle)
+        assert everything(first) == everything(second[0]) == everything(third[0])
+
+
+TestReplicas = Replicas.TestCase
+TestReplicas.settings = settings(settings.get_profile(settings._current_profile), stateful_step_count=25)

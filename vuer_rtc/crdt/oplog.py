@@ -1,0 +1,114 @@
+"""The messages above the cut, in total order, and which were ever seen (rules I1, I2)."""
+
+import enum
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from .message import Message
+from .place import Placed, Spot, placed_at
+from .seen import Seen
+
+
+class Identity(enum.Enum):
+    """What a message is to a replica that has seen others (rule I1)."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    REUSED = "reused"
+    """Its id or its counter was used for another content."""
+
+
+class OpLog:
+    """The op log of one replica."""
+
+    def __init__(self, folded: Seen | None = None) -> None:
+        self.by_id: dict[str, Placed] = {}
+        self.order: list[Placed] = []
+        """In total order."""
+        self.folded = Seen() if folded is None else folded
+        """What is folded away."""
+        self.pending = 0
+        """How many are not journalled."""
+        self._ids: dict[str, dict[int, str]] = {}
+        """Ids by client and counter."""
+
+    def add(self, message: Message, cut: int) -> Placed:
+        """Afterwards the message is retained; at its place."""
+        placed = placed_at(message, cut)
+        client, message_id = message.client, message.id
+        self.by_id[message_id] = placed
+        if not message.server_seq:
+            self.pending += 1
+        order = self.order
+        if order and placed.place < order[-1].place:
+            insort(order, placed, key=place_of)
+        else:
+            order.append(placed)
+        ids = self._ids.get(client)
+        if ids is None:
+            ids = self._ids[client] = {}
+        ids[message.clock.get(client, 0)] = message_id
+        return placed
+
+    def remove(self, placed: Placed) -> None:
+        """Afterwards it is as if the message had never been there."""
+        message = placed.message
+        self._drop(message)
+        self.pending -= not message.server_seq
+        at = bisect_left(self.order, placed.place, key=place_of)
+        del self.order[at]
+
+    def fold_away(self, placed: Iterable[Placed], end: Spot) -> None:
+        """Afterwards these, and nothing else before `end`, are folded away."""
+        for one in placed:
+            one.is_folded = True
+            self._drop(one.message)
+            self.folded.add(one.message.client, one.message.counter)
+        at = self.count_before(end)
+        self.order[:at] = [one for one in self.order[:at] if not one.is_folded]
+
+    def _drop(self, message: Message) -> None:
+        self.by_id.pop(message.id, None)
+        ids = self._ids[message.client]
+        ids.pop(message.counter, None)
+        if not ids:
+            del self._ids[message.client]
+
+    def count_before(self, end: Spot) -> int:
+        """How many stand before `end`."""
+        return bisect_left(self.order, end[0], key=place_of)
+
+    def is_folded(self, message: Message) -> bool:
+        return (message.client, message.counter) in self.folded
+
+    def identify(self, message: Message) -> Identity:
+        """Whether `message` is new here, a duplicate, or a re-use of an id or counter (rule I1)."""
+        known = self.by_id.get(message.id)
+        if known is not None:
+            return Identity.DUPLICATE if _content(known.message) == _content(message) else Identity.REUSED
+        if message.counter in self._ids.get(message.client, ()):
+            return Identity.REUSED
+        return Identity.DUPLICATE if self.is_folded(message) else Identity.NEW
+
+    def messages_since(self, clock: Mapping[str, int]) -> list[Message] | None:
+        """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
+        if self.folded.missing(clock):
+            return None
+        messages = (placed.message for placed in self.order)
+        lacking = [m for m in messages if m.counter > clock.get(m.client, 0) and m.server_seq]
+        return sorted(lacking, key=lambda message: message.server_seq)
+
+    def messages(self, ids: Iterable[str]) -> dict[str, Message]:
+        """Those of these ids that are retained."""
+        found = ((message_id, self.by_id.get(message_id)) for message_id in ids)
+        return {message_id: placed.message for message_id, placed in found if placed is not None}
+
+
+def place_of(placed: Placed) -> tuple[object, ...]:
+    return placed.place
+
+
+def _content(message: Message) -> Message:
+    return msgspec.structs.replace(message, server_seq=0, auth=False)
