@@ -1,43 +1,22 @@
 """The journal in the admin: who changed this object, when, from what.  Read-only but for a document's own
 settings."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
-from journal.admin_page import batch_page, operation_page
-from journal.admin_text import brief, link, list_url, pretty, row_url, who
+from journal.admin_page import operation_page
+from journal.admin_read_only import ModelAdmin, ReadOnlyAdmin
+from journal.admin_storage import JournalBatchAdmin, SnapshotAdmin
+from journal.admin_text import brief, link, list_url, pretty, row_url, seconds, who
 from journal.durability import journal_connection, read_durability
-from journal.entry import checksum_of
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
-else:
-    ModelAdmin = admin.ModelAdmin
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """Rows to look at; with tables of millions in mind."""
-
-    show_full_result_count = False
-    list_per_page = 50
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(Document)
@@ -136,11 +115,10 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         "name",
         "tag",
         "parent",
-        "document",
-        "is_tombstone",
-        "is_hidden",
-        "updated_at",
         "operations",
+        "condition",
+        "updated_at",
+        "document",
     )
     list_select_related = ("document",)
     list_filter = (DocumentFilter, "is_tombstone", "is_hidden")
@@ -154,13 +132,12 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         "parent",
         "operations",
         "pretty_properties",
-        "is_tombstone",
-        "is_hidden",
+        "condition",
         "lt",
         "updated_at",
         "seq",
     )
-    readonly_fields = ("operations", "pretty_properties")
+    readonly_fields = ("operations", "pretty_properties", "condition")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document")
@@ -169,6 +146,10 @@ class SceneObjectAdmin(ReadOnlyAdmin):
     def operations(self, row: SceneObject) -> SafeString | str:
         """Everything retained that was done to it."""
         return link(list_url("vuer_journal_operation", document=row.document_id, key=row.key), "operations")
+
+    @admin.display(description="condition")
+    def condition(self, row: SceneObject) -> str:
+        return "removed" if row.is_tombstone else "hidden by what is above it" if row.is_hidden else "shown"
 
     @admin.display(description="properties")
     def pretty_properties(self, row: SceneObject) -> SafeString:
@@ -182,16 +163,17 @@ class OperationAdmin(ReadOnlyAdmin):
     change_form_template = "admin/vuer_journal/operation/change_form.html"
     list_display = (
         "place",
-        "received_at",
-        "document",
+        "received",
         "author",
-        "client",
         "otype",
         "node",
         "path",
         "operand",
-        "undone",
+        "mark",
+        "client",
+        "document",
     )
+    ordering = ("-received_at", "-server_seq", "op_index")
     list_filter = (
         DocumentFilter,
         OtypeFilter,
@@ -217,18 +199,18 @@ class OperationAdmin(ReadOnlyAdmin):
         "author",
         "client",
         "session",
-        "received_at",
+        "received",
         "otype",
         "node",
         "path",
         "pretty_value",
         "pretty_extra",
         "target_message_id",
-        "undone",
+        "mark",
         "lt",
         "ts",
     )
-    readonly_fields = ("batch_link", "author", "node", "pretty_value", "pretty_extra")
+    readonly_fields = ("batch_link", "author", "received", "node", "pretty_value", "pretty_extra", "mark")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document", "user")
@@ -237,7 +219,7 @@ class OperationAdmin(ReadOnlyAdmin):
         """Newest first, along an index: inside a document by sequence, over all by time."""
         if DocumentFilter.parameter_name in request.GET:
             return ("-server_seq", "op_index")
-        return ("-received_at", "-server_seq", "op_index")
+        return self.ordering
 
     def change_view(
         self,
@@ -253,6 +235,14 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="seq", ordering="server_seq")
     def place(self, row: Operation) -> str:
         return f"{row.server_seq}/{row.op_index}"
+
+    @admin.display(description="received", ordering="received_at")
+    def received(self, row: Operation) -> str:
+        return seconds(row.received_at)
+
+    @admin.display(description="undone", ordering="undone")
+    def mark(self, row: Operation) -> str:
+        return "undone" if row.undone else ""
 
     @admin.display(description="user")
     def author(self, row: Operation) -> str:
@@ -282,72 +272,5 @@ class OperationAdmin(ReadOnlyAdmin):
         return pretty(row.extra)
 
 
-@admin.register(JournalBatch)
-class JournalBatchAdmin(ReadOnlyAdmin):
-    """The journal itself; a batch's page shows its messages."""
-
-    change_form_template = "admin/vuer_journal/journalbatch/change_form.html"
-    list_display = ("range", "document", "message_count", "created_at", "writer")
-    list_filter = (DocumentFilter, ("created_at", DateFieldListFilter))
-    search_fields = ("=writer",)
-    search_help_text = "The whole name of a writer."
-    fields = ("document", "first_seq", "last_seq", "message_count", "created_at", "writer", "checksum")
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
-        return super().get_queryset(request).select_related("document").defer("payload")
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("-last_seq",) if DocumentFilter.parameter_name in request.GET else ("-created_at",)
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        page = batch_page(row) if isinstance(row, JournalBatch) else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})
-
-    @admin.display(description="seq", ordering="last_seq")
-    def range(self, row: JournalBatch) -> str:
-        return str(row)
-
-
-@admin.register(Snapshot)
-class SnapshotAdmin(ReadOnlyAdmin):
-    """States recovery may begin from."""
-
-    list_display = ("seq", "document", "cut", "covered_seq", "reason", "label", "author", "created_at")
-    list_filter = (DocumentFilter, "reason", ("created_at", DateFieldListFilter))
-    search_fields = ("label",)
-    fields = (
-        "document",
-        "seq",
-        "cut",
-        "covered_seq",
-        "reason",
-        "label",
-        "author",
-        "created_at",
-        "size",
-        "condition",
-        "digest",
-        "full_digest",
-        "checksum",
-    )
-    readonly_fields = ("size", "condition")
-    ordering = ("-created_at",)
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
-        return super().get_queryset(request).select_related("document", "author").defer("payload")
-
-    @admin.display(description="bytes")
-    def size(self, row: Snapshot) -> int:
-        return len(row.payload)
-
-    @admin.display(description="condition")
-    def condition(self, row: Snapshot) -> str:
-        found = checksum_of(bytes(row.payload), row.document_id, row.seq, row.cut, row.covered_seq)
-        return "checksum holds" if found == row.checksum else "DAMAGED: the checksum does not hold"
+admin.site.register(JournalBatch, JournalBatchAdmin)
+admin.site.register(Snapshot, SnapshotAdmin)

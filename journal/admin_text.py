@@ -1,13 +1,16 @@
 """How the admin writes values, people and links: short, bounded, escaped."""
 
 import json
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth import get_user_model
 from django.urls import NoReverseMatch, reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import is_aware, localtime
 
 from journal.column import user_key
 from journal.models import Operation
@@ -30,6 +33,11 @@ def pretty(value: Any) -> SafeString:
     if len(text) > bound:
         text = f"{text[:bound]}…\n({len(text)} characters)"
     return format_html('<pre style="margin:0; white-space:pre-wrap; overflow-wrap:anywhere">{}</pre>', text)
+
+
+def seconds(moment: datetime) -> str:
+    """A time to the second, in the site's time zone."""
+    return date_format(localtime(moment) if is_aware(moment) else moment, "Y-m-d H:i:s")
 
 
 def who(row: Operation) -> str:

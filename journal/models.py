@@ -48,7 +48,7 @@ class Document(models.Model):
         max_length=200,
         unique=True,
         allow_unicode=True,
-        help_text="Name in the WebSocket path, /ws/rooms/<slug>/. Unique; clients keep it, so it does not "
+        help_text="Name in the WebSocket path, /ws/rooms/NAME/. Unique; clients keep it, so it does not "
         "change.",
     )
     title = models.CharField(max_length=200, blank=True, help_text="Name for people; has no effect.")

@@ -1,0 +1,89 @@
+"""The journal's own rows in the admin: batches with their messages, snapshots with their condition."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import DateFieldListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from journal.admin_filter import DocumentFilter
+from journal.admin_page import batch_page
+from journal.admin_read_only import ReadOnlyAdmin
+from journal.admin_text import seconds
+from journal.entry import checksum_of
+from journal.models import JournalBatch, Snapshot
+
+
+class JournalBatchAdmin(ReadOnlyAdmin):
+    """The journal itself; a batch's page shows its messages."""
+
+    change_form_template = "admin/vuer_journal/journalbatch/change_form.html"
+    list_display = ("range", "message_count", "created", "writer", "document")
+    ordering = ("-created_at",)
+    list_filter = (DocumentFilter, ("created_at", DateFieldListFilter))
+    search_fields = ("=writer",)
+    search_help_text = "The whole name of a writer."
+    fields = ("document", "first_seq", "last_seq", "message_count", "created_at", "writer", "checksum")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        return super().get_queryset(request).select_related("document").defer("payload")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("-last_seq",) if DocumentFilter.parameter_name in request.GET else self.ordering
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        page = batch_page(row) if isinstance(row, JournalBatch) else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, row: JournalBatch) -> str:
+        return seconds(row.created_at)
+
+    @admin.display(description="seq", ordering="last_seq")
+    def range(self, row: JournalBatch) -> str:
+        return str(row)
+
+
+class SnapshotAdmin(ReadOnlyAdmin):
+    """States recovery may begin from."""
+
+    list_display = ("seq", "document", "cut", "covered_seq", "reason", "label", "author", "created_at")
+    list_filter = (DocumentFilter, "reason", ("created_at", DateFieldListFilter))
+    search_fields = ("label",)
+    fields = (
+        "document",
+        "seq",
+        "cut",
+        "covered_seq",
+        "reason",
+        "label",
+        "author",
+        "created_at",
+        "size",
+        "condition",
+        "digest",
+        "full_digest",
+        "checksum",
+    )
+    readonly_fields = ("size", "condition")
+    ordering = ("-created_at",)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        return super().get_queryset(request).select_related("document", "author").defer("payload")
+
+    @admin.display(description="bytes")
+    def size(self, row: Snapshot) -> int:
+        return len(row.payload)
+
+    @admin.display(description="condition")
+    def condition(self, row: Snapshot) -> str:
+        found = checksum_of(bytes(row.payload), row.document_id, row.seq, row.cut, row.covered_seq)
+        return "checksum holds" if found == row.checksum else "DAMAGED: the checksum does not hold"
