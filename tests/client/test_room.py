@@ -87,7 +87,9 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
         await both_synced(alice, bob)
         published.call("connect", url=server.url(SLUG, "pat"), client="pat", keep=True)
         seen = [entry.msg.id for client in (alice, bob) for entry in client.store.getState().journal]
-        published.call("pump", seen=[message for message in seen if not message.startswith("pat:")], timeout=30)
+        published.call(
+            "pump", seen=[message for message in seen if not message.startswith("pat:")], timeout=30
+        )
 
         cube = alice.scene["cube"]
         assert cube.count == 220
