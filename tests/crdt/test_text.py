@@ -525,6 +525,8 @@ def hostile(kind: str, count: int) -> Text:
                 claim = ("a", count - place, text.latest("b:0"), place)
         agent, number, anchor, seq = claim
         text.place(agent, number, "x", anchor, seq, 0, order=(place,))
+    assert text.visible()
+    assert text.encode()
     return text
 
 

@@ -35,11 +35,11 @@ costs what changed, and one join.
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 from .text_author import Author, Intervals, Number, Order, order_key
 from .text_id import merged_ranges, parse_id
+from .text_read import id_before, ranges_of, runs_of
 from .text_restore import restore_rows
 from .text_run import Json, Run, encode_runs, publish_runs
 from .text_sibling import Handle, Siblings, rank_in
@@ -204,7 +204,10 @@ class Text:
             self._tree.grow(span, span.cover(start - span.number, stop - span.number, by))
 
     def set_counted(self, agent: str, number: int, is_counted: bool, *, order: Order = None) -> bool:
-        """Show or hide the claim of `agent` that begins at `number` and has `order` (None: the latest); true when found."""
+        """Show or hide the claim of `agent` that begins at `number` and has `order` (None: the latest).
+
+        True when there is one.
+        """
         author = self._authors.get(agent)
         span = author.claimed(number, order) if author else None
         if author is None or span is None:
@@ -311,40 +314,15 @@ class Text:
 
     def anchor_at(self, position: int) -> str | None:
         """Id of the visible character before `position` (clamped): the anchor of an insert there; None at the start."""
-        position = min(position, self._tree.root.shown)
-        if position <= 0:
-            return None
-        span, offset = self._tree.at(position - 1)
-        return f"{span.index.author.name}:{span.number + offset}"
+        return id_before(self._tree, position)
 
     def ranges_at(self, position: int, length: int) -> list[list[Any]]:
         """`[[id, length], …]` of the visible characters from `position` on, as a `text.delete` names them."""
-        found: list[list[Any]] = []
-        position = max(position, 0)
-        end = min(position + length, self._tree.root.shown)
-        agent, following = "", -1
-        while position < end:
-            span, offset = self._tree.at(position)
-            taken = span.shown_from(offset, end - position)
-            if (span.index.author.name, span.number + offset) == (agent, following):
-                found[-1][1] += taken
-            else:
-                found.append([f"{span.index.author.name}:{span.number + offset}", taken])
-            agent, following = span.index.author.name, span.number + offset + taken
-            position += taken
-        return found
+        return ranges_of(self._tree, position, length)
 
     def runs(self) -> Iterator[Run]:
         """Every character in document order, hidden ones included; the text must not change meanwhile."""
-        for span in self._tree.spans():
-            author, start, end = span.index.author, span.number, span.number + len(span.content)
-            for claim in range(span.claim, span.last + 1):
-                stop = min(end, author.numbers[claim] + author.lengths[claim])
-                if span.covers is None and not author.reused:
-                    yield _run(span, claim, start, stop, (False, 0, True))
-                else:
-                    yield from _alike(span, claim, start, stop)
-                start = stop
+        return runs_of(self._tree)
 
     # Keeping
 
@@ -401,25 +379,3 @@ def _nameable(span: Span, start: int, stop: int, order: Order) -> Iterator[tuple
                 yield start, end
             start = end
         start = cut + 1
-
-
-def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:
-    """Runs of the characters of one claim in a span."""
-    author, covers = span.index.author, span.covers
-    uncounted = not author.counted[claim]
-
-    def kind(number: int) -> tuple[bool, int, bool]:
-        is_deleted = covers is not None and covers[number - span.number] > uncounted
-        return (is_deleted, *author.layer(number, span.index))
-
-    for alike, numbers in groupby(range(start, stop), kind):
-        first, *others = numbers
-        yield _run(span, claim, first, first + len(others) + 1, alike)
-
-
-def _run(span: Span, claim: int, start: int, stop: int, kind: tuple[bool, int, bool]) -> Run:
-    author, offset = span.index.author, start - span.number
-    is_deleted, layer, is_latest = kind
-    content = span.content[offset : stop - span.number]
-    return Run(author.name, start, span.depth + offset, content, author.seqs[claim], author.times[claim], is_deleted,
-               author.counted[claim] == 1, layer, is_latest)  # fmt: skip

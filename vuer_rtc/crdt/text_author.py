@@ -210,10 +210,10 @@ class Author:
             self.reused[number] = [(turns.get(order_key(order), order), index) for order, index in claims]
         return len(settled)
 
-    def layer(self, number: int, index: SpanIndex) -> tuple[int, bool]:
-        """How many claims of this id are earlier than the one in `index`, and whether it is the latest."""
+    def layer(self, number: int, order: Order) -> tuple[int, bool]:
+        """How many claims of this id are before the one of `order`, and whether that is the latest."""
         claims = self.reused.get(number)
         if claims is None:
             return 0, True
-        place = next(at for at, claim in enumerate(claims) if claim[1] is index)
+        place = bisect_left(claims, order_key(order), key=lambda claim: order_key(claim[0]))
         return place, place == len(claims) - 1

@@ -1,4 +1,4 @@
-"""Names of characters: `agent:number`, the number counting the characters of that agent in one text from 0 (rule X4)."""
+"""Names of characters: `agent:number`, numbers counting the characters of that agent in that text from 0 (rule X4)."""
 
 from typing import Any
 

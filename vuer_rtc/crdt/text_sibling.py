@@ -1,7 +1,7 @@
 """Where a character stands among those with the same anchor (rule X3).
 
-Right for any `seq` and `ts`, also for those that no client would make up: the order of siblings and the end of what hangs
-below them decide, never a scan that trusts `seq` to rise.
+Right for any `seq` and `ts`, also for those that no client would make up: the order of siblings and the end of what
+hangs below them decide, never a scan that trusts `seq` to rise.
 """
 
 from bisect import bisect_left, insort
