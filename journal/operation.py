@@ -114,7 +114,7 @@ def create_operations(rows: Sequence[Row]) -> None:
 
 
 def create_by_statement(connection: Connection, rows: Sequence[Row]) -> None:
-    """SQLite and PostgreSQL: one prepared INSERT, no model instances; five times as fast as the other way."""
+    """SQLite and PostgreSQL: one prepared INSERT, no model instances: a third of the processor time."""
     fields: list[Any] = [Operation._meta.get_field(_field_name(column)) for column in COLUMNS]
     adapters = [_adapter(field, connection) for field in fields]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
