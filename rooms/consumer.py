@@ -5,6 +5,7 @@ here and handed to the connection, and what is sent goes through the server's ow
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,25 +16,31 @@ from rooms.hub import current_hub
 from rooms.outbox import close_event
 from rooms.refusal import Refused
 from rooms.session import CLOSED_ABNORMALLY
+from vuer_rtc.protocol.codes import CloseCode
+
+logger = logging.getLogger(__name__)
 
 Event = Any  # an ASGI event or scope: a dict whose keys depend on its type
 Receive = Callable[[], Awaitable[Event]]
 
 
 class RoomConsumer(AsyncConsumer):
-    """One WebSocket to one room.  Refusals come as close codes, after the handshake: a browser shows no
-    others."""
+    """One WebSocket to one room.  Refusals come as close codes, after the handshake: a browser shows no others."""
 
     async def __call__(
         self, scope: Event, receive: Receive, send: Callable[[Event], Awaitable[None]]
     ) -> None:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
+        hub = current_hub()
         try:
-            hub = current_hub()
             connection = await hub.join(scope, send)
         except Refused as refusal:
             await send(close_event(refusal.code))
+            return
+        except Exception:
+            logger.exception("somebody could not be let in")
+            await send(close_event(CloseCode.INTERNAL))
             return
         code = CLOSED_ABNORMALLY
         try:
@@ -51,4 +58,8 @@ class RoomConsumer(AsyncConsumer):
             if event["type"] == "websocket.disconnect":
                 return int(event.get("code") or CLOSED_ABNORMALLY)
             frame = event.get("bytes")
-            connection.receive(event["text"] if frame is None else frame)
+            try:
+                connection.receive(event["text"] if frame is None else frame)
+            except Exception:
+                logger.exception("a frame of client %s failed", connection.client)
+                connection.close(CloseCode.INTERNAL)

@@ -79,6 +79,9 @@ class Hub:
         except Refused as refusal:
             self._note_refusal(admission, refusal.code)
             raise
+        except BaseException:
+            self._note_refusal(admission, CloseCode.INTERNAL)
+            raise
         self.connections.add(connection)
         return connection
 

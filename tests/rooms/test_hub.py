@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch, Operation, SceneObject
@@ -13,6 +14,7 @@ from journal.reader import hydrate
 from rooms import hub as hub_module
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
+from rooms.process import ProcessIdentity
 from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert, put
@@ -219,17 +221,17 @@ async def test_rows_that_cannot_be_written_are_written_later(
         calls.append(arguments)
         raise JournalUnavailable("disk")
 
+    monkeypatch.setattr("rooms.projector.RETRY_PAUSE_S", 0.01)
     async with Socket("room", "ann") as ann:
         with monkeypatch.context() as patch:
             patch.setattr("rooms.projector.project", failing)
-            patch.setattr("rooms.projector.RETRY_PAUSE_S", 0.01)
             ann.edit(insert("n"))
             await ann.until(lambda: ann.acks)
             await until(lambda: len(calls) > 1)
             ann.edit(put())
             await ann.until(lambda: len(ann.acks) == 2)
-        await until(lambda: not hub._projector._due)
-        await until(lambda: hub._projector._current is None)
+        [room] = hub.rooms.values()
+        await until(lambda: not hub._projector.is_busy_with(room))
         assert await in_database(Operation.objects.count) == 2
 
 
@@ -264,3 +266,47 @@ async def test_a_room_that_fails_closes_its_sockets_and_the_next_join_hydrates_a
     assert not hub.rooms
     async with Socket("room", "bob") as bob:
         assert bob.frames[0]["serverSeq"] == 2
+
+
+async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("bug")
+
+    async with Socket("room", "ann") as ann, Socket("room", "bob") as bob:
+        [connection] = [c for c in hub.connections if c.client == "ann"]
+        monkeypatch.setattr(connection, "_perform", fail)
+        ann.edit(insert("n"))
+        await ann.until(lambda: ann.close_code)
+        assert ann.close_code == CloseCode.INTERNAL
+        bob.edit(insert("n"))
+        await bob.until(lambda: bob.acks)
+
+
+async def test_a_fault_of_ours_in_a_join_is_told_and_recorded(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(document_id: Any) -> Any:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(hub_module, "hydrate", fail)
+    async with Socket("room", "ann") as ann:
+        assert ann.close_code == CloseCode.INTERNAL
+    assert await close_codes() == {"ann": 1011}
+
+
+async def test_sessions_left_open_by_a_crash_are_closed_when_a_process_starts(
+    room: Document, settings: Any
+) -> None:
+    now = timezone.now()
+    mine = ProcessIdentity.of_this_process()
+    earlier = f"{mine.host}:{mine.pid}:earlier"
+    await in_database(
+        lambda: Session.objects.create(
+            document=room, client="ann", process=earlier, connected_at=now, last_seen_at=now
+        )
+    )
+    hub = current_hub()
+    assert await close_codes() == {"ann": 1006}
+    await hub.stop()
