@@ -1,9 +1,9 @@
 """How fast the merge is: `python -m benchmarks.core [--published DIRECTORY] [--rounds N] [--quick]`.
 
-Every figure is the median of interleaved rounds, in CPU time of this process, so that neighbours move it little.  Beside it
-stand, from the same rounds, the typed decode of the same messages and, when the directory of the published client is
-given, its raw `applyMessageMut` in a process of its own: the ratios say more than the microseconds.  The collector is set
-as the server sets it: start-up frozen, thresholds raised.
+Every figure is the median of interleaved rounds, in CPU time of this process, so that neighbours move it little.
+Beside it stand, from the same rounds, the typed decode of the same messages and, when the directory of the published
+client is given, its raw `applyMessageMut` in a process of its own: the ratios say more than the microseconds.  The
+collector is set as the server sets it: start-up frozen, thresholds raised.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -101,6 +102,12 @@ def decode_all(encoded: list[bytes]) -> None:
         decoder.decode(data)
 
 
+def replay(graph: Graph, encoded: list[bytes]) -> None:
+    decoder = msgspec.msgpack.Decoder(Message)
+    for data in encoded:
+        graph.apply(decoder.decode(data))
+
+
 def published_us(directory: str, base: list[Message], messages: list[Message]) -> float:
     """Microseconds a message of the published client's raw apply."""
     raws = msgspec.to_builtins([base, messages])
@@ -127,8 +134,8 @@ def measure_apply(
         ours, decodes, theirs = [], [], []
         for _ in range(rounds):
             graph = graph_of(base)
-            ours.append(timed(lambda graph=graph: apply_all(graph, messages)))  # type: ignore[misc]
-            decodes.append(timed(lambda: decode_all(encoded)))
+            ours.append(timed(partial(apply_all, graph, messages)))
+            decodes.append(timed(partial(decode_all, encoded)))
             if published and spread == 0:
                 theirs.append(published_us(published, base, messages))
         scale = 1e6 / count
@@ -143,21 +150,16 @@ def measure_whole(rounds: int) -> Iterator[tuple[str, float, str]]:
     encoded = [msgspec.msgpack.encode(message) for message in (*base, *changes)]
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
-        decoder, graph = msgspec.msgpack.Decoder(Message), Graph()
-        found.setdefault("replay of 100,000 messages, decode included", []).append(
-            timed(
-                lambda graph=graph, decoder=decoder: [graph.apply(decoder.decode(data)) for data in encoded]
-            )  # type: ignore[misc]
-        )
-        found.setdefault("folding 100,000 messages away", []).append(
-            timed(lambda graph=graph: graph.apply(cut))
-        )  # type: ignore[misc]
+        graph = Graph()
+        replays = found.setdefault("replay of 100,000 messages, decode included", [])
+        replays.append(timed(partial(replay, graph, encoded)))
+        found.setdefault("folding 100,000 messages away", []).append(timed(partial(graph.apply, cut)))
         small = graph_of([*base, msgspec.structs.replace(cut, server_seq=10_001)])
         for what, known in (("10,000 nodes as inserted", small), ("10,000 nodes after 90,000 edits", graph)):
             data = known.snapshot()
             found.setdefault(f"snapshot of {what}", []).append(timed(known.snapshot))
-            found.setdefault(f"restore of {what}", []).append(timed(lambda data=data: Graph.restore(data)))  # type: ignore[misc]
-            found.setdefault(f"state(100) of {what}", []).append(timed(lambda known=known: known.state(100)))  # type: ignore[misc]
+            found.setdefault(f"restore of {what}", []).append(timed(partial(Graph.restore, data)))
+            found.setdefault(f"state(100) of {what}", []).append(timed(partial(known.state, 100)))
             found.setdefault(f"digest of {what}", []).append(timed(known.digest))
             found.setdefault(f"full digest of {what}", []).append(timed(known.full_digest))
     for what, times in found.items():
@@ -195,9 +197,8 @@ def main() -> None:
     print(f"{'apply':34} {'us/op':>7} {'decode':>7} {'ratio':>6} {'published':>10}")
     for nodes in (100, 10_000) if arguments.quick else (100, 10_000, 100_000):
         for what, ours, decode, theirs in measure_apply(nodes, arguments.rounds, count, arguments.published):
-            print(
-                f"{what:34} {ours:7.2f} {decode:7.2f} {ours / decode:6.1f} {'' if theirs is None else f'{theirs:10.2f}'}"
-            )
+            last = "" if theirs is None else f"{theirs:10.2f}"
+            print(f"{what:34} {ours:7.2f} {decode:7.2f} {ours / decode:6.1f} {last}")
     for what, figure, unit in (*measure_whole(1 if arguments.quick else arguments.rounds), *measure_memory()):
         print(f"{what:50} {figure:9.2f} {unit}")
     print(f"peak resident {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")

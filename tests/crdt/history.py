@@ -1,7 +1,7 @@
 """Random histories that collide on few keys, and replicas that live through them in different orders.
 
-A `History` is plain data, so that a failing one can be printed, stored and shrunk: its messages, its journal (messages and
-cuts by server sequence) and what each replica did, step by step.
+A `History` is plain data, so that a failing one can be printed, stored and shrunk: its messages, its journal (messages
+and cuts by server sequence) and what each replica did, step by step.
 """
 
 import random
@@ -18,8 +18,8 @@ from vuer_rtc.crdt.message import Message, Op, cut_record
 KEYS = ("a", "b", "c", "d")
 CLIENTS = ("al", "bo", "cy")
 Step = tuple[int, str, int]
-"""Replica, action, argument: `deliver` message i, not journalled; `read` the journal up to entry i; `again` entry i that was
-read before; `reload` from a snapshot and replay; `compare` with the oracle."""
+"""Replica, action, argument: `deliver` message i, not journalled; `read` the journal up to entry i; `again` entry i
+that was read before; `reload` from a snapshot and replay; `compare` with the oracle."""
 
 
 @dataclass

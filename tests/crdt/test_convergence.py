@@ -1,4 +1,4 @@
-"""Engine = oracle and replica = replica, over random histories: many small ones by seed, and a state machine that shrinks."""
+"""Engine = oracle and replica = replica, over random histories: many by seed, and a state machine that shrinks."""
 
 import random
 from collections import Counter
@@ -39,7 +39,7 @@ def test_seeds_that_failed_once_do_not_fail_again(seed: str) -> None:
 
 
 class Replicas(RuleBasedStateMachine):
-    """A journal and three replicas that read it at their own pace; the third also hears of messages before they are journalled."""
+    """A journal and three replicas that read it at their own pace; the third also hears what is not journalled."""
 
     def __init__(self) -> None:
         super().__init__()

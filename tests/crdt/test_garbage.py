@@ -58,11 +58,23 @@ ANYTHING = st.one_of(
 )
 EXTRAS = st.one_of(st.just(UNSET), st.just(UNSET), JSON)
 OPS = st.builds(
-    Op, ot=st.sampled_from(sorted(CLIENT_OPS)), key=KEYS, path=st.sampled_from(["x", "t", "name", "", ".", "key", "_textCrdt.t"]),
-    value=st.one_of(ANYTHING, st.just(UNSET)), separator=EXTRAS, order=EXTRAS, intrinsic=EXTRAS, alpha=EXTRAS, from_=EXTRAS, to=EXTRAS,
-    target=st.one_of(TEXTS, st.sampled_from(["al/0", "bo/1"]), EXTRAS), id=st.one_of(TEXTS, EXTRAS), seq=st.one_of(NUMBERS, EXTRAS),
-    ts=st.one_of(NUMBERS, EXTRAS), rm=st.one_of(st.lists(st.tuples(TEXTS, st.integers(-1, 4)).map(list), max_size=2), EXTRAS),
-)  # fmt: skip
+    Op,
+    ot=st.sampled_from(sorted(CLIENT_OPS)),
+    key=KEYS,
+    path=st.sampled_from(["x", "t", "name", "", ".", "key", "_textCrdt.t"]),
+    value=st.one_of(ANYTHING, st.just(UNSET)),
+    separator=EXTRAS,
+    order=EXTRAS,
+    intrinsic=EXTRAS,
+    alpha=EXTRAS,
+    from_=EXTRAS,
+    to=EXTRAS,
+    target=st.one_of(TEXTS, st.sampled_from(["al/0", "bo/1"]), EXTRAS),
+    id=st.one_of(TEXTS, EXTRAS),
+    seq=st.one_of(NUMBERS, EXTRAS),
+    ts=st.one_of(NUMBERS, EXTRAS),
+    rm=st.one_of(st.lists(st.tuples(TEXTS, st.integers(-1, 4)).map(list), max_size=2), EXTRAS),
+)
 
 
 @st.composite

@@ -42,29 +42,67 @@ ORDERED: list[tuple[str, Op, Op, str, Any]] = [
     ("add-then-multiply", prop("number.add", "x", 5), prop("number.multiply", "x", 2), "x", 30),
     ("min-then-max", prop("number.min", "x", 3), prop("number.max", "x", 7), "x", 7),
     ("min-then-add", prop("number.min", "x", 3), prop("number.add", "x", 5), "x", 8),
-    ("vector-set-then-add", prop("vector3.set", "v", [9, 9, 9]), prop("vector3.add", "v", [1, 1, 1]), "v", [10, 10, 10]),
-    ("quaternion-products", prop("quaternion.multiply", "q", [1, 0, 0, 0]),
-     prop("quaternion.multiply", "q", [0, 1, 0, 0]), "q", [0, 0, 1, 0]),
-    ("rotate-then-add", prop("vector3.applyQuaternion", "v", [0, 0, 1, 0]), prop("vector3.add", "v", [1, 1, 1]), "v", [0, -1, 4]),
+    (
+        "vector-set-then-add",
+        prop("vector3.set", "v", [9, 9, 9]),
+        prop("vector3.add", "v", [1, 1, 1]),
+        "v",
+        [10, 10, 10],
+    ),
+    (
+        "quaternion-products",
+        prop("quaternion.multiply", "q", [1, 0, 0, 0]),
+        prop("quaternion.multiply", "q", [0, 1, 0, 0]),
+        "q",
+        [0, 0, 1, 0],
+    ),
+    (
+        "rotate-then-add",
+        prop("vector3.applyQuaternion", "v", [0, 0, 1, 0]),
+        prop("vector3.add", "v", [1, 1, 1]),
+        "v",
+        [0, -1, 4],
+    ),
     ("two-blends", prop("color.blend", "c", "#ff0000"), prop("color.blend", "c", "#0000ff"), "c", "#6020a0"),
-    ("color-set-then-blend", prop("color.set", "c", "#ffffff"), prop("color.blend", "c", "#0000ff"), "c", "#8080ff"),
+    (
+        "color-set-then-blend",
+        prop("color.set", "c", "#ffffff"),
+        prop("color.blend", "c", "#0000ff"),
+        "c",
+        "#8080ff",
+    ),
     ("two-concats", prop("string.concat", "s", "X"), prop("string.concat", "s", "Y"), "s", "aXY"),
     ("two-pushes", prop("array.push", "arr", "A"), prop("array.push", "arr", "B"), "arr", [1, "A", "B"]),
-    ("two-unions", prop("array.union", "arr", ["A"]), prop("array.union", "arr", ["B"]), "arr", [1, "A", "B"]),
+    (
+        "two-unions",
+        prop("array.union", "arr", ["A"]),
+        prop("array.union", "arr", ["B"]),
+        "arr",
+        [1, "A", "B"],
+    ),
     ("push-then-remove", prop("array.push", "arr", 1), prop("array.remove", "arr", 1), "arr", []),
     ("array-set-then-push", prop("array.set", "arr", [7]), prop("array.push", "arr", 8), "arr", [7, 8]),
-    ("two-object-merges", prop("object.merge", "o", {"k": 1}), prop("object.merge", "o", {"k": 2}), "o", {"k": 2}),
+    (
+        "two-object-merges",
+        prop("object.merge", "o", {"k": 1}),
+        prop("object.merge", "o", {"k": 2}),
+        "o",
+        {"k": 2},
+    ),
     ("node-merge-then-set", prop("object.merge", ".", {"x": 1}), prop("number.set", "x", 2), "x", 2),
     ("or-then-and", prop("boolean.or", "b", True), prop("boolean.and", "b", False), "b", False),
     ("boolean-set-then-or", prop("boolean.set", "b", False), prop("boolean.or", "b", True), "b", True),
-]  # fmt: skip
+]
 
 
 class TestOrderDependentMerges:
     """G1: any order of arrival gives the outcome of total order (O1, O2, P1)."""
 
-    @pytest.mark.parametrize(("first", "second", "path", "outcome"), [case[1:] for case in ORDERED],
-                             ids=[case[0] for case in ORDERED])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("first", "second", "path", "outcome"),
+        [case[1:] for case in ORDERED],
+        ids=[case[0] for case in ORDERED],
+    )
     def test_total_order_decides(self, first: Op, second: Op, path: str, outcome: Any) -> None:
         assert value(concurrent(first, second), path) == outcome
 
@@ -105,26 +143,34 @@ class TestStructure:
     def test_a_removal_beside_a_move_leaves_no_dangling_child(self) -> None:
         """T3, T6: children are live nodes only, whatever parent the removal names."""
         graph = converged(
-            alice(1, insert("P")), alice(2, insert("Q")), alice(3, insert("X", "P")),
-            Author("a")(5, move("X", "Q", "P")), Author("b")(5, remove("X", "P")),
-        )  # fmt: skip
+            alice(1, insert("P")),
+            alice(2, insert("Q")),
+            alice(3, insert("X", "P")),
+            Author("a")(5, move("X", "Q", "P")),
+            Author("b")(5, remove("X", "P")),
+        )
         assert node(graph, "P").children == node(graph, "Q").children == []
         assert node(graph, "X").deleted
 
     def test_two_moves_of_one_node_leave_it_one_parent(self) -> None:
         """T3: published, X is in Q and in R."""
         graph = converged(
-            alice(1, insert("Q")), alice(2, insert("R")), alice(3, insert("X")),
-            Author("a")(5, move("X", "Q")), Author("b")(5, move("X", "R")),
-        )  # fmt: skip
+            alice(1, insert("Q")),
+            alice(2, insert("R")),
+            alice(3, insert("X")),
+            Author("a")(5, move("X", "Q")),
+            Author("b")(5, move("X", "R")),
+        )
         assert (node(graph, "Q").children, node(graph, "R").children) == ([], ["X"])
 
     def test_moves_that_would_make_a_cycle_together_do_not(self) -> None:
         """T4: published, both hang below each other, detached from the root."""
         graph = converged(
-            alice(1, insert("P")), alice(2, insert("Q")),
-            Author("a")(5, move("P", "Q")), Author("b")(5, move("Q", "P")),
-        )  # fmt: skip
+            alice(1, insert("P")),
+            alice(2, insert("Q")),
+            Author("a")(5, move("P", "Q")),
+            Author("b")(5, move("Q", "P")),
+        )
         assert (node(graph, "P").parent, node(graph, "Q").parent) == ("Q", "")
 
     @pytest.mark.parametrize("target", ["P", "X"])
@@ -136,15 +182,23 @@ class TestStructure:
     def test_a_wrong_old_parent_does_not_matter(self) -> None:
         """T3, T6: published, the tombstone stays listed, or the node has two parents."""
         graph = converged(
-            alice(1, insert("P")), alice(2, insert("Q")), alice(3, insert("X", "P")), alice(4, insert("Y", "P")),
-            alice(5, move("X", "Q", old="zz")), alice(6, remove("Y", parent="zz")),
-        )  # fmt: skip
+            alice(1, insert("P")),
+            alice(2, insert("Q")),
+            alice(3, insert("X", "P")),
+            alice(4, insert("Y", "P")),
+            alice(5, move("X", "Q", old="zz")),
+            alice(6, remove("Y", parent="zz")),
+        )
         assert (node(graph, "P").children, node(graph, "Q").children) == ([], ["X"])
 
     def test_an_insert_after_a_removal_makes_a_new_incarnation(self) -> None:
         """T8: published, the node stays dead."""
-        graph = converged(alice(1, insert("n", x=1)), alice(2, prop("number.set", "y", 2)), alice(3, remove("n")),
-                          alice(4, insert("n", x=3)))  # fmt: skip
+        graph = converged(
+            alice(1, insert("n", x=1)),
+            alice(2, prop("number.set", "y", 2)),
+            alice(3, remove("n")),
+            alice(4, insert("n", x=3)),
+        )
         assert (node(graph).deleted, node(graph).properties) == (False, {"x": 3})
 
     def test_undoing_a_new_incarnation_shows_the_old_tombstone(self) -> None:
@@ -158,7 +212,7 @@ class TestStructure:
         assert (node(graph).deleted, node(graph).properties) == (True, {"x": 1})
 
     def test_a_low_removal_removes_what_a_high_set_touched(self) -> None:
-        """T6: by rule, too, but whatever the order; the set takes effect unseen and shows when the removal is undone."""
+        """T6: by rule, too, in any order; the set takes effect unseen and shows when the removal is undone."""
         messages = [
             alice(1, insert("n", x=1)),
             Author("a")(3, remove("n")),
@@ -217,9 +271,13 @@ class TestUndoAndCompaction:
     def test_redo_names_its_target(self) -> None:
         """U1: published, two undos and a redo bring the wrong one back."""
         graph = converged(
-            alice(1, insert("n", s="zero")), alice(2, prop("string.set", "s", "one")), alice(3, prop("string.set", "s", "two")),
-            alice(4, undo("alice:3")), alice(5, undo("alice:2")), alice(6, redo("alice:2")),
-        )  # fmt: skip
+            alice(1, insert("n", s="zero")),
+            alice(2, prop("string.set", "s", "one")),
+            alice(3, prop("string.set", "s", "two")),
+            alice(4, undo("alice:3")),
+            alice(5, undo("alice:2")),
+            alice(6, redo("alice:2")),
+        )
         assert value(graph, "s") == "one"
         assert graph.undone_ids() == {"alice:3"}
 
@@ -248,10 +306,15 @@ class TestUndoAndCompaction:
     def test_an_op_that_does_not_fit_changes_nothing(self) -> None:
         """O4, P3: published, it raises out of receive, and nobody can join any more."""
         odd = [
-            prop("number.add", "s", 1), prop("vector3.add", "s", [1, 1, 1]), Op("number.add", "n", "x"),
-            Op("node.move", "n", "children", "flat"), Op("node.insert", "n", "children", {"tag": "no key"}),
-            prop("number.set", "x", float("nan")), prop("number.add", "x", True), Op("nobody.knows", "n", "x", 1),
-        ]  # fmt: skip
+            prop("number.add", "s", 1),
+            prop("vector3.add", "s", [1, 1, 1]),
+            Op("number.add", "n", "x"),
+            Op("node.move", "n", "children", "flat"),
+            Op("node.insert", "n", "children", {"tag": "no key"}),
+            prop("number.set", "x", float("nan")),
+            prop("number.add", "x", True),
+            Op("nobody.knows", "n", "x", 1),
+        ]
         graph = converged(alice(1, BASE), Author("bob")(2, *odd))
         assert node(graph).properties == node(graph_of([alice(1, BASE)])).properties
 
@@ -327,34 +390,54 @@ class TestText:
 
     def test_a_set_over_a_text_stays(self) -> None:
         """X2: published, the next text op brings the old text back."""
-        graph = converged(carol(1, insert("n")), alice(2, typed("alice:0", None, "abc")), alice(3, prop("string.set", "t", "NEW")),
-                          alice(4, typed("alice:3", "=alice:3/0:2", "d", seq=2)))  # fmt: skip
+        graph = converged(
+            carol(1, insert("n")),
+            alice(2, typed("alice:0", None, "abc")),
+            alice(3, prop("string.set", "t", "NEW")),
+            alice(4, typed("alice:3", "=alice:3/0:2", "d", seq=2)),
+        )
         assert value(graph, "t") == "NEWd"
 
     def test_ids_used_again_after_undo_are_claims_of_their_own(self) -> None:
         """X4, X6: published, redo gives abc and loses xyz everywhere."""
-        messages = [carol(1, insert("n")), alice(2, typed("alice:0", None, "abc")), alice(3, undo("alice:2")),
-                    alice(4, typed("alice:0", None, "xyz", seq=2))]  # fmt: skip
+        messages = [
+            carol(1, insert("n")),
+            alice(2, typed("alice:0", None, "abc")),
+            alice(3, undo("alice:2")),
+            alice(4, typed("alice:0", None, "xyz", seq=2)),
+        ]
         assert value(converged(*messages), "t") == "xyz"
         assert value(converged(*messages, alice(5, redo("alice:2"))), "t") == "xyzabc"
 
     def test_undo_leaves_what_others_typed_inside_where_it_is(self) -> None:
         """X6: published, X jumps to the start."""
-        messages = [carol(1, insert("n")), carol(2, typed("carol:0", None, "[]")), alice(3, typed("alice:0", "carol:0", "abc", seq=2)),
-                    bob(4, typed("bob:0", "alice:2", "X", seq=3))]  # fmt: skip
+        messages = [
+            carol(1, insert("n")),
+            carol(2, typed("carol:0", None, "[]")),
+            alice(3, typed("alice:0", "carol:0", "abc", seq=2)),
+            bob(4, typed("bob:0", "alice:2", "X", seq=3)),
+        ]
         assert value(converged(*messages), "t") == "[abcX]"
         assert value(converged(*messages, alice(5, undo("alice:3"))), "t") == "[X]"
 
     def test_order_of_arrival_does_not_matter_to_anchors_and_deletes(self) -> None:
         """X3, X4: published, six orders give bcd, cdb, cdab, abcd."""
-        graph = converged(carol(1, insert("n")), alice(2, typed("alice:0", None, "ab")), bob(3, typed("bob:0", "alice:1", "cd", seq=2)),
-                          alice(4, erased(("alice:0", 1))))  # fmt: skip
+        graph = converged(
+            carol(1, insert("n")),
+            alice(2, typed("alice:0", None, "ab")),
+            bob(3, typed("bob:0", "alice:1", "cd", seq=2)),
+            alice(4, erased(("alice:0", 1))),
+        )
         assert value(graph, "t") == "bcd"
 
     def test_an_insert_at_the_end_of_a_word_stays_there(self) -> None:
         """X3: a published live rope with a stale cursor gives XYZabc!."""
-        graph = converged(carol(1, insert("n")), alice(2, typed("alice:0", None, "abc")), bob(3, typed("bob:0", None, "XYZ", seq=2)),
-                          alice(4, typed("alice:3", "bob:2", "!", seq=3)))  # fmt: skip
+        graph = converged(
+            carol(1, insert("n")),
+            alice(2, typed("alice:0", None, "abc")),
+            bob(3, typed("bob:0", None, "XYZ", seq=2)),
+            alice(4, typed("alice:3", "bob:2", "!", seq=3)),
+        )
         assert value(graph, "t") == "XYZ!abc"
 
     def test_concurrent_replaces_converge_and_end(self) -> None:
@@ -373,9 +456,13 @@ class TestText:
             )
 
         first, second = Author("alice"), Author("bob")
-        messages = [carol(1, insert("n")), carol(2, typed("carol:0", None, "abcdef")),
-                    first(3, replaced("alice:0", "carol:0", "X", 1, 3)), second(3, replaced("bob:0", "carol:1", "Y", 2, 4)),
-                    second(4, erased(("carol:0", 2)))]  # fmt: skip
+        messages = [
+            carol(1, insert("n")),
+            carol(2, typed("carol:0", None, "abcdef")),
+            first(3, replaced("alice:0", "carol:0", "X", 1, 3)),
+            second(3, replaced("bob:0", "carol:1", "Y", 2, 4)),
+            second(4, erased(("carol:0", 2))),
+        ]
         assert value(converged(*messages), "t") == "XY"
 
     def test_a_snapshot_keeps_hidden_characters(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from .digest import digest
 from .dtype import META_OPS
+from .entry import keys_of
 from .layout import (
     FORMAT,
     Content,
@@ -21,9 +22,10 @@ from .layout import (
 from .message import SERVER_CLIENT, Message
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
-from .published import Prefix, Tail, published_graph, safe_message
-from .scene import Scene, entries_of, keys_of
+from .published import published_state, safe_message
+from .scene import Scene
 from .seen import Seen
+from .sink import fold_below
 from .undo import Undo
 from .view import NodeView, PublishedState, Shown, flat_graph, node_view
 
@@ -110,7 +112,9 @@ class Graph:
             relay = safe_message(message, fits, self._undo.counting_targets(message, known, self.cut))
         if placed.is_late and message.server_seq:
             self._sink(placed)
-        return Applied(True, placed.is_late, self._take_changed(), relay)
+        return Applied(
+            True, placed.is_late, self._take_changed(self.head_seq + (not message.server_seq)), relay
+        )
 
     def _retain(self, message: Message) -> Placed:
         """The message at its place, retained, undone if it is; not in the scene yet."""
@@ -134,11 +138,11 @@ class Graph:
                     placed.is_undone = is_undone
                     self._scene.toggle(placed)
 
-    def _take_changed(self) -> frozenset[str]:
+    def _take_changed(self, seq: int) -> frozenset[str]:
         keys = self._scene.changed
         changed = frozenset(keys)
         keys.clear()
-        self._changes.append((self.head_seq, changed))
+        self._changes.append((seq, changed))
         return changed
 
     def _journalled(self, known: Placed, message: Message) -> None:
@@ -157,14 +161,14 @@ class Graph:
             known.message = message
             self._log.pending -= 1
             self._settle_targets(targets)
-        self._take_changed()
+        self._take_changed(self.head_seq)
 
     def _apply_record(self, record: Message) -> Applied:
         cuts = [op.value for op in record.ops if op.ot == "server.cut" and type(op.value) is int]
         if not cuts or max(cuts) <= self.cut:
             return NOTHING
         self._fold_away(max(cuts))
-        return Applied(True, changed=self._take_changed())
+        return Applied(True, changed=self._take_changed(self.head_seq))
 
     # The cut
 
@@ -179,7 +183,7 @@ class Graph:
         folded = [placed for placed in below if placed.message.server_seq] if pending else below
         self._undo.keep_journalled(folded)
         self._settle_targets([p.message.id for p in folded if p.message.id in self._undo.metas])
-        self._scene.fold_below(end, {key for placed in folded for key in keys_of(placed)})
+        fold_below(self._scene, end, {key for placed in folded for key in keys_of(placed)})
         self.cut = cut
         self._forget(folded, end)
         self._undo.fold_away(cut)
@@ -189,7 +193,7 @@ class Graph:
     def _sink(self, placed: Placed) -> None:
         """Fold a late message, which is journalled now, into the base."""
         end = (placed.place, INFINITY)
-        self._scene.fold_below(end, keys_of(placed))
+        fold_below(self._scene, end, keys_of(placed))
         self._forget([placed], ((*placed.place, ""),))
 
     def _forget(self, folded: list[Placed], end: Spot) -> None:
@@ -250,7 +254,7 @@ class Graph:
         return {key: node_view(self._scene, key, shown) for key in keys}
 
     def changed_since(self, seq: int) -> frozenset[str] | None:
-        """Keys of the nodes whose view may differ from when `head_seq` was `seq`; None when that is not known any more."""
+        """Keys of the nodes whose view may differ from when `head_seq` was `seq`; None when that is not known."""
         changed: set[str] = set()
         for at, keys in reversed(self._changes):
             if at <= seq:
@@ -271,10 +275,6 @@ class Graph:
         """True when the message is retained and undone (rule U1)."""
         placed = self._log.by_id.get(message_id)
         return placed is not None and placed.is_undone
-
-    @property
-    def _retained(self) -> dict[str, Placed]:
-        return self._log.by_id
 
     def undone_ids(self) -> frozenset[str]:
         """Ids of the retained messages that are undone (rule U1)."""
@@ -304,32 +304,12 @@ class Graph:
         }  # fmt: skip
 
     def state(self, tail: int) -> PublishedState:
-        """The document as published clients take it: a total-order prefix folded, the last `tail` messages beside it."""
+        """The document for published clients: a total-order prefix folded, the last `tail` messages beside it."""
         after = self._log.order[max(0, len(self._log.order) - tail) :]
-        end: Spot = (after[0].place,) if after else ((INFINITY,),)
-        prefix = Prefix(self._scene, end, after)
-        graph, ropes = published_graph(prefix)
-        return PublishedState(
-            graph=graph,
-            vector_clock=dict(self.clock),
-            lt=self.lt,
-            text_ropes=ropes,
-            journal=self._safe_tail(prefix, after),
-            journal_index=self.head_seq,
-        )
-
-    def _safe_tail(self, prefix: Prefix, tail: list[Placed]) -> list[Message]:
-        folded = Tail(prefix)
-        for placed in tail:
-            folded.fold(placed)
-        kept = {placed.message.id: placed.message for placed in tail}
-        journal = []
-        for placed in tail:
-            fits = [entry[:2] in folded.fitting for entry in entries_of(placed)]
-            targets = self._undo.counting_targets(placed.message, kept, self.cut)
-            if (safe := safe_message(placed.message, fits, targets)) is not None:
-                journal.append(safe)
-        return journal
+        kept = {placed.message.id: placed.message for placed in after}
+        targets = [self._undo.counting_targets(placed.message, kept, self.cut) for placed in after]
+        graph, ropes, journal = published_state(self._scene, after, targets)
+        return PublishedState(graph, dict(self.clock), self.lt, ropes, journal, self.head_seq)
 
     # Snapshots
 

@@ -82,7 +82,8 @@ def scene_layout(scene: Scene) -> dict[str, Json]:
     """Everything of a scene that later merges may depend on, as plain JSON:
 
     state     {root, nodes: {key: node}, waiting: {key: [waiting…]}}
-    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch, registers: {path: register}}
+    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch,
+               registers: {path: register}}
     register  {value?, writer: [message id, op index], stamp?, touched?, text?: rows, is_text?: true}
     touch     [lt, client, id, ts]
     stamp     [lt, client, id]

@@ -176,7 +176,7 @@ class Property(msgspec.Struct, gc=False):
             self.last_init = entry[:2]
 
     def refold(self, life: Life | None, at: int) -> bool:
-        """Afterwards the register is right again, when the entry at `at` is new or has changed; true when that one fits."""
+        """Afterwards the register is right again: the entry at `at` is new or has changed; true when it fits."""
         if life is None or is_reserved(self.path):
             self.register = None
             return False

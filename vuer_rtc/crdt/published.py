@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from .dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
-from .item import creates, named_key, new_node, removes
+from .entry import entries_of, keys_of
+from .item import END, creates, named_key, new_node, removes
 from .message import UNSET, Message
 from .node import Node, Register, is_reserved, start_register
 from .place import Entry, Origin, Placed, Spot
 from .property import Life
 from .register import is_spread, spread_paths, step
-from .scene import Scene, entries_of, keys_of, written_registers
+from .scene import Scene, written_registers
 from .text import Text
 from .view import metadata, seconds
 
@@ -92,6 +93,26 @@ class Prefix:
         )
         found = {path: self.register(key, path) for path in paths if not is_reserved(path)}
         return {path: register for path, register in found.items() if not register.is_blank}
+
+
+def published_state(
+    scene: Scene, after: list[Placed], targets: list[set[str]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[Message]]:
+    """`{nodes, rootKey}` before the messages of `after`, the ropes of its texts, and what is safe of those messages.
+
+    `after` is the end of the total order; `targets` are those in it on which the meta ops of each count.
+    """
+    prefix = Prefix(scene, (after[0].place,) if after else END, after)
+    graph, ropes = published_graph(prefix)
+    tail = Tail(prefix)
+    for placed in after:
+        tail.fold(placed)
+    journal = []
+    for placed, of_message in zip(after, targets, strict=True):
+        fits = [entry[:2] in tail.fitting for entry in entries_of(placed)]
+        if (safe := safe_message(placed.message, fits, of_message)) is not None:
+            journal.append(safe)
+    return graph, ropes, journal
 
 
 def published_graph(prefix: Prefix) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

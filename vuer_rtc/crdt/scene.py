@@ -1,20 +1,19 @@
-"""The scene graph as the ops so far make it: ops go in, come to count, come to be undone, go out and sink below the cut."""
+"""The scene graph as the ops so far make it: ops go in, come to count, come to be undone and go out."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from fractions import Fraction
 from typing import Any
 
-from msgspec.structs import replace
-
-from .dtype import CREATE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
+from .dtype import PROPERTY_OPS, SET_OPS, TEXT_OPS
+from .entry import added, entries_of, is_structural, keys_of, paths_of
 from .item import END, Item, creates, named_key, new_node, removes, target_parent
 from .message import UNSET, Op
 from .node import ROOT, Node, Register, is_reserved, start_register
 from .place import Entry, Placed, Spot
 from .property import Life, Property, new_property
-from .register import is_spread, spread_paths, step
+from .register import spread_paths, step
 from .text import Text
 from .tree import Tree
 from .value import NO_EFFECT
@@ -380,39 +379,6 @@ class Scene:
             else:
                 siblings.add(key)
 
-    # The cut
-
-    def fold_below(self, end: Spot, keys: Iterable[str]) -> None:
-        """Afterwards the base holds what stands before `end`; `keys` are those with entries there."""
-        self.tree.base_root = self.tree.root_before(end)
-        for key in keys:
-            if (item := self.live.get(key)) is not None:
-                self._fold_item(item, end)
-        self.tree.forget_below(end)
-
-    def _fold_item(self, item: Item, end: Spot) -> None:
-        logs = (item.births, item.moves, *(prop.log for prop in item.properties.values()))
-        is_all = all(not log or log[-1] < end for log in logs)
-        life = item.life if is_all else item.life_at(end, self.tree.blocked)
-        item.births = item.births[bisect_left(item.births, end) :] or ()
-        item.moves = item.moves[bisect_left(item.moves, end) :] or ()
-        if life is None:
-            return
-        registers = {} if life.since is not None else dict(life.node.registers or {})
-        for path, prop in item.properties.items():
-            register = prop.register if is_all else None if is_reserved(path) else prop.fold_until(life, end)
-            if register is not None and (register.is_touched or register.text is not None):
-                registers[path] = stored(register)
-        node = self.base[item.key] = item.base = copy(life.node)
-        node.registers = registers or None
-        for path, prop in list(item.properties.items()):
-            prop.forget_below(end)
-            if not prop.log and not (is_all and prop.register is not None and prop.register.text is not None):
-                del item.properties[path]
-        item.life = item.life_at(END, self.tree.blocked) if item.births or item.moves else Life(node)
-        if item.is_idle:
-            del self.live[item.key]
-
 
 def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]:
     """Registers of a node that ops after its creation may have written, to be read only; texts perhaps as rows."""
@@ -424,42 +390,6 @@ def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]
     return registers
 
 
-def stored(register: Register) -> Register:
-    """The register as a base keeps it: its characters as rows."""
-    return register if register.text is None else replace(register, text=rows_of(register.text))
-
-
 def rows_of(text: Any) -> Any:
     """The rows of a text, whether it is ready for edits or rows already."""
     return text.encode() if isinstance(text, Text) else text
-
-
-def added(entries: Sequence[Entry], entry: Entry) -> list[Entry]:
-    """The entries with one more at the end; the same list where there is one."""
-    if type(entries) is list:
-        entries.append(entry)
-        return entries
-    return [entry]
-
-
-def is_structural(op: Op) -> bool:
-    return op.ot in CREATE_OPS or op.ot == "node.remove" or op.ot == "node.move"
-
-
-def entries_of(placed: Placed) -> Iterator[Entry]:
-    return ((placed.place, index, op, placed) for index, op in enumerate(placed.message.ops))
-
-
-def paths_of(op: Op) -> list[str]:
-    """The paths in whose logs the op is."""
-    if op.ot in CREATE_OPS:
-        return spread_paths(op)
-    if op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
-        return [op.path, *spread_paths(op)] if is_spread(op) else [op.path]
-    return []
-
-
-def keys_of(placed: Placed) -> set[str]:
-    """Keys of the items that have entries of the message."""
-    keys = {named_key(op) if is_structural(op) else op.key for op in placed.message.ops}
-    return {key for key in keys if key is not None}

@@ -1,10 +1,10 @@
 """Parents: which creations and moves are refused because of cycles, in any order of arrival (rules T1 to T5, T10).
 
-Each item knows its own creations and moves; what one key cannot say alone is whether its parent hangs below it.  A node
-that no earlier op has named as a parent has nothing below it, so most ops need no check.  The others are *hard*: they are
-kept in total order, each is refused or not, and a change of the past checks those after it again, as far as the tree
-differs from what it was (compare the undo and redo of Kleppmann et al., "A highly-available move operation for replicated
-trees", 2021).
+Each item knows its own creations and moves; what one key cannot say alone is whether its parent hangs below it.  A
+node that no earlier op has named as a parent has nothing below it, so most ops need no check.  The others are *hard*:
+they are kept in total order, each is refused or not, and a change of the past checks those after it again, as far as
+the tree differs from what it was (compare the undo and redo of Kleppmann et al., "A highly-available move operation
+for replicated trees", 2021).
 """
 
 from bisect import bisect_left, bisect_right, insort

@@ -291,8 +291,10 @@ class OracleGraph:
             "clock": self.clock,
             "lt": self.lt,
             "cut": self.cut,
-            "metas": {target: [[[list(m.order[0]), m.order[1]], m.is_undo, m.client, m.auth, m.server_seq] for m in items]
-                      for target, items in metas.items()},
+            "metas": {
+                target: [[[*m.order], m.is_undo, m.client, m.auth, m.server_seq] for m in items]
+                for target, items in metas.items()
+            },
             "spent": self._spent,
             "retained": retained,
         }  # fmt: skip
@@ -327,7 +329,7 @@ class OracleGraph:
     # For published clients
 
     def state(self, tail: int) -> PublishedState:
-        """The document as published clients take it: a total-order prefix folded, the last `tail` messages beside it."""
+        """The document for published clients: a total-order prefix folded, the last `tail` messages beside it."""
         placed = self._placed(list(self._messages.values()))
         split = max(0, len(placed) - tail)
         prefix = _copy(self._base)

@@ -1,8 +1,8 @@
 """The text of one property as a tree of characters: a replicated growable array, plainly (rules X3 to X6).
 
 Every character hangs below its anchor, the character it was typed after.  Siblings stand with the higher `seq` first,
-then the earlier `ts`, then the smaller id as a string, then the earlier claim in total order.  Reading depth first gives
-the document.  Hidden characters keep their places.
+then the earlier `ts`, then the smaller id as a string, then the earlier claim in total order.  Reading depth first
+gives the document.  Hidden characters keep their places.
 """
 
 from collections.abc import Iterator

@@ -3,10 +3,12 @@
 Layout (lists keep it small; a stamp is `[lt, client, id]`, a touch `[lt, client, id, ts]`):
 
     state     {root, nodes: {key: node}, waiting: {key: [waiting…]}}
-    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch, registers: {path: register}}
+    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch,
+               registers: {path: register}}
     register  {value?, writer: [message id, op index], stamp?, touched?, text?: [claim…], is_text?: true}
               (for the digest, the claims of a text are told as the rows of `vuer_rtc.crdt.text_run`)
-    claim     [agent, first number, content, anchor: [claim, offset] | null, seq, ts, is_counted, deleted: [[offset, length]…]]
+    claim     [agent, first number, content, anchor: [claim, offset] | null, seq, ts, is_counted,
+               deleted: [[offset, length]…]]
     waiting   [message with that one op, op index, is_undone, is_late]
 """
 

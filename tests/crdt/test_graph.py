@@ -1,0 +1,118 @@
+"""What a replica answers besides its merges."""
+
+import msgspec
+import pytest
+
+from tests.crdt.scenario import Author, graph_of, insert, journalled, move, node, prop, remove, undo
+from vuer_rtc.crdt.graph import Graph, Identity
+from vuer_rtc.crdt.message import Message
+
+
+def scene() -> list[Message]:
+    author = Author("al")
+    return [author(1, insert("p")), author(2, insert("n", "p", x=1)), author(3, prop("number.set", "x", 2))]
+
+
+def test_a_message_is_new_then_a_duplicate_and_its_id_cannot_be_used_again() -> None:
+    """I1."""
+    first, *rest = scene()
+    graph = Graph()
+    assert graph.identify(first) is Identity.NEW
+    graph.apply(first)
+    assert graph.identify(msgspec.structs.replace(first, server_seq=9)) is Identity.DUPLICATE
+    assert graph.identify(msgspec.structs.replace(first, ops=rest[0].ops)) is Identity.REUSED
+    assert graph.identify(msgspec.structs.replace(first, id="other")) is Identity.REUSED
+
+
+def test_seq_of_knows_journalled_messages_only() -> None:
+    graph = graph_of(scene()[:1])
+    assert graph.seq_of("al:1") is None
+    graph.apply(msgspec.structs.replace(scene()[0], server_seq=1))
+    assert (graph.seq_of("al:1"), graph.head_seq) == (1, 1)
+
+
+def test_messages_since_a_clock_come_by_sequence_until_they_are_folded() -> None:
+    graph = graph_of(journalled(scene()))
+    assert [message.id for message in graph.messages_since({"al": 1}) or []] == ["al:2", "al:3"]
+    graph = graph_of(journalled([*scene(), 2]))
+    assert graph.messages_since({"al": 1}) is None
+    assert [message.id for message in graph.messages_since({"al": 2}) or []] == ["al:3"]
+
+
+def test_changed_names_the_node_and_the_parents_it_left_and_joined() -> None:
+    """C3."""
+    author, graph = Author("al"), Graph()
+    changes = [
+        graph.apply(message).changed
+        for message in (
+            author(1, insert("p")),
+            author(2, insert("q")),
+            author(3, insert("n", "p")),
+            author(4, prop("number.set", "x", 1)),
+            author(5, move("n", "q")),
+            author(6, remove("n")),
+            author(7, undo("al:5")),
+        )
+    ]
+    assert changes == [{"p"}, {"q"}, {"n", "p"}, {"n"}, {"n", "p", "q"}, {"n", "q"}, {"n"}]
+
+
+def test_changed_since_a_sequence_is_the_union_of_what_changed_after_it() -> None:
+    graph = graph_of(journalled(scene()))
+    assert [graph.changed_since(seq) for seq in range(4)] == [{"p", "n"}, {"p", "n"}, {"n"}, set()]
+    restored = Graph.restore(graph_of(journalled([*scene(), 3])).snapshot())
+    assert (restored.changed_since(2), restored.changed_since(4)) == (None, set())
+
+
+def test_views_of_some_keys_are_those_of_all() -> None:
+    graph = graph_of(scene())
+    assert graph.views(["n", "zz"]) == {"n": node(graph), "zz": None}
+
+
+def test_the_last_writer_of_a_property_is_its_highest_op_with_an_effect() -> None:
+    author, graph = Author("al"), graph_of(scene())
+    assert (graph.last_writer("n", "x"), graph.last_writer("n", "tag"), graph.last_writer("n", "y")) == (
+        "al:3",
+        "al:2",
+        None,
+    )
+    graph.apply(Author("bo")(9, prop("number.add", "x", "no number")))
+    assert graph.last_writer("n", "x") == "al:3"
+    author.counter = 3
+    graph.apply(author(10, undo("al:3")))
+    assert graph.last_writer("n", "x") == "al:2"
+
+
+def test_a_snapshot_can_only_be_taken_at_the_cut_in_force() -> None:
+    """K5."""
+    graph = graph_of(journalled([*scene(), 2]))
+    assert graph.snapshot(2) == graph.snapshot()
+    with pytest.raises(ValueError, match="cut in force"):
+        graph.snapshot(3)
+
+
+def test_replay_skips_what_the_snapshot_holds() -> None:
+    """K5."""
+    graph = graph_of(journalled([*scene(), 2]))
+    restored = Graph.restore(graph.snapshot())
+    assert node(restored).properties == {"x": 1}
+    assert [restored.apply(message).is_new for message in journalled([*scene(), 2])] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert restored.full_digest() == graph.full_digest()
+
+
+def test_a_late_message_says_so_and_loses_to_higher_stamps() -> None:
+    """K2, K3."""
+    graph = graph_of(journalled([*scene(), 3]))
+    late = msgspec.structs.replace(
+        Author("bo")(2, prop("number.set", "x", 9), prop("number.set", "y", 9)), server_seq=5
+    )
+    applied = graph.apply(late)
+    assert applied.is_late
+    assert applied.relay is not None
+    assert [op.path for op in applied.relay.ops] == ["y"]
+    assert node(graph).properties == {"x": 2, "y": 9}
