@@ -78,10 +78,9 @@ class Property(msgspec.Struct, gc=False):
             register.text = Text.decode(register.text)
         return register
 
-    def append_next(self, entry: Entry) -> bool:
-        """`append` where the register is plain and nothing is late or undone: the usual case, made short."""
-        op, origin, register, log = entry[2], entry[0], self.register, self.log
-        assert register is not None
+    def append_next(self, entry: Entry, register: Register) -> bool:
+        """`append` where `register`, ours, is plain and nothing is late or undone: the usual case, made short."""
+        op, origin, log = entry[2], entry[0], self.log
         log.append(entry)
         setter = SETTERS.get(op.ot)
         if setter is not None:
@@ -295,6 +294,9 @@ class Property(msgspec.Struct, gc=False):
 
 def new_property(path: str, life: Life) -> Property:
     """A property without ops above the cut."""
+    node = life.node
+    if node.registers is None or life.since is not None:
+        return Property(path, [], start_register(node, path))
     prop = Property(path, [])
     prop.register = prop._begin(life)
     prop.has_text = prop.register.text is not None

@@ -101,7 +101,7 @@ class Scene:
         `is_next`: the message counts, is not late, and stands after everything there is.
         """
         results = []
-        place, live = placed.place, self.live
+        place, live, changed = placed.place, self.live, self.changed
         for index, op in enumerate(placed.message.ops):
             entry = (place, index, op, placed)
             ot = op.ot
@@ -111,9 +111,9 @@ class Scene:
                     prop = item.properties.get(op.path)
                     if prop is None and item.life is not None and not is_reserved(op.path):
                         prop = item.properties[op.path] = new_property(op.path, item.life)
-                    if prop is not None and prop.register is not None and not prop.has_text:
-                        self.changed.add(op.key)
-                        results.append(prop.append_next(entry))
+                    if prop is not None and (register := prop.register) is not None and not prop.has_text:
+                        changed.add(op.key)
+                        results.append(prop.append_next(entry, register))
                         continue
                 results.append(self._attach_property(entry))
             elif ot in TEXT_OPS:
