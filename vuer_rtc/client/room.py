@@ -8,7 +8,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -225,7 +225,7 @@ class RoomClient:
         """True when the scene here is the one that `status`, the latest answer, is about.  Reads all of it."""
         return self.store._store.replica.graph.digest() == status.digest
 
-    async def changes(self) -> AsyncIterator[frozenset[str]]:
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""
         watcher = _Watcher()
         self._watchers.add(watcher)

@@ -63,6 +63,9 @@ class Syncer:
         """By the id of the question, until somebody takes them."""
         self._has_state = False
         self._resume_id = ""
+        self._whole_seq = 0
+        self._whole_clock: dict[str, int] = {}
+        """How far nothing was missing, when last a connection broke."""
         self._numbers = itertools.count(1)
         self._in_flight: dict[str, None] = {}
         self._doubtful: dict[str, Message] = {}
@@ -84,11 +87,14 @@ class Syncer:
 
     def connected(self) -> None:
         """A connection stands; the server will send `state`."""
-        self._has_state, self.is_live, self.must_pause = False, False, False
-        self._in_flight.clear()
+        self.lost()
+        self._has_state, self.must_pause, self._resume_id = False, False, ""
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """The connection is gone.  What came while something was still missing does not count as seen."""
+        if self.is_live:
+            replica = self.store._store.replica
+            self._whole_seq, self._whole_clock = replica.head_seq, replica.sync_clock
         self.is_live = False
         self._in_flight.clear()
 
@@ -149,20 +155,20 @@ class Syncer:
         is_first, self._has_state = not self._has_state, True
         seq = wire.get("serverSeq") or wire["snapshot"].get("journalIndex", 0)
         if is_first and self.is_joined:
-            if seq == self.store._store.replica.head_seq:
+            if seq == self._whole_seq == self.store._store.replica.head_seq:
                 self.is_live = True
                 return self.to_send()
             return self._resume()
         self._begin_anew(Snapshot.from_dict(wire["snapshot"]), wire.get("journal") or [], seq)
         self.is_joined = True
-        self.is_live = self.is_live or not self._resume_id
+        self.is_live = not self._resume_id
         return self.to_send()
 
     def _resume(self) -> list[Wire]:
         """Ask for what was missed; the answer to the question after it says that it has all come."""
-        clock = self.store._store.replica.sync_clock
         self._resume_id, question = self.ask()
-        return [{"mtype": "sync", "vectorClock": clock, "filter": b"", "count": 0}, question, *self.to_send()]
+        request: Wire = {"mtype": "sync", "vectorClock": self._whole_clock, "filter": b"", "count": 0}
+        return [request, question, *self.to_send()]
 
     def _begin_anew(self, snapshot: Snapshot, journal: Iterable[Wire], seq: int) -> None:
         """The document is what the server says, with what is not settled on top."""
