@@ -1,7 +1,8 @@
 """Group commit: one journal transaction for everybody who waits, in all rooms of this process.
 
-Idle, it commits at once.  While a commit runs, the next batch gathers; it is closed when a turn of the
-event loop brings nothing more, or after `group_commit_window_ms`.  What is in a batch is decided by
+Idle, it commits at once.  While a commit runs, the next batch gathers.  It is closed when a turn of the event
+loop brings nothing more, at the latest after as long again as the last commit took: waiting costs nobody more
+than that, and never more than `group_commit_window_ms`.  What is in a batch is decided by
 `rooms.batch`, what an outcome means for a room by the room; here is only the waiting.
 """
 
@@ -76,6 +77,7 @@ class Committer:
         self._has_drained.set()
         self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
         self._pause_ms = 0.0
+        self._last_commit_s = 0.0
 
     def notify(self, room: CommittingRoom) -> None:
         """`room` has messages waiting.  Cheap; called for every message."""
@@ -115,13 +117,15 @@ class Committer:
             self._note_if_drained()
 
     async def _gather(self) -> None:
-        """Returns after a turn of the loop without a new message, or at the end of the window."""
+        """Returns after a turn of the loop without a new message, or when waiting longer would not pay."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + settings.group_commit_window_ms / 1000
+        end = loop.time() + min(self._last_commit_s, settings.group_commit_window_ms / 1000)
         seen = -1
-        while seen != self._arrivals and loop.time() < end:
+        while seen != self._arrivals:
             seen = self._arrivals
             await asyncio.sleep(0)
+            if loop.time() >= end:
+                return
 
     def _take(self) -> list[CommittingRoom]:
         """The rooms of this round, in document order: one alone when it keeps losing, else all."""
@@ -159,6 +163,8 @@ class Committer:
             room.fail()
 
     async def _write(self, batches: list[tuple[CommittingRoom, Batch]]) -> None:
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
         try:
             outcomes = await self._append([room.draft(batch) for room, batch in batches])
         except JournalUnavailable as error:
@@ -171,6 +177,7 @@ class Committer:
                     room.conflicts_in_a_row = CONFLICTS_BEFORE_ALONE
         else:
             self._pause_ms = 0.0
+            self._last_commit_s = loop.time() - begun_at
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
                 self._conclude(room, batch, outcome)
 

@@ -18,8 +18,8 @@ class RoomSettings:
 
     group_commit_window_ms: float = 33
     """Longest a message waits for company before its commit begins.  A batch closes as soon as a turn of
-    the event loop brings nothing more, so an idle server commits at once; the bound holds under a flood.
-    Two frames at 60 Hz."""
+    the event loop brings nothing more, so an idle server commits at once, and under a flood after as long as
+    the last commit took; this bounds it where commits are slow.  Two frames at 60 Hz."""
     batch_messages_max: int = 1000
     """Messages of one journal batch (one row).  Keeps one room from holding up everybody's commit."""
     batch_bytes_max: int = 4_194_304
