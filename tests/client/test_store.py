@@ -12,11 +12,11 @@ from vuer_rtc.client.message import published_message
 from .fuzz import KEYS, Link, insert_op, random_op, shown
 
 CLIENTS = ["alice", "bob", "carol"]
-BODY: tuple[str, ...] = ()
+BODY = ("body",)
 """Texts that are never plain strings: of those a published snapshot does not tell who wrote the characters."""
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(100))
 def test_random_stores_converge_and_show_what_they_will_send(seed: int) -> None:
     rng = random.Random(seed)
     link = Link(rng, CLIENTS)
@@ -49,7 +49,7 @@ def test_random_stores_converge_and_show_what_they_will_send(seed: int) -> None:
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("tail", [0, 5, 1000])
 def test_a_store_made_of_a_published_snapshot_shows_the_same_and_goes_on(seed: int, tail: int) -> None:
     rng = random.Random(seed)

@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("url", help=URL)
     shared.add_argument("--client", help="client id; made up when none is given")
-    shared.add_argument("--token", help="room token, where the room wants one")
+    shared.add_argument(
+        "--header", action="append", default=[], help="NAME: VALUE of the handshake, may be repeated"
+    )
     commands = made.add_subparsers(dest="command", required=True)
 
     state = commands.add_parser("state", parents=[shared], help="print the scene graph")
@@ -70,9 +72,12 @@ def parser() -> argparse.ArgumentParser:
 
 async def run(options: argparse.Namespace) -> int:
     outbox = getattr(options, "outbox", None)
+    headers = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in options.header)
+    }
     if options.command == "edit":
         ops = [parse_operation(text) for text in options.operation or lines(sys.stdin)]
-    async with RoomClient(options.url, options.client, token=options.token, outbox=outbox) as room:
+    async with RoomClient(options.url, options.client, headers=headers, outbox=outbox) as room:
         match options.command:
             case "state":
                 print_state(room.graph, options.json)

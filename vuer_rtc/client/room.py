@@ -8,7 +8,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +78,7 @@ class RoomClient:
         url: str,
         client: str | None = None,
         *,
-        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
         outbox: str | Path | None = None,
         backoff: Backoff = Backoff(),
         retry_pause_s: float = 0.5,
@@ -88,9 +88,10 @@ class RoomClient:
     ) -> None:
         """`url` is the room's, `ws://host/ws/rooms/<slug>/` (http and https are read as ws and wss).
 
-        `client` has to be unique among the room's clients; without one an id is made up, or read from the outbox.  With
-        `outbox`, a file, commits that are not acknowledged outlive the process.  `on_change` is called with the keys of
-        the nodes that may differ, `on_refused` with every commit that the server does not take.
+        `client` has to be unique among the room's clients; without one an id is made up, or read from the outbox.
+        With `outbox`, a file, commits that are not acknowledged outlive the process.  `headers` go with the
+        handshake: where the room wants an account, `{"Cookie": "sessionid=…"}`.  `on_change` is called with the keys
+        of the nodes that may differ, `on_refused` with every commit that the server does not take.
 
         Raises: OutboxError when the file is in use, or another client's.
         """
@@ -100,7 +101,7 @@ class RoomClient:
         self._url = room_url(url)
         if self._outbox is not None:
             self._outbox.claim(self.client, self._url)
-        self._token = token
+        self._headers = dict(headers or {})
         self._backoff = backoff
         self._retry_pause_s = retry_pause_s
         self._heartbeat_s = heartbeat_s
@@ -290,7 +291,10 @@ class RoomClient:
 
     async def _attend(self) -> None:
         """One connection, from handshake to end; always ends with an exception."""
-        async with connect(self._address(), max_size=None, compression=None, close_timeout=1) as socket:
+        address = self._address()
+        async with connect(
+            address, additional_headers=self._headers, max_size=None, compression=None, close_timeout=1
+        ) as socket:
             self._queue = asyncio.Queue()
             self._syncer.connected()
             tasks = [
@@ -306,12 +310,7 @@ class RoomClient:
                 task.result()
 
     def _address(self) -> str:
-        query = {
-            "client": self.client,
-            "format": "msgpack",
-            **({"token": self._token} if self._token else {}),
-        }
-        return f"{self._url}?{urlencode(query)}"
+        return f"{self._url}?{urlencode({'client': self.client, 'format': 'msgpack'})}"
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
