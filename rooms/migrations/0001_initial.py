@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
                     "process",
                     models.CharField(
                         help_text="Server process that holds the connection: host name, process id, start.",
-                        max_length=255,
+                        max_length=64,
                     ),
                 ),
                 ("connected_at", models.DateTimeField(help_text="When the connection was let in.")),
