@@ -73,7 +73,15 @@ def edits(nodes: int, count: int, first_lt: int, *, spread: int = 0) -> list[Mes
         )[number % 3]
         lt = seq + spread - (rng.randrange(spread) if spread else 0)
         messages.append(
-            Message(f"{client}:{seq}", client, {"bo": seq, "cy": seq}, lt, 1.7e9 + seq, [op], server_seq=seq)
+            Message(
+                f"{client}:{seq}",
+                client,
+                {"bo": number // 2 + 1, "cy": number // 2 + 1},
+                lt,
+                1.7e9 + seq,
+                [op],
+                server_seq=seq,
+            )
         )
     return messages
 

@@ -42,7 +42,8 @@ class Undo:
     ) -> None:
         self.metas: dict[str, list[Meta]] = {} if metas is None else metas
         self.spent: dict[str, int] = {} if spent is None else spent
-        """Folded targets of retained meta ops, by the highest Lamport time of those: nothing said of them is kept."""
+        """Folded targets of retained, journalled meta ops, by the highest Lamport time of those: nothing said of them is
+        kept."""
 
     def add(self, message: Message) -> list[str]:
         """Note the meta ops of a message; their targets."""
@@ -51,7 +52,8 @@ class Undo:
             if op.ot not in META_OPS or type(op.target) is not str:
                 continue
             if op.target in self.spent:
-                self.spent[op.target] = max(self.spent[op.target], message.lt)
+                if message.server_seq:
+                    self.spent[op.target] = max(self.spent[op.target], message.lt)
             else:
                 meta = Meta(
                     message.stamp,

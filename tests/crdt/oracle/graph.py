@@ -129,7 +129,8 @@ class OracleGraph:
     def _remember_metas(self, message: Message) -> None:
         for index, op in enumerate(message.ops):
             if op.ot in META_OPS and type(op.target) is str and op.target in self._spent:
-                self._spent[op.target] = max(self._spent[op.target], message.lt)
+                if message.server_seq:
+                    self._spent[op.target] = max(self._spent[op.target], message.lt)
             elif op.ot in META_OPS and type(op.target) is str:
                 meta = Meta(
                     (message.stamp, index),
