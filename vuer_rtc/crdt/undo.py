@@ -42,8 +42,10 @@ class Undo:
     ) -> None:
         self.metas: dict[str, list[Meta]] = {} if metas is None else metas
         self.spent: dict[str, int] = {} if spent is None else spent
-        """Folded targets of retained, journalled meta ops, by the highest Lamport time of those: nothing said of them is
-        kept."""
+        """Folded targets of retained, journalled meta ops, by the highest Lamport time of those.
+
+        Nothing that is said of them is kept.
+        """
 
     def add(self, message: Message) -> list[str]:
         """Note the meta ops of a message; their targets."""
