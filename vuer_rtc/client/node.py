@@ -199,11 +199,22 @@ def sorted_children(keys: Iterable[str], nodes: dict[str, SceneNode]) -> list[st
     return sorted(keys, key=lambda key: (seconds(nodes[key].metadata.createdAt) if key in nodes else 0, key))
 
 
+def copied(value: Any) -> Any:
+    """A JSON value of its own, so that a program may write to what it has read."""
+    kind = type(value)
+    if kind is list:
+        return [copied(member) for member in value]
+    if kind is dict:
+        return {name: copied(member) for name, member in value.items()}
+    return value
+
+
 __all__ = [
     "ROOT",
     "CRDTEnvelope",
     "SceneGraph",
     "SceneNode",
+    "copied",
     "node_from_dict",
     "node_to_dict",
     "note_parents",

@@ -15,7 +15,7 @@ from vuer_rtc.crdt.register import is_spread, spread_paths
 from vuer_rtc.crdt.value import NO_EFFECT
 
 from .message import OpMeta
-from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode, sorted_children
+from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode, copied, sorted_children
 from .text_draft import TextDraft
 
 PENDING = "=?/"
@@ -126,7 +126,7 @@ def _write(node: SceneNode, path: str, value: Any) -> None:
     if path in STRING_PATHS:
         setattr(node, path, value)
     else:
-        node.properties[path] = value
+        node.properties[path] = copied(value)
 
 
 def draft_of(node: SceneNode, path: str, source: Source = NO_SOURCE) -> TextDraft | None:
@@ -173,7 +173,7 @@ def _create(graph: SceneGraph, op: Op, key: str, meta: OpMeta, agent: str, sourc
     parent = target_parent(op)
     if is_under(graph, parent, key):
         parent = ROOT
-    values = dict(initial_values(op.value))
+    values: dict[str, Any] = copied(initial_values(op.value))
     values.pop("key", None)
     tag, name = values.pop("tag", ""), values.pop("name", "")
     envelope = CRDTEnvelope(dict(meta.clock), meta.lt, meta.ts, meta.ts)

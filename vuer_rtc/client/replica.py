@@ -65,8 +65,13 @@ class Replica:
 
     def undoes_others(self, message_id: str) -> bool:
         """True for a commit that undoes or redoes somebody else's."""
-        targets = (self.log.get(op.target) for op in self.log[message_id].ops if op.ot in META_OPS)
-        return any(target is not None and target.client != self.client for target in targets)
+        message = self.log.get(message_id)
+        targets = (
+            [self.log.get(op.target) for op in message.ops if op.ot in META_OPS]
+            if message is not None
+            else []
+        )
+        return any(target is not None and target.client != message.client for target in targets)  # type: ignore[union-attr]
 
     def without(self, message_ids: Iterable[str]) -> None:
         """Afterwards it is as if these messages had never been there; `graph` is another object."""

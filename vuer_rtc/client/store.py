@@ -186,6 +186,8 @@ class Store:
         applied = self.replica.apply(message, is_tail=is_tail)
         self.version += 1
         if not applied.is_new:
+            if message.server_seq:
+                self._note_authority(message.id)
             return False
         self._note(applied)
         entry = self._entries[message.id] = JournalEntry.of(message, msg, is_acked)
@@ -216,6 +218,15 @@ class Store:
         if entry is not None:
             entry.deletedAt = ts if is_undone else None
 
+    def _note_authority(self, message_id: str) -> None:
+        """A commit that was known has got its sequence: if it undoes somebody else's, that counts from now on."""
+        if self.replica.undoes_others(message_id):
+            self._view.follow(self.replica.graph)
+            message = self.replica.log[message_id]
+            for op in message.ops:
+                if op.ot in META_OPS:
+                    self._mark(op.target, message.ts)
+
     def load(self, messages: Iterable[AnyMessage]) -> None:
         """Take in the journal that came with the snapshot."""
         for raw in messages:
@@ -243,8 +254,7 @@ class Store:
         entry.ack = True
         if server_seq:
             self.replica.acknowledge(msg_id, server_seq)
-            if self.replica.undoes_others(msg_id):
-                self._view.follow(self.replica.graph)
+            self._note_authority(msg_id)
 
     def reject(self, msg_id: str) -> bool:
         """Take back a commit that the server refused; true when there was one.  Costs as much as history is long."""

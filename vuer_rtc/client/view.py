@@ -1,7 +1,5 @@
 """What a program reads: the replica's nodes with the pending edits on top, brought up to date when somebody looks."""
 
-from typing import Any
-
 from vuer_rtc.crdt.dtype import CREATE_OPS
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Op
@@ -12,7 +10,7 @@ from vuer_rtc.crdt.view import children_of, metadata, properties_of, touched_by
 
 from .buffer import Buffer
 from .message import OpMeta
-from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode
+from .node import ROOT, CRDTEnvelope, SceneGraph, SceneNode, copied
 from .optimistic import PENDING, Source, apply_op
 from .text_draft import TextDraft
 
@@ -156,14 +154,4 @@ def registers_of(graph: Graph, key: str) -> dict[str, Register]:
     return registers
 
 
-def copied(value: Any) -> Any:
-    """A JSON value of its own, so that a program may write to what it has read."""
-    kind = type(value)
-    if kind is list:
-        return [copied(member) for member in value]
-    if kind is dict:
-        return {name: copied(member) for name, member in value.items()}
-    return value
-
-
-__all__ = ["View", "copied", "registers_of"]
+__all__ = ["View", "registers_of"]
