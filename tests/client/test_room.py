@@ -77,7 +77,8 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
                     cube = client.scene["cube"]
                     cube.count += 1
                     cube.position += [0.5, 0, 0]
-                    client.scene["note"].text("body").append(client.client[0])
+                    text = client.scene["note"].text("body")
+                    text.insert(len(text) // 2, client.client[0])
             if turn == 20:
                 server.kill()
             if turn == 40:
@@ -94,13 +95,34 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
         cube = alice.scene["cube"]
         assert cube.count == 220
         assert cube.position == [60, 0, 0]
-        text = str(alice.scene["note"].text("body"))
-        assert sorted(text) == sorted("shared" + "a" * 60 + "b" * 60)
+        typed = str(alice.scene["note"].text("body"))
+        assert sorted(typed) == sorted("shared" + "a" * 60 + "b" * 60)
         assert graph_of(alice) == graph_of(bob)
         assert_same_scene(published.call("graph"), graph_of(alice))
-        status = await alice.synced()
-        assert alice.has_same(status)
+        status = await alice.synced(verify=True)
+        assert status.is_same
         assert server.digest(SLUG) == status.digest
+        async with room(server, "carol") as carol:
+            assert (await carol.synced(verify=True)).is_same
+            assert graph_of(carol) == graph_of(alice)
+            carol.scene["note"].text("body").insert(3, "carol")
+            carol.commit()
+            await both_synced(carol, alice)
+            assert graph_of(carol) == graph_of(alice)
+
+
+async def test_a_refreshed_client_keeps_what_is_pending(server: ServerProcess) -> None:
+    async with room(server, "alice") as alice:
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        await alice.synced()
+        alice.scene["scene"].x = 2
+        alice.commit()
+        alice.scene["scene"].y = 3
+        await alice.refresh()
+        assert (alice.scene["scene"].x, alice.scene["scene"].y) == (2, 3)
+        alice.commit()
+        assert (await alice.synced(verify=True)).is_same
 
 
 async def test_changes_undo_and_refusals(server: ServerProcess) -> None:
@@ -133,7 +155,7 @@ async def test_changes_undo_and_refusals(server: ServerProcess) -> None:
         assert refused == ["foreign-undo"]
         assert bob.scene["scene"].x == 2
         assert bob.pending_count == 0
-        assert bob.has_same(await bob.synced())
+        assert (await bob.synced(verify=True)).is_same
 
 
 async def test_a_room_that_is_not_there_closes_for_good(server: ServerProcess) -> None:
@@ -155,4 +177,4 @@ async def test_a_backlog_larger_than_the_rate_gets_through(server: ServerProcess
         assert alice.scene["scene"].count == 3000
     async with room(server, "bob") as bob:
         assert bob.scene["scene"].count == 3000
-        assert bob.has_same(await bob.synced())
+        assert (await bob.synced(verify=True)).is_same

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+ANSWER_MAX_S = 3.0
+"""A question that is not answered so long is asked again."""
+
+
 class RoomError(RuntimeError):
     """Something about the room went wrong."""
 
@@ -203,28 +207,42 @@ class RoomClient:
 
     # Waiting
 
-    async def synced(self) -> Status:
+    async def synced(self, *, verify: bool = False) -> Status:
         """Returns when everything committed before is on the server's disk and everything it had then is here.
+
+        With `verify` the answer says whether the scene here is the server's; that reads all of it.
 
         Raises: CommitRefused when it refused commits since the last call, RoomClosed.
         """
         mine = set(self._syncer.waiting)
-        while True:
+        answer = None
+        while answer is None:
             await self._until(lambda: self._syncer.is_live and mine.isdisjoint(self._syncer.waiting))
-            request, question = self._syncer.ask()
-            await self._queue.put(question)
-            await self._until(lambda: request in self._syncer.answers or not self._syncer.is_live)  # noqa: B023
-            answer = self._syncer.answers.pop(request, None)
-            if answer is not None:
-                break
+            answer = await self._answer(verify)
         refusals, self._syncer.refusals = self._syncer.refusals, []
         if refusals:
             raise CommitRefused(refusals)
         return answer
 
-    def has_same(self, status: Status) -> bool:
-        """True when the scene here is the one that `status`, the latest answer, is about.  Reads all of it."""
-        return self.store._store.replica.graph.digest() == status.digest
+    async def _answer(self, verify: bool) -> Status | None:
+        """How far the server says it is; None when no answer came, be it for a break or for asking too often."""
+        request, question = self._syncer.ask(verify=verify)
+        self._put([question])
+        with contextlib.suppress(TimeoutError):
+            has_come = self._until(lambda: request in self._syncer.answers or not self._syncer.is_live)
+            await asyncio.wait_for(has_come, ANSWER_MAX_S)
+        return self._syncer.answers.pop(request, None)
+
+    async def refresh(self) -> None:
+        """Returns when the document has begun anew from the server's present state; commits and pending edits stay.
+
+        Raises: RoomClosed.
+        """
+        before = self._syncer.beginnings
+        await self._until(lambda: self._syncer.is_live)
+        self._put([{"mtype": "sync", "filter": b"", "count": 0}])
+        await self._until(lambda: self._syncer.beginnings > before or not self._syncer.is_live)
+        await self.joined()
 
     async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""

@@ -43,6 +43,8 @@ class Status:
     server_seq: int
     vector_clock: dict[str, int]
     digest: str
+    is_same: bool | None = None
+    """Whether the scene here was the document then; None: nobody asked, or own commits were on the way."""
 
 
 class Syncer:
@@ -67,6 +69,9 @@ class Syncer:
         self._whole_clock: dict[str, int] = {}
         """How far nothing was missing, when last a connection broke."""
         self._numbers = itertools.count(1)
+        self._to_verify: set[str] = set()
+        self.beginnings = 0
+        """How often the document began anew from a `state`."""
         self._in_flight: dict[str, None] = {}
         self._doubtful: dict[str, Message] = {}
         if outbox is not None:
@@ -144,9 +149,11 @@ class Syncer:
         self._in_flight.clear()
         return self.to_send()
 
-    def ask(self) -> tuple[str, Wire]:
-        """A question how far the document is, and its id."""
+    def ask(self, *, verify: bool = False) -> tuple[str, Wire]:
+        """A question how far the document is, and its id; `verify` compares digests, which reads the whole scene."""
         request = f"check-{next(self._numbers)}"
+        if verify:
+            self._to_verify.add(request)
         return request, {"mtype": "sync-check", "requestId": request}
 
     # What the server sends
@@ -161,6 +168,7 @@ class Syncer:
             return self._resume()
         self._begin_anew(Snapshot.from_dict(wire["snapshot"]), wire.get("journal") or [], seq)
         self.is_joined = True
+        self.beginnings += 1
         self.is_live = not self._resume_id
         return self.to_send()
 
@@ -232,8 +240,17 @@ class Syncer:
             self._resume_id, self.is_live = "", True
             return
         self.answers[str(request)] = Status(
-            status.get("serverSeq", 0), status.get("vectorClock", {}), status.get("digest", "")
+            status.get("serverSeq", 0),
+            status.get("vectorClock", {}),
+            status.get("digest", ""),
+            self._is_same(status.get("digest")) if request in self._to_verify else None,
         )
+        self._to_verify.discard(str(request))
+
+    def _is_same(self, digest: Any) -> bool | None:
+        if self.waiting or not self.is_live:
+            return None
+        return bool(self.store._store.replica.graph.digest() == digest)
 
 
 __all__ = ["WINDOW_MAX", "Refusal", "Status", "Syncer"]
