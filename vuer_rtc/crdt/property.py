@@ -221,9 +221,8 @@ class Property(msgspec.Struct, gc=False):
     def fold_until(self, life: Life, end: Spot) -> Register:
         """A new register: what the entries before `end` make of the incarnation."""
         stop = bisect_left(self.log, end)
-        if self.has_text or any(entry[2].ot in TEXT_OPS for entry in self.log[:stop]):
-            register, done = self.start(life), 0
-        else:
+        register, done = self.start(life), 0
+        if register.text is None and not any(entry[2].ot in TEXT_OPS for entry in self.log[:stop]):
             done, register = self._before(life, stop)
         for entry in self.log[done:stop]:
             if life.concerns(entry):
