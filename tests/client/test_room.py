@@ -178,3 +178,36 @@ async def test_a_backlog_larger_than_the_rate_gets_through(server: ServerProcess
     async with room(server, "bob") as bob:
         assert bob.scene["scene"].count == 3000
         assert (await bob.synced(verify=True)).is_same
+
+
+async def test_what_the_server_left_out_is_made_up_for(server: ServerProcess) -> None:
+    """A move that would cycle has no effect when it arrives, and is not sent; the undo of another brings it back."""
+
+    def move(key: str, parent: str) -> dict[str, Any]:
+        return {
+            "ot": "node.move",
+            "key": "",
+            "path": "children",
+            "value": {"nodeKey": key, "newParent": parent},
+        }
+
+    async with room(server, "alice") as alice, room(server, "bob", check_s=0.3) as bob:
+        for key in ("p", "q"):
+            alice.scene.add("Group", key=key, parent="")
+        alice.commit()
+        await both_synced(alice, bob)
+        bob.edit(move("p", "q"))
+        bob.commit()
+        await both_synced(bob, alice)
+        alice.edit(move("q", "p"))
+        alice.commit()
+        await both_synced(alice, bob)
+        bob.undo()
+        await both_synced(bob, alice)
+        assert alice.node("q").parent == "p"  # type: ignore[union-attr]
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if bob.node("q").parent == "p":  # type: ignore[union-attr]
+                break
+        assert (await bob.synced(verify=True)).is_same
+        assert graph_of(bob) == graph_of(alice)

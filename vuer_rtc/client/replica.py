@@ -30,6 +30,8 @@ class Replica:
         """What this client has seen or heard of: every counter in every clock received."""
         self.clock.setdefault(client, 0)
         self.lt = self.origin.lt
+        self._journalled = 0
+        """Messages beyond the origin that have their sequence."""
         self.graph = self.origin.graph()
 
     def apply(self, message: Message, *, is_tail: bool = False) -> Applied:
@@ -46,6 +48,8 @@ class Replica:
             return NOTHING
         else:
             message = self._authorised(message)
+        if message.server_seq > self.origin.head_seq:
+            self._journalled += 1
         self.log[message.id] = message
         merge_into(self.clock, message.clock)
         if message.lt > self.lt:
@@ -94,6 +98,14 @@ class Replica:
             clock, {client: n for client, n in self.graph.clock.items() if n > 0 and client[:1] != "="}
         )
         return clock
+
+    @property
+    def may_differ(self) -> bool:
+        """True when the document may hold what this replica was not told.
+
+        Servers leave out what has no effect when it arrives, and a snapshot does not tell everything.
+        """
+        return bool(self.origin.messages) or self.head_seq - self.origin.head_seq > self._journalled
 
     @property
     def head_seq(self) -> int:

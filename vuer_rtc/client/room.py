@@ -87,6 +87,7 @@ class RoomClient:
         backoff: Backoff = Backoff(),
         retry_pause_s: float = 0.5,
         heartbeat_s: float = 20.0,
+        check_s: float | None = 10.0,
         on_change: Callable[[frozenset[str]], object] | None = None,
         on_refused: Callable[[Refusal], object] | None = None,
     ) -> None:
@@ -96,6 +97,9 @@ class RoomClient:
         With `outbox`, a file, commits that are not acknowledged outlive the process.  `headers` go with the
         handshake: where the room wants an account, `{"Cookie": "sessionid=…"}`.  `on_change` is called with the keys
         of the nodes that may differ, `on_refused` with every commit that the server does not take.
+
+        `check_s` is how often, while things change, the scene is compared with the server's, where the two may differ
+        (the server leaves out what had no effect when it arrived); it begins anew when they do.  None: never.
 
         Raises: OutboxError when the file is in use, or another client's.
         """
@@ -109,6 +113,7 @@ class RoomClient:
         self._backoff = backoff
         self._retry_pause_s = retry_pause_s
         self._heartbeat_s = heartbeat_s
+        self._check_s = check_s
         self._on_change = on_change
         self._on_refused = on_refused
         self.store = _RoomStore(self.client, self._committed)
@@ -315,9 +320,8 @@ class RoomClient:
         ) as socket:
             self._queue = asyncio.Queue()
             self._syncer.connected()
-            tasks = [
-                asyncio.create_task(work) for work in (self._read(socket), self._write(socket), self._beat())
-            ]
+            works = (self._read(socket), self._write(socket), self._beat(), self._check())
+            tasks = [asyncio.create_task(work) for work in works]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -360,6 +364,26 @@ class RoomClient:
             await asyncio.sleep(self._heartbeat_s)
             clock = self.store._store.replica.sync_clock
             self._put([{"mtype": "heartbeat", "client": self.client, "vectorClock": clock}])
+
+    async def _check(self) -> None:
+        """Compare the scene with the server's, and begin anew when it is another."""
+        checked = -1
+        while True:
+            await asyncio.sleep(self._check_s if self._check_s is not None else 3600)
+            version, replica = self.store._store.version, self.store._store.replica
+            if (
+                self._check_s is None
+                or version == checked
+                or not replica.may_differ
+                or not self._syncer.is_live
+            ):
+                continue
+            answer = await self._answer(verify=True)
+            if answer is not None and answer.is_same is False:
+                logger.info("%s differs from what this client was told; it begins anew", self._url)
+                await self.refresh()
+            if answer is not None and answer.is_same is not None:
+                checked = version
 
     def _consider(self, closed: ConnectionClosed) -> None:
         """End for good when the server has said so; otherwise try again."""
