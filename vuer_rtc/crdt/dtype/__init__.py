@@ -6,27 +6,30 @@ does not fit (rule P3).  It never raises and never mutates its arguments; it may
 one of them or share their parts: values are not changed, only replaced.  `set` verbs are recognised by name: their
 function only says whether the operand is of the dtype.
 
-To add a dtype, write the module and add its line to `DTYPES`.
+To add a dtype, write the module and add its line to `DTYPES`; docs/merge.md has an example.
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from ..message import Op
-from . import array, boolean, color, euler, number, object, quaternion, string, vector3
 
 Apply = Callable[[Any, Op], Any]
 
 DTYPES: Mapping[str, Mapping[str, Apply]] = {
-    "number": number.VERBS,
-    "vector3": vector3.VERBS,
-    "euler": euler.VERBS,
-    "quaternion": quaternion.VERBS,
-    "string": string.VERBS,
-    "boolean": boolean.VERBS,
-    "color": color.VERBS,
-    "array": array.VERBS,
-    "object": object.VERBS,
+    dtype: import_module(f".{dtype}", __name__).VERBS
+    for dtype in (
+        "number",
+        "vector3",
+        "euler",
+        "quaternion",
+        "string",
+        "boolean",
+        "color",
+        "array",
+        "object",
+    )
 }
 
 PROPERTY_OPS: Mapping[str, Apply] = {
