@@ -1,18 +1,21 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest)
+# make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
 # make check  what .ci/run checks beside the tests
 
 PYTHON ?= python3
 PORT ?= 8000
 VUER_RTC_DATA_DIR ?= $(CURDIR)/data
 ARGS ?=
+SEED ?= 1
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test check lint format types imports migrations wheel lock clean
+.PHONY: run test fuzz check lint format types imports migrations wheel lock clean
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -23,6 +26,9 @@ run: $(VENV)/runtime.stamp
 test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 	@sh .ci/system-packages
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/development.stamp
+	$(BIN)/python -m tests.crdt.fuzz --seed $(SEED) --minutes $(MINUTES)
 
 check: lint types imports migrations wheel
 
