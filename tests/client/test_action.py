@@ -1,5 +1,6 @@
 """What single actions of a store do, beyond what the programs compare."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -199,3 +200,34 @@ def test_what_is_no_message_is_ignored_with_a_warning(store: GraphStore) -> None
         store.receive({"id": "bob:2"})
     assert len(caught) == 2
     assert len(store.getState().journal) == 1
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+@pytest.mark.parametrize("is_told_later", [True, False])
+def test_typing_into_a_plain_string_of_the_snapshot_tells_who_wrote_it(
+    is_set: bool, is_told_later: bool
+) -> None:
+    alice = GraphStore("alice")
+    alice.edit(insert_op("", "m"))
+    alice.edit(insert_op("", "n", t="Hello"))
+    if is_set:
+        alice.edit({"ot": "string.set", "key": "n", "path": "t", "value": "Hullo"})
+    alice.commit()
+    state = alice._store.replica.graph.state(0)
+    wire = {"graph": state.graph, "vectorClock": state.vector_clock, "lt": state.lt, "journalIndex": 0}
+    alice.edit(typed(5, "!"))
+    later = [alice.commit()]
+    alice.edit(typed(0, ">"))
+    later.append(alice.commit())
+    snapshot = Snapshot.from_dict(copy.deepcopy(wire))
+    journal = [message for message in later if message is not None]
+    bob = GraphStore.fromServer("bob", snapshot, [] if is_told_later else journal)
+    for message in journal if is_told_later else []:
+        assert bob.graph.nodes["n"].properties["t"] in ("Hello", "Hullo", "Hello!", "Hullo!")
+        bob.receive(message)
+    assert bob.graph.nodes["n"].properties["t"] == (">Hullo!" if is_set else ">Hello!")
+    bob.edit(typed(1, "-"))
+    sent = bob.commit()
+    assert sent is not None
+    alice.receive(sent)
+    assert shown(alice.graph)["n"] == shown(bob.graph)["n"]

@@ -13,7 +13,7 @@ from .fuzz import KEYS, Link, insert_op, random_op, shown
 
 CLIENTS = ["alice", "bob", "carol"]
 BODY = ("body",)
-"""Texts that are never plain strings: of those a published snapshot does not tell who wrote the characters."""
+"""Texts that are never plain strings: the filter for published clients shifts the ids of those characters."""
 
 
 @pytest.mark.parametrize("seed", range(100))

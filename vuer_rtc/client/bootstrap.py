@@ -9,15 +9,18 @@ A published snapshot says what a node is and who last set each property, not how
 
 What this loses: where other operations than sets stood (a late `number.multiply` applies after earlier ones), moves (a
 late one wins over the move that the snapshot has), where a removed node hung, a node whose parent is missing (it is at
-root level), who wrote the characters of a plain string (typing that travels names them), what waited for its node, and
-undoing what the snapshot has folded.
+root level), what waited for its node, and undoing what the snapshot has folded.  Who wrote the characters of a plain
+string it does not tell either, but the first who types into it does (`Origin.learn`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from msgspec.structs import replace
+
+from vuer_rtc.crdt.dtype import TEXT_OPS
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
 from vuer_rtc.crdt.node import STRING_PATHS
@@ -29,6 +32,9 @@ from .node import ROOT, SceneGraph, SceneNode, note_parents
 AUTHOR = "=snapshot"
 NOWHERE = "=nowhere"
 """Parent under which a node is created that must not become the root."""
+
+NO_OP = Op("number.add")
+"""Has no effect; fills the places of the operations before one whose index matters."""
 
 Item = dict[str, Any]
 
@@ -43,6 +49,18 @@ class Origin:
     head_seq: int = 0
     """Sequence of the document that the snapshot is of; 0: nobody said."""
     messages: tuple[Message, ...] = ()
+    builder: "Builder | None" = None
+    """What made the messages; None for a document that began empty."""
+
+    def learn(self, message: Message, known: Container[str]) -> bool:
+        """Learn who wrote a plain string of the snapshot, when the message types into it; true when that is news.
+
+        `known` are the ids of messages beyond the snapshot: what they wrote they wrote themselves.
+        """
+        if self.builder is None or not self.builder.learn(message, known):
+            return False
+        self.messages = tuple(self.builder.messages())
+        return True
 
     def graph(self) -> Graph:
         """A new engine with the snapshot in it."""
@@ -64,23 +82,53 @@ def origin_of(
     """What a replica of this snapshot begins with."""
     parents = SceneGraph({key: node.copy() for key, node in graph.nodes.items()}, graph.rootKey)
     note_parents(parents.nodes)
-    builder = _Builder(parents, ropes)
-    return Origin(dict(clock), lt, head_seq, tuple(builder.messages()))
+    builder = Builder(parents, ropes)
+    return Origin(dict(clock), lt, head_seq, tuple(builder.messages()), builder)
 
 
-class _Builder:
+class Builder:
+    """Messages out of a snapshot, again and again."""
+
     def __init__(self, graph: SceneGraph, ropes: dict[str, dict[str, Any]]) -> None:
         self._graph = graph
         self._ropes = ropes
+        self._writers: dict[tuple[str, str], tuple[str, int]] = {}
+        """By node and path, message id and op index of who wrote the plain string there, as far as learned."""
         self._numbers = count(1)
 
+    def learn(self, message: Message, known: Container[str]) -> bool:
+        is_news = False
+        for op in message.ops:
+            if (
+                op.ot not in TEXT_OPS
+                or (op.key, op.path) in self._writers
+                or not self._is_plain(op.key, op.path)
+            ):
+                continue
+            for writer in filter(None, map(writer_of, ids_named(op))):
+                if writer[0] not in known and not writer[0].startswith(AUTHOR):
+                    self._writers[op.key, op.path] = writer
+                    is_news = True
+                    break
+        return is_news
+
+    def _is_plain(self, key: str, path: str) -> bool:
+        """True for a string of the snapshot that is no text."""
+        node = self._graph.nodes.get(key)
+        is_text = path in self._ropes.get(key, {})
+        return node is not None and not is_text and isinstance(node.properties.get(path), str)
+
     def messages(self) -> Iterator[Message]:
+        self._numbers = count(1)
         nodes, root = self._graph.nodes, self._graph.rootKey
         for key in sorted(nodes, key=lambda key: key != root):
             yield from self._creation(nodes[key], root)
         for key, ropes in self._ropes.items():
             for path, rope in ropes.items() if key in nodes else ():
                 yield from self._text(key, path, rope)
+        for (key, path), writer in self._writers.items():
+            if path not in nodes[key].metadata.lww:
+                yield self._written(nodes[key], path, writer)
         for node in nodes.values():
             yield from self._sets(node)
             if node.is_deleted:
@@ -117,7 +165,9 @@ class _Builder:
         texts = self._ropes.get(node.key, {})
         for path, stamp in node.metadata.lww.items():
             value = getattr(node, path) if path in STRING_PATHS else node.properties.get(path)
-            if path not in texts and value is not None:
+            if (node.key, path) in self._writers:
+                yield self._written(node, path, self._writers[node.key, path])
+            elif path not in texts and value is not None:
                 lt, client = (
                     stamp.get("lt", stamp.get("lamportTime", 0)),
                     stamp.get("client", stamp.get("sessionId", "")),
@@ -127,6 +177,18 @@ class _Builder:
             if lt > 0:
                 spread = Op("object.merge", node.key, ".", values)
                 yield self._message(client, lt, node.metadata.updatedAt, spread)
+
+    def _written(self, node: SceneNode, path: str, writer: tuple[str, int]) -> Message:
+        """The string set by whom it was written: its characters have their ids from that (rule X1)."""
+        message_id, index = writer
+        stamp = node.metadata.lww.get(path) or {}
+        lt, client = (
+            stamp.get("lt", stamp.get("lamportTime", 0)),
+            stamp.get("client", stamp.get("sessionId", AUTHOR)),
+        )
+        value = Op("string.set", node.key, path, node.properties[path])
+        made = self._message(client, lt, node.metadata.updatedAt, *[NO_OP] * index, value, seq=not lt)
+        return replace(made, id=message_id)
 
     def _removal(self, node: SceneNode) -> Message:
         envelope = node.metadata
@@ -148,6 +210,24 @@ class _Builder:
                 hidden.append([item["id"], len(item["content"])])
         if hidden:
             yield self._first(AUTHOR, 0, Op("text.delete", key, path, rm=hidden))
+
+
+def ids_named(op: Op) -> Iterator[Any]:
+    """The character ids that a text operation names."""
+    if type(op.value) is list and op.value:
+        yield op.value[0]
+    if type(op.rm) is list:
+        yield from (text_id for text_id, _ in op.rm)
+
+
+def writer_of(text_id: Any) -> tuple[str, int] | None:
+    """Message id and op index in the id of a plain string's character; None for other characters."""
+    parsed = parse_id(text_id)
+    if parsed is None or not parsed[0].startswith("=") or parsed[0].startswith("=earlier/"):
+        return None
+    message_id, _, index = parsed[0][1:].rpartition("/")
+    is_fit = message_id and index.isascii() and index.isdigit() and len(index) < 5
+    return (message_id, int(index)) if is_fit else None
 
 
 def items_of(rope: dict[str, Any]) -> Iterator[Item]:

@@ -48,6 +48,8 @@ class Replica:
             return NOTHING
         else:
             message = self._authorised(message)
+        if self.origin.learn(message, self.log):
+            self.without(())
         if message.server_seq > self.origin.head_seq:
             self._journalled += 1
         self.log[message.id] = message
@@ -55,6 +57,13 @@ class Replica:
         if message.lt > self.lt:
             self.lt = message.lt
         return self.graph.apply(message)
+
+    def learn(self, messages: Iterable[Message]) -> None:
+        """Afterwards what these messages, about to be applied, tell of the origin is known."""
+        coming = {message.id: message for message in messages}
+        known = {**self.log, **coming}
+        if any([self.origin.learn(message, known) for message in coming.values()]):
+            self.without(())
 
     def _authorised(self, message: Message) -> Message:
         """An undo that the server journalled counts, whoever's commit it is of: the server has asked for the right."""

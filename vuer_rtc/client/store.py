@@ -185,6 +185,7 @@ class Store:
     ) -> bool:
         applied = self.replica.apply(message, is_tail=is_tail)
         self.version += 1
+        self._view.look_at(self.replica.graph)
         if not applied.is_new:
             if message.server_seq:
                 self._note_authority(message.id)
@@ -229,13 +230,14 @@ class Store:
 
     def load(self, messages: Iterable[AnyMessage]) -> None:
         """Take in the journal that came with the snapshot."""
+        taken: list[tuple[Message, CRDTMessage | None]] = []
         for raw in messages:
             try:
-                message = core_message(raw)
+                taken.append((core_message(raw), raw if isinstance(raw, CRDTMessage) else None))
             except InvalidMessage as refusal:
                 warnings.warn(f"a journal entry is ignored: {refusal}", stacklevel=3)
-                continue
-            msg = raw if isinstance(raw, CRDTMessage) else None
+        self.replica.learn(message for message, _ in taken)
+        for message, msg in taken:
             self._apply(message, msg, is_acked=True, is_tail=True)
 
     def restore(self, messages: Iterable[Message]) -> None:

@@ -36,6 +36,11 @@ class View(Source):
         self._stale = set(self.scene.nodes) | {key for key, _ in graph._scene.nodes()}
         self._again |= self._edited
 
+    def look_at(self, graph: Graph) -> None:
+        """Afterwards everything is read from `graph`; costs nothing when it is already."""
+        if graph is not self._graph:
+            self.follow(graph)
+
     def changed(self, keys: frozenset[str]) -> None:
         """Note that nodes of the replica have changed."""
         self._stale |= keys
