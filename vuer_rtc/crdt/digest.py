@@ -57,14 +57,15 @@ def _write_members(value: dict[str, Any], put: Any) -> None:
 def number_text(value: int | float) -> str:
     """A finite number as ECMAScript writes it; integers count as doubles."""
     number = float(value)
-    if number.is_integer() and abs(number) < 1e21:
+    if number.is_integer() and abs(number) < 1e16:
         return str(int(number))
     mantissa, _, exponent = repr(number).partition("e")
     if not exponent:
         return mantissa
     power = int(exponent)
+    sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
     if -7 < power < 0:
-        sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
         return f"{sign}0.{'0' * (-power - 1)}{digits.replace('.', '')}"
-    mantissa = mantissa.removesuffix(".0")
-    return f"{mantissa}e{'+' if power > 0 else '-'}{abs(power)}"
+    if 0 < power < 21:  # an integer: the shortest digits that tell the double, not all of its own
+        return sign + digits.removesuffix(".0").replace(".", "").ljust(power + 1, "0")
+    return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
