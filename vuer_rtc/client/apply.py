@@ -9,8 +9,7 @@ from typing import Any
 
 from vuer_rtc.crdt.canonical import InvalidMessage, canonical_message
 
-from .buffer import op_fields
-from .message import CRDTMessage, Operation, OpMeta
+from .message import CRDTMessage, Operation, OpMeta, op_fields
 from .node import SceneGraph
 from .optimistic import apply_op, draft_of, keep_draft
 from .text_draft import is_positional

@@ -7,7 +7,6 @@ merged operation is the one that travels, so the sender sees exactly that too.
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
 from vuer_rtc.crdt.dtype import PROPERTY_OPS, SET_OPS, TEXT_OPS
@@ -119,12 +118,6 @@ def _named(text_id: str, message_id: str) -> str:
     return text_id.replace(PENDING, f"={message_id}/", 1) if text_id.startswith(PENDING) else text_id
 
 
-def op_fields(op: Op) -> dict[str, Any]:
-    """An operation as it travels."""
-    fields = to_builtins(op)
-    return {"ot": fields.pop("ot"), "key": "", "path": "", **fields}
-
-
 def isAdditiveOp(ot: str) -> bool:
     """True for operations of which two in a row merge into one."""
     return ot in ADDITIVE_OPS
@@ -149,5 +142,4 @@ __all__ = [
     "merge_values",
     "merged_op",
     "named_pending",
-    "op_fields",
 ]

@@ -4,8 +4,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from msgspec import to_builtins
+
 from vuer_rtc.crdt.canonical import canonical_message
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, Op
 from vuer_rtc.protocol.codec import message_fields
 
 from .clock import VectorClock
@@ -103,7 +105,14 @@ def journalled(message: Message, server_seq: int) -> Message:
 
 def published_message(message: Message) -> CRDTMessage:
     """The message in the published type."""
-    return CRDTMessage.fromDict(message_fields(message))
+    ops = [op_fields(op) for op in message.ops]
+    return CRDTMessage(message.id, message.client, dict(message.clock), message.lt, message.ts, ops)
+
+
+def op_fields(op: Op) -> Operation:
+    """An operation as it travels; the value is a copy."""
+    fields = to_builtins(op)
+    return {"ot": op.ot, "key": op.key, "path": op.path, **fields}
 
 
 def message_json(message: Message) -> str:
@@ -124,5 +133,6 @@ __all__ = [
     "journalled",
     "message_from_json",
     "message_json",
+    "op_fields",
     "published_message",
 ]

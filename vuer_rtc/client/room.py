@@ -382,7 +382,8 @@ class RoomClient:
             if answer is not None and answer.is_same is False:
                 logger.info("%s differs from what this client was told; it begins anew", self._url)
                 await self.refresh()
-            if answer is not None and answer.is_same is not None:
+                checked = self.store._store.version
+            elif answer is not None and answer.is_same:
                 checked = version
 
     def _consider(self, closed: ConnectionClosed) -> None:

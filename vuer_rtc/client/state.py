@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 from vuer_rtc.crdt.message import Message
 
 from .bootstrap import Origin, items_of, origin_of
-from .buffer import op_fields
 from .clock import VectorClock
-from .message import CRDTMessage, Operation, published_message
+from .message import CRDTMessage, Operation, op_fields, published_message
 from .node import SceneGraph, node_to_dict
 from .optimistic import keep_draft
 from .text_draft import TextDraft, write
