@@ -279,6 +279,8 @@ OTHERS = (
 
 # Living through
 
+STATE_TAILS = (0, 2, 5, 100)
+
 
 class Replica:
     """An engine and an oracle that are told the same."""
@@ -343,7 +345,7 @@ def assert_equal_views(engine: Graph, oracle: OracleGraph) -> None:
     assert engine.digest() == oracle.digest(), "digest"
     assert engine.full_digest() == oracle.full_digest(), "full_digest"
     assert engine.nodes() == oracle.nodes(), ("nodes", engine.nodes(), oracle.nodes())
-    for tail in (0, 2, 5, 100):
+    for tail in STATE_TAILS:
         assert_equal_states(engine, oracle, tail)
 
 
@@ -367,10 +369,12 @@ def live_through(history: History, met: Counter[str], *, is_thorough: bool = Fal
     Raises: AssertionError.
     """
     replicas = [Replica(history, is_terse=not is_thorough) for _ in range(history.replicas)]
-    for step in history.steps:
-        replicas[step[0]].take(step, met)
+    for number, step in enumerate(history.steps):
+        replica = replicas[step[0]]
+        replica.take(step, met)
         if is_thorough:
-            assert_equal(replicas[step[0]].engine, replicas[step[0]].oracle)
+            assert_equal(replica.engine, replica.oracle)
+            assert_equal_states(replica.engine, replica.oracle, STATE_TAILS[number % len(STATE_TAILS)])
     for replica in replicas:
         for position in range(replica.position, len(history.journal)):
             replica.apply(history.record(position), met)

@@ -22,7 +22,7 @@ from .layout import (
 from .message import SERVER_CLIENT, Message
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
-from .published import published_state, safe_message
+from .published import PublishedNode, published_state, safe_message
 from .scene import Scene
 from .seen import Seen
 from .sink import fold_below
@@ -62,6 +62,8 @@ class Graph:
         self._base_seq = 0
         self._changes: deque[tuple[int, frozenset[str]]] = deque(maxlen=CHANGES_MAX)
         """What the last messages changed, with the head then."""
+        self._published: dict[str, PublishedNode] = {}
+        """Nodes as `state` told them last, until they change: the next one who joins costs little."""
         self.clock: dict[str, int] = {}
         """Highest counter of each client."""
         self.lt = 0
@@ -142,6 +144,9 @@ class Graph:
         keys = self._scene.changed
         changed = frozenset(keys)
         keys.clear()
+        if self._published:
+            for key in changed:
+                self._published.pop(key, None)
         self._changes.append((seq, changed))
         return changed
 
@@ -304,11 +309,14 @@ class Graph:
         }  # fmt: skip
 
     def state(self, tail: int) -> PublishedState:
-        """The document for published clients: a total-order prefix folded, the last `tail` messages beside it."""
+        """The document for published clients: a total-order prefix folded, the last `tail` messages beside it.
+
+        Its nodes are shared with later states and must not be changed.
+        """
         after = self._log.order[max(0, len(self._log.order) - tail) :]
         kept = {placed.message.id: placed.message for placed in after}
         targets = [self._undo.counting_targets(placed.message, kept, self.cut) for placed in after]
-        graph, ropes, journal = published_state(self._scene, after, targets)
+        graph, ropes, journal = published_state(self._scene, after, targets, self._published)
         return PublishedState(graph, dict(self.clock), self.lt, ropes, journal, self.head_seq)
 
     # Snapshots

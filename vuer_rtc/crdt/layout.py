@@ -156,12 +156,17 @@ def _waiting_layout(entries: list[Entry]) -> list[Json]:
 
 def waiting_records(scene: Scene) -> list[Waiting]:
     """The folded ones of the waiting ops, by message, in total order."""
-    missing = (item for item in scene.live.values() if item.base is None)
+    missing = (item for item in scene.live.values() if item.base is None and _has_folded(item))
     entries = [entry for item in missing for entry in waiting_entries(item) if entry[3].is_folded]
     by_place: dict[Any, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry[:2]):
         by_place.setdefault(entry[0], []).append(entry)
     return [_waiting_record(of_message) for of_message in by_place.values()]
+
+
+def _has_folded(item: Item) -> bool:
+    """True when folded ops wait for the key: in each log they come first."""
+    return any(prop.log and prop.log[0][3].is_folded for prop in item.properties.values())
 
 
 def _waiting_record(entries: list[Entry]) -> Waiting:

@@ -57,21 +57,28 @@ class Prefix:
             return None if life is None else life.node
         return self.scene.node(key)
 
-    def keys(self) -> Iterator[str]:
-        scene = self.scene
-        keys = dict.fromkeys((*scene.base, *scene.live))
-        return (key for key in keys if self.node(key) is not None)
+    def nodes(self) -> Iterator[tuple[str, Node]]:
+        """Every key that has a node, with it; the keys that the tail is about come last."""
+        lives = self._lives
+        for key, node in self.scene.nodes():
+            if key not in lives:
+                yield key, node
+        for key, life in lives.items():
+            if life is not None:
+                yield key, life.node
 
     def children(self, key: str) -> list[str]:
-        keys = self._children.get(key)
-        if keys is None:
-            keys = self.scene.children.get(key, set())
-        return sorted(keys, key=lambda child: (self._created_at(child), child)) if keys else []
+        keys = self._children[key] if self.has_other_children(key) else self.scene.children.get(key)
+        return sorted(keys, key=self._created) if keys else []
 
-    def _created_at(self, key: str) -> float:
+    def has_other_children(self, key: str) -> bool:
+        """True when the children of the key may be others than they are now."""
+        return key in self._children
+
+    def _created(self, key: str) -> tuple[float, str]:
         node = self.node(key)
         assert node is not None
-        return seconds(node.created[3])
+        return seconds(node.created[3]), key
 
     def register(self, key: str, path: str) -> Register:
         """A new register of a key that the tail is about; blank for none."""
@@ -95,15 +102,20 @@ class Prefix:
         return {path: register for path, register in found.items() if not register.is_blank}
 
 
+PublishedNode = tuple[dict[str, Any], dict[str, Any]]
+"""A node as it travels, and the ropes of its texts."""
+
+
 def published_state(
-    scene: Scene, after: list[Placed], targets: list[set[str]]
+    scene: Scene, after: list[Placed], targets: list[set[str]], known: dict[str, PublishedNode]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[Message]]:
     """`{nodes, rootKey}` before the messages of `after`, the ropes of its texts, and what is safe of those messages.
 
-    `after` is the end of the total order; `targets` are those in it on which the meta ops of each count.
+    `after` is the end of the total order; `targets` are those in it on which the meta ops of each count.  `known` are
+    nodes that have not changed since they were published, by key; more are added.
     """
     prefix = Prefix(scene, (after[0].place,) if after else END, after)
-    graph, ropes = published_graph(prefix)
+    graph, ropes = published_graph(prefix, known)
     tail = Tail(prefix)
     for placed in after:
         tail.fold(placed)
@@ -115,20 +127,26 @@ def published_state(
     return graph, ropes, journal
 
 
-def published_graph(prefix: Prefix) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def published_graph(
+    prefix: Prefix, known: dict[str, PublishedNode]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """`{nodes, rootKey}` as it travels in a snapshot (flat, tombstones included), and the ropes of its texts."""
     nodes: dict[str, Any] = {}
     ropes: dict[str, dict[str, Any]] = {}
-    for key in list(prefix.keys()):
-        nodes[key], of_key = _published_node(prefix, key)
+    for key, node in prefix.nodes():
+        is_as_now = not (prefix.is_told(key) or prefix.has_other_children(key))
+        published = known.get(key) if is_as_now else None
+        if published is None:
+            published = _published_node(prefix, key, node)
+            if is_as_now:
+                known[key] = published
+        nodes[key], of_key = published
         if of_key:
             ropes[key] = of_key
     return {"nodes": nodes, "rootKey": prefix.scene.tree.root_before(prefix.end)}, ropes
 
 
-def _published_node(prefix: Prefix, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    node = prefix.node(key)
-    assert node is not None
+def _published_node(prefix: Prefix, key: str, node: Node) -> PublishedNode:
     if prefix.is_told(key):
         registers = prefix.registers(key)
     else:
