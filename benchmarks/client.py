@@ -38,7 +38,9 @@ def remote(number: int, lt: int, nodes: int) -> Any:
     """The commit of the other client with that number."""
     from vuer_rtc import CRDTMessage
 
-    return CRDTMessage(f"bob:{lt}", "bob", {"alice": number, "bob": number}, lt, 1.0 + number, [move(number, nodes)])
+    return CRDTMessage(
+        f"bob:{lt}", "bob", {"alice": number, "bob": number}, lt, 1.0 + number, [move(number, nodes)]
+    )
 
 
 def store_with(nodes: int, journal: int) -> Any:
@@ -50,7 +52,9 @@ def store_with(nodes: int, journal: int) -> Any:
     for number in range(2, journal + 1):
         author = ("alice", "bob")[number % 2]
         clock = {"alice": number // 2, "bob": number - number // 2}
-        messages.append(CRDTMessage(f"{author}:{number}", author, clock, number, 1.0 + number, [move(number, nodes)]))
+        messages.append(
+            CRDTMessage(f"{author}:{number}", author, clock, number, 1.0 + number, [move(number, nodes)])
+        )
     store = GraphStore.fromServer("alice", Snapshot(createEmptyGraph(), {}), messages)
     store.getState().graph.nodes["n0"].getProperty("position")
     return store
@@ -91,7 +95,9 @@ def run(package: Path, nodes: int, journal: int, rounds: int) -> dict[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--published", type=Path, default=ROOT / ".venv" / "published")
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--journal", type=int, nargs="+", default=[10, 1_000, 100_000])
@@ -103,7 +109,11 @@ def main() -> None:
         print(json.dumps(measure(*options.measure)))
         return
     rows = []
-    print(f"{'package':10} {'nodes':>6} {'journal':>8}  " + " ".join(f"{action:>10}" for action in ACTIONS) + "   us")
+    print(
+        f"{'package':10} {'nodes':>6} {'journal':>8}  "
+        + " ".join(f"{action:>10}" for action in ACTIONS)
+        + "   us"
+    )
     for journal in options.journal:
         packages = [("ours", ROOT, options.rounds)]
         if journal <= PUBLISHED_JOURNAL_MAX and (options.published / "vuer_rtc").is_dir():
