@@ -95,7 +95,9 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def cut_record(record_id: str, cut: int, ts: float) -> Message:
     """The server record that folds history up to Lamport time `cut` away (rule K1)."""
-    return Message(id=record_id, client=SERVER_CLIENT, clock={}, lt=0, ts=ts, ops=[Op(ot="server.cut", value=cut)])
+    return Message(
+        id=record_id, client=SERVER_CLIENT, clock={}, lt=0, ts=ts, ops=[Op(ot="server.cut", value=cut)]
+    )
 
 
 __all__ = ["INTEGER_MAX", "SERVER_CLIENT", "UNSET", "Message", "Op", "Stamp", "UnsetType", "cut_record"]
