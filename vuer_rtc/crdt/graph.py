@@ -60,7 +60,7 @@ class Graph:
         self._undo = Undo()
         self._log = OpLog()
         self._base_seq = 0
-        self._changes: deque[tuple[int, frozenset[str]]] = deque(maxlen=CHANGES_MAX)
+        self._changes: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=CHANGES_MAX)
         """What the last messages changed, with the head then."""
         self._published: dict[str, PublishedNode] = {}
         """Nodes as `state` told them last, until they change: the next one who joins costs little."""
@@ -147,7 +147,7 @@ class Graph:
         if self._published:
             for key in changed:
                 self._published.pop(key, None)
-        self._changes.append((seq, changed))
+        self._changes.append((seq, tuple(changed)))
         return changed
 
     def _journalled(self, known: Placed, message: Message) -> None:
@@ -264,7 +264,7 @@ class Graph:
         for at, keys in reversed(self._changes):
             if at <= seq:
                 return frozenset(changed)
-            changed |= keys
+            changed.update(keys)
         is_whole = len(self._changes) < CHANGES_MAX and seq >= self._base_seq
         return frozenset(changed) if is_whole else None
 

@@ -39,7 +39,7 @@ from typing import Any
 
 from .text_author import Author, Intervals, Number, Order, order_key
 from .text_id import merged_ranges, parse_id
-from .text_read import id_before, ranges_of, runs_of
+from .text_read import id_before, ranges_of, runs_of, stretches_of
 from .text_restore import restore_rows
 from .text_run import Json, Run, encode_runs, publish_runs
 from .text_sibling import Handle, Siblings, rank_in
@@ -328,7 +328,7 @@ class Text:
 
     def encode(self) -> Json:
         """Plain JSON values that `decode` reads (see `text_run`); equal for equal texts, however they came about."""
-        return encode_runs(self.runs())
+        return encode_runs(stretches_of(self._tree))
 
     def published(self) -> dict[str, Json]:
         """The text as published clients hydrate it; nothing is lost."""

@@ -38,14 +38,41 @@ def ranges_of(tree: Tree, position: int, length: int) -> list[list[Any]]:
 def runs_of(tree: Tree) -> Iterator[Run]:
     """Every character in document order, hidden ones included; the text must not change meanwhile."""
     for span in tree.spans():
-        author, start, end = span.index.author, span.number, span.number + len(span.content)
-        for claim in range(span.claim, span.last + 1):
-            stop = min(end, author.numbers[claim] + author.lengths[claim])
-            if span.covers is None and not author.reused:
-                yield _run(span, claim, start, stop, (False, 0, True))
-            else:
-                yield from _alike(span, claim, start, stop)
-            start = stop
+        yield from _runs_in(span)
+
+
+def stretches_of(tree: Tree) -> Iterator[Run]:
+    """As `runs_of`, but most of what was typed comes as one run with `times`: for snapshots, which keep it so."""
+    for span in tree.spans():
+        if not _is_typed(span):
+            yield from _runs_in(span)
+            continue
+        start, end = span.number, span.number + len(span.content)
+        times = span.index.author.times[span.claim + 1 : span.last]
+        # The outer two may belong together with their neighbours.
+        yield _run(span, span.claim, start, start + 1, (False, 0, True))
+        yield _run(span, span.claim + 1, start + 1, end - 1, (False, 0, True))._replace(times=times)
+        yield _run(span, span.last, end - 1, end, (False, 0, True))
+
+
+def _is_typed(span: Span) -> bool:
+    """True when each of its characters has a claim of its own, of one more `seq` than the last, and all are shown."""
+    author, count = span.index.author, span.last - span.claim + 1
+    if count < 3 or count != len(span.content) or span.covers is not None or author.reused:
+        return False
+    seqs = author.seqs[span.claim : span.last + 1]
+    return type(seqs[0]) is int and seqs == list(range(seqs[0], seqs[0] + count))
+
+
+def _runs_in(span: Span) -> Iterator[Run]:
+    author, start, end = span.index.author, span.number, span.number + len(span.content)
+    for claim in range(span.claim, span.last + 1):
+        stop = min(end, author.numbers[claim] + author.lengths[claim])
+        if span.covers is None and not author.reused:
+            yield _run(span, claim, start, stop, (False, 0, True))
+        else:
+            yield from _alike(span, claim, start, stop)
+        start = stop
 
 
 def _alike(span: Span, claim: int, start: int, stop: int) -> Iterator[Run]:

@@ -36,6 +36,8 @@ class Run(NamedTuple):
     """How many claims of these ids are earlier."""
     is_latest: bool = True
     """False when a later claim has taken these ids over."""
+    times: list[Number] | None = None
+    """Of neighbours that were typed: the `ts` of each; each has one `seq` more than the last."""
 
     @property
     def is_hidden(self) -> bool:
@@ -61,7 +63,7 @@ class _Row:
         self.head = run
         self.length = len(run.content)
         self._parts = [run.content]
-        self.times: list[Number] | None = None
+        self.times = run.times
         self.deleted = [[0, self.length]] if run.is_deleted else []
 
     @property
@@ -79,9 +81,9 @@ class _Row:
         return is_alike and self.is_continued_by(head)
 
     def is_typed_on_by(self, row: "_Row") -> bool:
-        """True when `row` is the next character typed."""
-        is_single = row.length == 1 and (self.length == 1 or self.times is not None)
-        return is_single and row.head.seq == self.head.seq + self.length and self.is_like(row.head)
+        """True when `row` is what was typed next."""
+        is_typed = (row.length == 1 or row.times is not None) and (self.length == 1 or self.times is not None)
+        return is_typed and row.head.seq == self.head.seq + self.length and self.is_like(row.head)
 
     def append(self, row: "_Row") -> None:
         for first, length in row.deleted:
@@ -134,7 +136,7 @@ def _typed(rows: Iterable[_Row]) -> Iterator[_Row]:
         if typed is not None and typed.is_typed_on_by(row):
             if typed.times is None:
                 typed.times = [typed.head.ts]
-            typed.times.append(row.head.ts)
+            typed.times += row.times or [row.head.ts]
             typed.append(row)
             continue
         if typed is not None:
