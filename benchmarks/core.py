@@ -199,10 +199,11 @@ def measure_memory() -> Iterator[tuple[str, float, str]]:
     ).snapshot()
     encoded = [msgspec.msgpack.encode(message) for message in messages]
     decoder = msgspec.msgpack.Decoder(Message)
-    for what, make in (
-        ("memory a node, restored", lambda: Graph.restore(data)),
-        ("memory a node, its message retained", lambda: graph_of([decoder.decode(one) for one in encoded])),
-    ):
+    makers: dict[str, Callable[[], Graph]] = {
+        "memory a node, restored": lambda: Graph.restore(data),
+        "memory a node, its message retained": lambda: graph_of([decoder.decode(one) for one in encoded]),
+    }
+    for what, make in makers.items():
         tracemalloc.start()
         graph = make()
         yield what, tracemalloc.get_traced_memory()[0] / 1024 / graph.node_count, "KiB"
