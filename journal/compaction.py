@@ -24,6 +24,7 @@ from django.utils import timezone
 from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError
+from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
 from journal.projection import project
@@ -156,6 +157,7 @@ def compact_document(
 
 def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> None:
     document_id = held.document_id
+    reach("compact.leased")
     report.leftover_batches = delete_truncated(document_id, held)
     if report.leftover_batches:
         report.outcome = "resumed"
@@ -164,18 +166,25 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> Non
         return
     held.renew()
     journal_cut(document_id, graph, plan.cut)
+    reach("compact.cut")
     held.renew()
     draft = draft_snapshot(graph, with_digests=True)
     snapshot = write_snapshot(document_id, draft, plan.truncate_seq, Snapshot.Reason.COMPACTION)
+    reach("compact.snapshot")
     try:
         prove(snapshot.pk, plan.truncate_seq)
     except ProofFailed:
         snapshot.delete()  # or recovery might begin from it
         raise
+    reach("compact.proved")
     truncate(held, plan)
+    reach("compact.truncated")
     delete_truncated(document_id, held)
+    reach("compact.deleted")
     prune_snapshots(document_id)
+    reach("compact.pruned")
     project(document_id, graph.head_seq, graph.undone_ids(), graph.nodes())
+    reach("compact.projected")
     _describe(report, plan, "compacted")
     report.snapshot_seq, report.snapshot_bytes = snapshot.seq, len(snapshot.payload)
 
@@ -334,6 +343,7 @@ def delete_truncated(document_id: UUID, held: Lease | None = None) -> int:
         with transaction.atomic(using=alias):
             Operation.objects.filter(document=document_id, server_seq__lte=upto).delete()
             deleted += batches.filter(last_seq__lte=upto).delete()[0]
+            reach("compact.deleting")
         if held is not None:
             held.renew()
     return deleted

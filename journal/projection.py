@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from journal.column import bounded, moment, storable
 from journal.durability import journal_alias
+from journal.failpoint import reach
 from journal.models import Document, Operation, SceneObject
 from journal.operation import Row, create_operations, delete_operations, operation_rows
 from journal.reader import Batch, answering, hydrate, read_batches, read_heads
@@ -43,6 +44,7 @@ def project(
         if since is not None and not since <= reached < seq:
             return reached >= seq
         targets = _project_operations(document_id, reached, seq, undone)
+        reach("project.operations")
         alias = journal_alias()
         with transaction.atomic(using=alias):
             document = _locked(alias, document_id)
@@ -50,7 +52,9 @@ def project(
                 return True  # another process has written a later state while we prepared ours
             _flag_undone(document_id, targets, undone)
             _write_objects(document_id, seq, nodes, is_whole=since is None)
+            reach("project.objects")
             Document.objects.filter(pk=document_id).update(head_seq=seq, updated_at=timezone.now())
+    reach("project.done")
     return True
 
 

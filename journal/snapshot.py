@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from journal.entry import PayloadError, checksum_of, decompress
 from journal.error import SnapshotTooLarge, UnknownDocument
+from journal.failpoint import reach
 from journal.models import Document, Snapshot
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, SnapshotError
@@ -81,7 +82,8 @@ def write_snapshot(
             f"allowed;"
             " raise VUER_RTC['JOURNAL_SNAPSHOT_BYTES_MAX'] (SQLite and PostgreSQL take up to 1 GB)"
         )
-    return Snapshot.objects.create(
+    reach("snapshot.begun")
+    row = Snapshot.objects.create(
         document_id=document_id,
         seq=draft.seq,
         cut=draft.cut,
@@ -95,6 +97,8 @@ def write_snapshot(
         author_id=author_id,
         created_at=timezone.now(),
     )
+    reach("snapshot.written")
+    return row
 
 
 def restore_snapshot(row: Snapshot) -> Graph:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from journal.durability import Connection, journal_alias
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
+from journal.failpoint import reach
 from journal.models import Document, JournalBatch
 from journal.settings import settings
 
@@ -82,12 +83,15 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | Non
     connection = connections[alias]
     try:
         with transaction.atomic(using=alias, durable=True):
+            reach("append.begun")
             written, fenced = _write(connection, ordered, insert or insert_of(connection))
+            reach("append.fenced")
     except Error as error:
         if is_lock_failure(error):
             return [Conflict(was_locked=True) for _ in drafts]
         _drop_broken(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error
+    reach("append.committed")
     return [_outcome(rows[draft.document_id], written, fenced) for draft in drafts]
 
 
@@ -121,6 +125,7 @@ def _write(
     written: set[uuid.UUID] = set()
     for some in _chunks(rows):
         written |= insert(connection, some)
+    reach("append.inserted")
     inserted = [row for row in rows if row.pk in written]
     fenced = _behind_fence(inserted)
     if fenced:

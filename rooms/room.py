@@ -12,6 +12,7 @@ from uuid import UUID
 
 from journal.entry import Entry
 from journal.error import JournalTruncated
+from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
 from rooms.batch import Batch, Bounds, Submission, build_batch
@@ -197,7 +198,9 @@ class LiveRoom:
 
     def settle(self, batch: Batch) -> None:
         """The batch is on disk: apply, acknowledge to the senders, broadcast to the others."""
+        reach("settle.begun")
         applied = self._apply(batch.messages)
+        reach("settle.applied")
         acks: dict[Peer, dict[int, list[Frame]]] = {}
         for index, submission in enumerate(batch.accepted):
             peer: Peer = submission.origin
@@ -209,6 +212,7 @@ class LiveRoom:
             self._acknowledge(submission, batch.first_seq + index, is_late=applied[index].is_late)
         self._release(batch.submissions)
         self._suspects_max = None
+        reach("settle.told")
 
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""

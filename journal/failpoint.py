@@ -1,0 +1,65 @@
+"""Places where the crash tests end the process, as a power cut would (rule J17).
+
+`VUER_RTC_FAILPOINT=append.inserted` makes the process SIGKILL itself when it comes there;
+`append.inserted:5` the fifth time.  Without that variable `reach` is an empty function.
+"""
+
+import os
+import signal
+
+VARIABLE = "VUER_RTC_FAILPOINT"
+
+POINTS = (
+    "append.begun",
+    "append.inserted",
+    "append.fenced",
+    "append.committed",
+    "settle.begun",
+    "settle.applied",
+    "settle.told",
+    "project.operations",
+    "project.objects",
+    "project.done",
+    "snapshot.begun",
+    "snapshot.written",
+    "compact.leased",
+    "compact.cut",
+    "compact.snapshot",
+    "compact.proved",
+    "compact.truncated",
+    "compact.deleting",
+    "compact.deleted",
+    "compact.pruned",
+    "compact.projected",
+)
+"""Every named point; FORMAT.md says what follows from a death at each."""
+
+
+class Fuse:
+    """Ends the process the `times`-th time it is reached."""
+
+    def __init__(self, point: str, times: int = 1) -> None:
+        if point not in POINTS:
+            raise ValueError(f"{VARIABLE}: no such point: {point!r}; there are {', '.join(POINTS)}")
+        self.point = point
+        self.times_left = times
+
+    @classmethod
+    def parse(cls, text: str) -> "Fuse":
+        point, _, times = text.partition(":")
+        return cls(point, int(times or 1))
+
+    def reach(self, point: str) -> None:
+        if point == self.point:
+            self.times_left -= 1
+            if self.times_left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _nothing(point: str) -> None:
+    """Not armed."""
+
+
+_given = os.environ.get(VARIABLE)
+reach = Fuse.parse(_given).reach if _given else _nothing
+"""`reach(point)`: called at every point; does nothing unless the process was started with that point armed."""
