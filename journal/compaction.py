@@ -27,6 +27,7 @@ from journal.error import JournalBusy, JournalError
 from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
+from journal.operation import delete_operations
 from journal.projection import project
 from journal.reader import Batch, Start, read_after, truncated_seq_of, with_history
 from journal.settings import settings
@@ -203,6 +204,8 @@ def _may_have_work(document_id: UUID, keep: KeepRules, now: datetime) -> bool:
     batches = JournalBatch.objects.filter(document=document_id).order_by("last_seq")
     if batches.filter(last_seq__lte=truncated_seq).exists():
         return True
+    if Operation.objects.filter(document=document_id, server_seq__lte=truncated_seq).exists():
+        return True
     rows = batches.values_list("first_seq", "last_seq", "created_at", "message_count")
     guess = [Span(first, last, at, edits=count) for first, last, at, count in rows.iterator(chunk_size=2000)]
     if plan_truncation(guess, 0, keep, now) is None:
@@ -282,7 +285,7 @@ def prove(snapshot_id: UUID, truncate_seq: int) -> None:
     row = Snapshot.objects.get(pk=snapshot_id)
     try:
         compared = with_history(
-            row.document_id, lambda start, batches: _compare(row, start, batches), without=row.pk
+            row.document_id, lambda start, batches: _compare(row, start, batches), before=row
         )
     except SnapshotDamaged as error:
         raise ProofFailed(
@@ -346,6 +349,7 @@ def delete_truncated(document_id: UUID, held: Lease | None = None) -> int:
             reach("compact.deleting")
         if held is not None:
             held.renew()
+    delete_operations(document_id, truncated_seq)  # a live room may have written rows of batches just gone
     return deleted
 
 

@@ -137,12 +137,12 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
 
 
 def with_history(
-    document_id: UUID, use: Callable[[Start, Iterator[Batch]], T], without: UUID | None = None
+    document_id: UUID, use: Callable[[Start, Iterator[Batch]], T], before: Snapshot | None = None
 ) -> T:
     """What `use` returns of the newest good snapshot and the retained batches, in order and contiguous.
 
-    `use` begins again from a new start when a compaction deletes batches under it.  `without` names a
-    snapshot that does not count: the one that is to be proved.
+    `use` begins again from a new start when a compaction deletes batches under it.  `before` is a snapshot
+    that is to be proved: it does not count, nor do those that live rooms have taken at a later seq.
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
@@ -150,7 +150,7 @@ def with_history(
     for _ in range(TRIES):
         try:
             with answering():
-                start = _start(document_id, without)
+                start = _start(document_id, before)
                 result = use(start, _retained(document_id, start))
         except JournalGap as error:
             gap = error
@@ -162,11 +162,13 @@ def with_history(
     raise _missing(document_id, gap)
 
 
-def _start(document_id: UUID, without: UUID | None) -> Start:
+def _start(document_id: UUID, before: Snapshot | None) -> Start:
     truncated_seq = truncated_seq_of(document_id)
     candidates = Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+    if before is not None:
+        candidates = candidates.filter(seq__lte=before.seq).exclude(pk=before.pk)
     for pk in candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True):
-        row = None if pk == without else Snapshot.objects.filter(pk=pk).first()
+        row = Snapshot.objects.filter(pk=pk).first()
         if row is None:
             continue
         try:

@@ -137,4 +137,4 @@ def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Findi
             )
     stray = Operation.objects.filter(document=document_id, server_seq__lte=truncated_seq).count()
     if stray:
-        yield Finding(False, truncated_seq, f"{stray} operation rows have no batch", REBUILD_HINT)
+        yield Finding(False, truncated_seq, f"{stray} operation rows have no batch", COMPACT_HINT)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, models
@@ -231,6 +232,19 @@ def test_operation_rows_go_with_their_batches_and_objects_are_exact(document: Do
     }
 
 
+def test_operation_rows_that_a_live_room_writes_of_batches_just_gone_are_deleted_by_the_next_run(
+    document: Document,
+) -> None:
+    append_each(document, HISTORY)
+    catch_up(document.pk)
+    stray = Operation.objects.filter(document=document).first()
+    compact(document)
+    assert stray is not None
+    Operation.objects.create(**{field.attname: getattr(stray, field.attname) for field in stray._meta.fields})
+    compact(document)
+    assert not Operation.objects.filter(document=document, server_seq__lte=8).exists()
+
+
 def test_deletion_goes_by_bounded_transactions(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
     append_each(document, HISTORY, size=2)
     seen = []
@@ -401,6 +415,21 @@ def test_j15_a_well_formed_snapshot_of_something_else_deletes_nothing(
     with pytest.raises(ProofFailed, match="does not equal"):
         compact(document)
     refused(document, before)
+
+
+def test_j15_a_live_room_may_take_a_snapshot_while_the_new_one_is_proved(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    prove = compaction.prove
+
+    def prove_late(snapshot_id: UUID, truncate_seq: int) -> None:
+        append(document, message(50))
+        take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
+        prove(snapshot_id, truncate_seq)
+
+    monkeypatch.setattr(compaction, "prove", prove_late)
+    assert compact(document).outcome == "compacted"
 
 
 def test_a_snapshot_too_large_for_a_row_deletes_nothing(document: Document) -> None:
