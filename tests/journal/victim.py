@@ -1,0 +1,171 @@
+"""What the crash tests kill: a process with the server's own rooms, committer and projector, or one that compacts.
+
+It reports in a file what its clients sent and what was acknowledged, a line each, written at once: what is there
+when the process dies is what clients on the network may have seen.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import sys
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from journal.compaction import KeepRules, compact_document
+from journal.error import JournalBusy, JournalUnavailable
+from journal.models import Document, Snapshot
+from journal.snapshot import draft_snapshot, take_snapshot
+from rooms.connection import Connection
+from rooms.hub import Hub
+from vuer_rtc.crdt.message import Message, Op
+
+IN_FLIGHT = 8
+"""Messages a client has sent and not seen acknowledged, at most."""
+KEYS = 20
+"""Nodes a client makes and removes again."""
+KEEP_MESSAGES = 40
+PR_SET_PDEATHSIG = 1
+
+
+class Task(msgspec.Struct):
+    """What one process is to do until it is killed."""
+
+    role: str
+    """`write` or `compact`."""
+    documents: list[UUID]
+    clients: dict[str, "Backlog"] = {}
+    """By `<document's index>/<client>`."""
+    seed: int = 0
+
+
+class Backlog(msgspec.Struct):
+    """Where a client goes on: like one that has reconnected."""
+
+    next_counter: int = 1
+    unacked: list[int] = []
+
+
+def message_of(client: str, counter: int) -> Message:
+    """The client's message of that number: always the same.  Each counts one up on the client's own node."""
+    key = f"{client}-{counter % KEYS}"
+    ops = [Op(ot="number.add", key=client, path="count", value=1)]
+    if counter == 1:
+        ops.insert(0, Op(ot="node.insert", path="children", value={"key": client, "count": 0}))
+    match counter % 5:
+        case 0:
+            ops.append(Op(ot="node.insert", key=client, path="children", value={"key": key, "x": counter}))
+        case 1:
+            ops.append(Op(ot="string.set", key="shared", path="by", value=client))
+        case 2:
+            ops.append(
+                Op(ot="node.remove", key=client, path="children", value=f"{client}-{(counter + 8) % KEYS}")
+            )
+        case 3:
+            key = f"{client}-{(counter + 2) % KEYS}"
+            ops.append(Op(ot="node.move", path="children", value={"nodeKey": key, "newParent": "shared"}))
+    return Message(
+        id=f"{client}:{counter}",
+        client=client,
+        clock={client: counter},
+        lt=counter,
+        ts=1.75e9 + counter,
+        ops=ops,
+    )
+
+
+class Person:
+    """A client whose network is the report: it sees what the server hands to its socket."""
+
+    def __init__(self, client: str, backlog: Backlog, report: int, place: str) -> None:
+        self.client, self.report, self.place = client, report, place
+        self.next_counter = backlog.next_counter
+        self.to_resend = list(backlog.unacked)
+        self.in_flight = 0
+        self.connection: Connection | None = None
+
+    def tell(self, *words: object) -> None:
+        os.write(self.report, (" ".join(map(str, words)) + "\n").encode())
+
+    def work(self) -> None:
+        while self.in_flight < IN_FLIGHT:
+            self.in_flight += 1
+            if self.to_resend:
+                self.submit(self.to_resend.pop(0))
+            else:
+                self.tell("sent", self.place, self.next_counter)
+                self.submit(self.next_counter)
+                self.next_counter += 1
+
+    def submit(self, counter: int) -> None:
+        assert self.connection is not None
+        wire = {"mtype": "crdt", "msg": msgspec.to_builtins(message_of(self.client, counter))}
+        self.connection.receive(json.dumps(wire))
+
+    async def take(self, event: dict[str, Any]) -> None:
+        """What the socket would get."""
+        wire = json.loads(event["text"]) if "text" in event else {"mtype": event["type"], **event}
+        match wire["mtype"]:
+            case "ack":
+                self.tell("acked", self.place, wire["msgId"].rpartition(":")[2], wire.get("serverSeq") or 0)
+                self.in_flight -= 1
+                asyncio.get_running_loop().call_soon(self.work)
+            case "error" | "websocket.close":
+                self.tell("refused", self.place, wire)
+
+
+async def write(task: Task, report: int) -> None:
+    """Lives until it is killed."""
+    hub = Hub()
+    hub.start()
+    slugs = await hub._aside.run(slugs_of, task)
+    people = []
+    for place, backlog in task.clients.items():
+        index, _, client = place.partition("/")
+        person = Person(client, backlog, report, place)
+        route = {"kwargs": {"slug": slugs[int(index)]}}
+        scope = {"query_string": f"client={client}&format=json".encode(), "url_route": route, "headers": []}
+        person.connection = await hub.join(scope, person.take)
+        people.append(person)
+    rooms = list(hub.rooms.values())
+    for person in people:
+        person.work()
+    rng = random.Random(task.seed)
+    while True:
+        await asyncio.sleep(rng.uniform(0.01, 0.1))
+        room = rng.choice(rooms)
+        draft = draft_snapshot(room.graph)
+        await hub._aside.run(take_snapshot, room.document_id, draft, Snapshot.Reason.COUNT)
+
+
+def slugs_of(task: Task) -> list[str]:
+    """Names of the documents, in the task's order."""
+    rows = dict(Document.objects.filter(pk__in=task.documents).values_list("pk", "slug"))
+    return [rows[pk] for pk in task.documents]
+
+
+def compact(task: Task, report: int) -> None:
+    """Lives until it is killed: cron gone mad."""
+    while True:
+        for document in Document.objects.filter(pk__in=task.documents):
+            with contextlib.suppress(JournalBusy, JournalUnavailable):
+                outcome = compact_document(document, KeepRules(KEEP_MESSAGES, 0)).outcome
+                os.write(report, f"{outcome}\n".encode())
+
+
+def run(task: Task, report: int) -> None:
+    """Does `task` in this process, for ever; it does not outlive who started it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if task.role == "write":
+        asyncio.run(write(task, report))
+    compact(task, report)
+
+
+def main() -> None:
+    """A process of its own, task on the standard input, so that it may start with a failpoint armed."""
+    run(msgspec.json.decode(sys.stdin.buffer.read(), type=Task), sys.stdout.fileno())
