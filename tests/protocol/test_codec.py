@@ -16,26 +16,32 @@ from hypothesis import strategies as st
 
 from tests.published.process import published_directory
 from vuer_rtc.crdt.canonical import canonical_message
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, cut_record
 from vuer_rtc.crdt.view import PublishedState
 from vuer_rtc.protocol.codec import decode_frame, encode, message_fields
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.wire import (
     Ack,
+    Batch,
     Broadcast,
     Crdt,
+    Edition,
     Error,
+    Feature,
     Frame,
     Framing,
     Heartbeat,
     Naming,
+    NativeDocument,
     Outbound,
+    Promise,
     RoomReset,
     Standing,
     State,
     Sync,
     SyncCheck,
     SyncStatus,
+    Welcome,
 )
 
 COMMIT: dict[str, Any] = {
@@ -408,3 +414,63 @@ def test_published_commits_are_read() -> None:
             inbound = decode_frame(packed({"mtype": "crdt", "msg": message}))
             assert isinstance(inbound, Crdt)
             assert msgspec.json.decode(encode(Broadcast(inbound.message), Framing.JSON))["msg"] == message
+
+
+# Native clients: rules N2, N3, N4, N6 and N7
+
+
+def as_sent(outbound: Any, framing: Framing, edition: Edition = Edition.NATIVE) -> Any:
+    frame = encode(outbound, framing, Naming.COMPRESSED, edition)
+    return json.loads(frame) if isinstance(frame, str) else msgspec.msgpack.decode(frame)
+
+
+AUTHORISED = Message(
+    "ann:1", "ann", {"ann": 1}, 1, 1.5, [Op("meta.undo", "_meta", "_meta", target="bob:1")], True, 3
+)
+CUT = msgspec.structs.replace(cut_record("=cut/4", 2, 1.0), server_seq=4)
+
+
+@pytest.mark.parametrize("framing", Framing)
+@pytest.mark.parametrize("message", [AUTHORISED, CUT])
+def test_native_clients_get_a_message_as_it_was_journalled(framing: Framing, message: Message) -> None:
+    """N3; and F6: others never see `auth`."""
+    native = as_sent(Broadcast(message), framing)
+    assert msgspec.convert(native["msg"], Message) == message
+    assert "auth" not in as_sent(Broadcast(message), framing, Edition.PUBLISHED)["msg"]
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_a_native_state_is_a_snapshot_and_raw_messages(framing: Framing) -> None:
+    """N4."""
+    document = NativeDocument(b"\x00\xff", [AUTHORISED, CUT])
+    state = as_sent(State(document, 4), framing)
+    assert set(state) == {"mtype", "native", "journal", "serverSeq"}
+    assert state["native"] == ("AP8=" if framing is Framing.JSON else b"\x00\xff")
+    assert msgspec.convert(state["journal"], list[Message]) == [AUTHORISED, CUT]
+
+
+@pytest.mark.parametrize("framing", Framing)
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_a_batch_is_whole_messages(framing: Framing, count: int) -> None:
+    """N6."""
+    frames = [encode(Ack(f"ann:{n}", n, auth=True), framing) for n in range(count)]
+    inner = [{"mtype": "ack", "msgId": f"ann:{n}", "serverSeq": n, "auth": True} for n in range(count)]
+    assert as_sent(Batch(frames), framing) == {"mtype": "batch", "messages": inner}
+
+
+def test_a_welcome_says_where_one_is() -> None:
+    """N2."""
+    promise = Promise(True, "SQLite")
+    welcome = Welcome(2, "d", 7, False, [Feature.BATCH], ["view"], {"nodes_max": 5}, promise, ["ann:1"])
+    assert as_sent(welcome, Framing.JSON) == {
+        "mtype": "welcome",
+        "version": 2,
+        "document": "d",
+        "serverSeq": 7,
+        "resumed": False,
+        "features": ["batch"],
+        "rights": ["view"],
+        "limits": {"nodes_max": 5},
+        "durability": {"full": True, "detail": "SQLite"},
+        "undoable": ["ann:1"],
+    }

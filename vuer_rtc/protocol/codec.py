@@ -7,17 +7,21 @@ import msgspec
 from vuer_rtc.crdt.canonical import canonical_clock, canonical_message
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.crdt.plain import InvalidMessage, plain_text, shown
+from vuer_rtc.crdt.view import PublishedState
 
 from .codes import ClientFault, ErrorCode
 from .wire import (
+    Batch,
     Broadcast,
     Crdt,
+    Edition,
     Fields,
     Frame,
     Framing,
     Heartbeat,
     Inbound,
     Naming,
+    NativeDocument,
     Outbound,
     State,
     Sync,
@@ -91,33 +95,48 @@ def _string(fields: Fields, name: str) -> str:
     return plain_text(value)
 
 
-def encode(outbound: Outbound, framing: Framing, naming: Naming = Naming.COMPRESSED) -> Frame:
-    """One frame.  Costs as much as the message is large: encode once for all who share framing and naming.
+def encode(
+    outbound: Outbound,
+    framing: Framing,
+    naming: Naming = Naming.COMPRESSED,
+    edition: Edition = Edition.PUBLISHED,
+) -> Frame:
+    """One frame.  Costs as much as the message is large: encode once for all who share a dialect.
 
-    Source: rules F5, F6.
+    Source: rules F5, F6, N3.
     """
-    wire = _wire(outbound, naming)
+    wire = _wire(outbound, naming, edition)
     if framing is Framing.JSON:
         return _json_encoder.encode(wire).decode()
     return _msgpack_encoder.encode(wire)
 
 
-def _wire(outbound: Outbound, naming: Naming) -> Any:
+def _wire(outbound: Outbound, naming: Naming, edition: Edition) -> Any:
     match outbound:
         case Broadcast(message, late):
-            broadcast: Fields = {"mtype": "broadcast", "msg": message_fields(message, naming)}
+            fields = message_fields(message, naming, edition)
+            broadcast: Fields = {"mtype": "broadcast", "msg": fields}
             return {**broadcast, "late": True} if late else broadcast
-        case State(document, server_seq):
+        case Batch(frames):
+            return {"mtype": "batch", "messages": [msgspec.Raw(frame) for frame in frames]}
+        case State(NativeDocument(snapshot, retained), server_seq):
+            raw = [message_fields(message, naming, Edition.NATIVE) for message in retained]
+            return {"mtype": "state", "native": snapshot, "journal": raw, "serverSeq": server_seq}
+        case State(PublishedState() as document, server_seq):
             journal = [message_fields(message, naming) for message in document.journal]
-            snapshot = _snapshot_fields(outbound, naming)
-            return {"mtype": "state", "snapshot": snapshot, "journal": journal, "serverSeq": server_seq}
+            published = _snapshot_fields(document, naming)
+            return {"mtype": "state", "snapshot": published, "journal": journal, "serverSeq": server_seq}
     return outbound
 
 
-def message_fields(message: Message, naming: Naming = Naming.COMPRESSED) -> Fields:
-    """A message as it travels: no `auth`, no empty fields, every operation with its `key` and `path`."""
+def message_fields(
+    message: Message, naming: Naming = Naming.COMPRESSED, edition: Edition = Edition.PUBLISHED
+) -> Fields:
+    """A message as it travels: no empty fields, every operation with its `key` and `path`; `auth` for native
+    clients only."""
     fields: Fields = msgspec.to_builtins(message)
-    fields.pop("auth", None)
+    if edition is Edition.PUBLISHED:
+        fields.pop("auth", None)
     ops = [{"ot": op.pop("ot"), "key": "", "path": "", **op} for op in fields["ops"]]
     if naming is Naming.LEGACY:
         ops = [_renamed(op, _LEGACY_OP) for op in ops]
@@ -126,8 +145,7 @@ def message_fields(message: Message, naming: Naming = Naming.COMPRESSED) -> Fiel
     return fields
 
 
-def _snapshot_fields(state: State, naming: Naming) -> Fields:
-    document = state.document
+def _snapshot_fields(document: PublishedState, naming: Naming) -> Fields:
     fields: Fields = {
         "graph": document.graph,
         "vectorClock": document.vector_clock,

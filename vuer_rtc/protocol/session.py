@@ -86,6 +86,7 @@ class SyncSession:
         limits: Limits,
         framing: wire.Framing | None = None,
         naming: wire.Naming = wire.Naming.COMPRESSED,
+        edition: wire.Edition = wire.Edition.PUBLISHED,
     ) -> None:
         self.client = client
         self.rights = rights
@@ -93,12 +94,18 @@ class SyncSession:
         self.framing = framing or wire.Framing.MSGPACK
         """How to write to the client; without a wish of its own, as its first frame came (rule F5)."""
         self.naming = naming
+        self.edition = edition
         self.is_closed = False
         self._limits = limits
         self._follows_framing = framing is None
         self._messages = TokenBucket(limits.messages_per_second_max, limits.message_burst_max)
         self._reads = TokenBucket(limits.reads_per_second_max, limits.read_burst_max)
         self._faults = TokenBucket(limits.faults_per_second_max, limits.fault_burst_max)
+
+    @property
+    def dialect(self) -> wire.Dialect:
+        """How to write to the client now."""
+        return wire.Dialect(self.framing, self.naming, self.edition)
 
     def receive(self, frame: wire.Frame, now: float) -> list[Effect]:
         """What the frame asks for, in order; nothing once the session is closed.
@@ -127,7 +134,8 @@ class SyncSession:
                 return Submit(self._authorised(message))
             case wire.Sync(clock):
                 self._spend(self._reads, now, inbound)
-                return SendMissing(clock) if clock else SendState()
+                is_native = self.edition is wire.Edition.NATIVE
+                return SendMissing(clock) if clock and not is_native else SendState()
             case wire.SyncCheck(request_id):
                 self._spend(self._reads, now, inbound)
                 return SendStatus(request_id)

@@ -3,10 +3,11 @@
 Field names on the wire are camelCase, the discriminator is `mtype`; PROTOCOL.md, "Messages", has every field.
 """
 
-from enum import Enum
-from typing import Any
+from collections.abc import Sequence
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.crdt.view import PublishedState
@@ -30,6 +31,30 @@ class Naming(Enum):
     """`client lt ts ot`, since 0.8."""
     LEGACY = "legacy"
     """`sessionId lamportTime timestamp otype`."""
+
+
+class Edition(Enum):
+    """What a connection can be told; the value is the address's `v`."""
+
+    PUBLISHED = "1"
+    """What published clients can read without harm."""
+    NATIVE = "2"
+    """Everything, as it is: snapshot, messages and records from which `Graph` makes the very same document."""
+
+
+class Feature(StrEnum):
+    """What a native client may ask for beside; the values are those of the address's `features`."""
+
+    BATCH = "batch"
+    """All that one commit has for a connection comes in one frame."""
+
+
+class Dialect(NamedTuple):
+    """All that decides how a message is written: who shares it shares the frame."""
+
+    framing: Framing
+    naming: Naming = Naming.COMPRESSED
+    edition: Edition = Edition.PUBLISHED
 
 
 class Crdt(Struct, frozen=True, gc=False):
@@ -76,6 +101,8 @@ class Ack(_Outbound, frozen=True, tag="ack"):
     """Its sequence; None for a message whose history has been folded away."""
     late: bool = False
     """It came after its Lamport time was folded away, and took effect right after the cut (rule K2)."""
+    auth: bool = False
+    """Its undos count on anybody's messages; native clients are told."""
 
 
 class Error(_Outbound, frozen=True, tag="error"):
@@ -98,10 +125,19 @@ class Error(_Outbound, frozen=True, tag="error"):
         return cls(message_id or "", f"{code}: {detail}", code, code.is_retryable)
 
 
+class NativeDocument(Struct, frozen=True, gc=False):
+    """A document as `Graph` takes it: restore the snapshot, then apply the journal."""
+
+    snapshot: bytes
+    """`Graph.snapshot`."""
+    journal: list[Message]
+    """Every retained message as it was journalled, in sequence."""
+
+
 class State(Struct, frozen=True, gc=False):
     """The document as of `server_seq`; the next message is the one after."""
 
-    document: PublishedState
+    document: PublishedState | NativeDocument
     server_seq: int
 
 
@@ -130,11 +166,48 @@ class SyncStatus(_Outbound, frozen=True, tag="sync-status"):
     status: Standing
 
 
+class Promise(Struct, frozen=True, gc=False, rename="camel"):
+    """What an acknowledgement is worth here."""
+
+    is_full: bool = field(name="full")
+    """What was acknowledged survives a power cut of the server."""
+    detail: str
+    """The database's settings, for people."""
+
+
+class Welcome(_Outbound, frozen=True, tag="welcome"):
+    """The first message to a native client."""
+
+    version: int
+    document: str
+    """Key of the document: under the same name there may be another one later."""
+    server_seq: int
+    """How far the document is."""
+    resumed: bool
+    """True: what was asked for with `since` follows, up to `server_seq`; no `state` comes."""
+    features: list[Feature]
+    """Those granted of those that were asked for."""
+    rights: list[str]
+    """Rights of this connection now."""
+    limits: dict[str, float]
+    """Limits in force in this document, by name."""
+    durability: Promise
+    undoable: list[str]
+    """Ids of the client's own messages that it may undo, oldest first; the newest ones when there are many."""
+
+
+class Batch(Struct, frozen=True, gc=False):
+    """Everything that one commit has for one connection."""
+
+    frames: Sequence["Frame"]
+    """Encoded messages, in sequence, all in the framing that the batch will be in."""
+
+
 class RoomReset(_Outbound, frozen=True, tag="room-reset"):
     """The document was emptied; a `state` follows."""
 
 
-Outbound = Ack | Error | State | Broadcast | SyncStatus | RoomReset
+Outbound = Welcome | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset
 
 Frame = bytes | str
 """A msgpack frame is bytes, a JSON frame str."""
