@@ -73,6 +73,7 @@ class Committer:
         self._arrivals = 0
         self._has_ready = asyncio.Event()
         self._is_committing = False
+        self._in_round: frozenset[CommittingRoom] = frozenset()
         self._has_drained = asyncio.Event()
         self._has_drained.set()
         self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
@@ -86,6 +87,25 @@ class Committer:
         if room not in self._catching_up:
             self._ready[room] = None
             self._has_ready.set()
+
+    def refresh(self, room: CommittingRoom) -> "asyncio.Task[None] | None":
+        """Has the room read what others wrote, between two of its commits; the task that does.
+
+        None when it is being written just now: if others wrote too, the conflict will tell.
+        """
+        if room in self._in_round or room.is_closed:
+            return None
+        if room not in self._catching_up:
+            self._ready.pop(room, None)
+            if not self._ready:
+                self._has_ready.clear()
+            self._start_catching_up(room, Conflict())
+        return self._catching_up[room]
+
+    def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
+        self._has_drained.clear()
+        task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
+        self._catching_up[room] = task
 
     @property
     def is_idle(self) -> bool:
@@ -109,11 +129,12 @@ class Committer:
         while True:
             await self._has_ready.wait()
             await self._gather()
-            self._is_committing = True
+            rooms = self._take()
+            self._is_committing, self._in_round = True, frozenset(rooms)
             try:
-                await self._commit(self._take())
+                await self._commit(rooms)
             finally:
-                self._is_committing = False
+                self._is_committing, self._in_round = False, frozenset()
             self._note_if_drained()
 
     async def _gather(self) -> None:
@@ -190,12 +211,11 @@ class Committer:
             case Conflict() | Fenced():
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
-                task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
-                self._catching_up[room] = task
+                self._start_catching_up(room, outcome)
 
     async def _catch_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
         """The room reads what others wrote, however long the journal is away, and then takes part again."""
-        collisions = min(room.conflicts_in_a_row - 1, CONFLICT_JITTER_TIMES_MAX)
+        collisions = min(max(0, room.conflicts_in_a_row - 1), CONFLICT_JITTER_TIMES_MAX)
         await asyncio.sleep(random.random() * collisions * CONFLICT_JITTER_MS / 1000)
         pause_ms = settings.retry_delay_first_ms
         try:

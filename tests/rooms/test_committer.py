@@ -254,3 +254,39 @@ async def test_a_batch_that_cannot_be_written_is_isolated_and_its_neighbours_com
             committer.notify(room)
         await until(lambda: one.isolated and two.isolated)
         assert one.conflicts_in_a_row == two.conflicts_in_a_row == 2
+
+
+async def test_a_room_reads_what_others_wrote_between_its_commits() -> None:
+    room, journal = FakeRoom(), FakeJournal()
+    async with running(journal) as committer:
+        reading = committer.refresh(room)
+        assert reading is not None
+        assert committer.refresh(room) is reading
+        assert committer.is_busy_with(room)
+        room.add(1)
+        committer.notify(room)
+        await reading
+        assert room.caught_up == [Conflict()]
+        await until(lambda: journal.begun)
+        assert committer.refresh(room) is None, "it is being written"
+        journal.finish(None)
+        await until(lambda: room.settled == [["ann:1"]])
+        await committer.drained()
+
+
+async def test_a_room_that_is_ready_reads_first_and_is_written_then() -> None:
+    room, journal = FakeRoom(), FakeJournal(is_quick=True)
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        committer.refresh(room)
+        await asyncio.wait_for(committer.drained(), 5)
+        assert room.caught_up == [Conflict()]
+        assert room.settled == [["ann:1"]]
+
+
+async def test_a_closed_room_reads_nothing() -> None:
+    room = FakeRoom()
+    room.is_closed = True
+    async with running(FakeJournal()) as committer:
+        assert committer.refresh(room) is None
