@@ -1,19 +1,19 @@
-"""What the address of a WebSocket asks for: `/ws/rooms/<slug>/?client=<id>[&format=…][&naming=…]`."""
+"""What the address of a WebSocket asks for: `/ws/rooms/<slug>/?client=<id>[&format=…][&naming=…][&v=2…]`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from rooms.models import ADDRESS_CHARS_MAX, USER_AGENT_CHARS_MAX
 from rooms.refusal import Refused
-from vuer_rtc.crdt.message import SERVER_CLIENT
+from vuer_rtc.crdt.message import INTEGER_MAX, SERVER_CLIENT
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
-from vuer_rtc.protocol.wire import Framing, Naming
+from vuer_rtc.protocol.wire import Edition, Feature, Framing, Naming
 
 Scope = Mapping[str, Any]
-Choice = TypeVar("Choice", Framing, Naming)
+Choice = TypeVar("Choice", Framing, Naming, Edition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,18 @@ class Address:
     naming: Naming
     remote_address: str
     user_agent: str
+    edition: Edition = Edition.PUBLISHED
+    features: frozenset[Feature] = field(default_factory=frozenset)
+    """Those asked for that there are; none for a published client."""
+    since: int | None = None
+    """The sequence up to which a native client holds everything; None: it begins anew."""
 
     @property
     def transport(self) -> str:
         """For people, in the session's row."""
-        return "websocket" if self.framing is None else f"websocket, {self.framing.value}"
+        native = ["native"] if self.edition is Edition.NATIVE else []
+        framing = [self.framing.value] if self.framing is not None else []
+        return ", ".join(["websocket", *framing, *native])
 
 
 def read_address(scope: Scope) -> Address:
@@ -44,6 +51,8 @@ def read_address(scope: Scope) -> Address:
     except ValueError:
         raise Refused(CloseCode.BAD_CLIENT) from None
     given = {name: values[-1] for name, values in query.items()}
+    edition = _choice(Edition, given.get("v")) or Edition.PUBLISHED
+    is_native = edition is Edition.NATIVE
     return Address(
         slug=scope["url_route"]["kwargs"]["slug"],
         client=_client(given.get("client", "")),
@@ -51,6 +60,9 @@ def read_address(scope: Scope) -> Address:
         naming=_choice(Naming, given.get("naming")) or Naming.COMPRESSED,
         remote_address=str((scope.get("client") or [""])[0])[:ADDRESS_CHARS_MAX],
         user_agent=header_of(scope, b"user-agent")[:USER_AGENT_CHARS_MAX],
+        edition=edition,
+        features=_features(given.get("features", "")) if is_native else frozenset(),
+        since=_sequence(given.get("since")) if is_native else None,
     )
 
 
@@ -66,6 +78,19 @@ def _choice(kind: type[Choice], text: str | None) -> Choice | None:
         return kind(text) if text is not None else None
     except ValueError:
         raise Refused(CloseCode.PROTOCOL) from None
+
+
+def _features(text: str) -> frozenset[Feature]:
+    """Those of a comma-separated list that there are: what is granted shows in the welcome."""
+    return frozenset(feature for feature in Feature if feature in text.split(","))
+
+
+def _sequence(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= INTEGER_MAX):
+        raise Refused(CloseCode.PROTOCOL)
+    return int(text)
 
 
 def header_of(scope: Scope, wanted: bytes) -> str:

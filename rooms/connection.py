@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from rooms.address import Address
 from rooms.admission import Admission
 from rooms.batch import Submission
-from rooms.fanout import Dialect
 from rooms.outbox import Outbox, Send
 from rooms.room import LiveRoom
 from rooms.session import End, Progress
@@ -16,7 +16,10 @@ from vuer_rtc.protocol import session as effect
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Effect, SyncSession
-from vuer_rtc.protocol.wire import Frame, Outbound, SyncStatus
+from vuer_rtc.protocol.wire import Dialect, Feature, Frame, Outbound, Promise, SyncStatus, Welcome
+
+VERSION = 2
+"""Of the protocol that native clients are spoken to in."""
 
 
 class Connection:
@@ -29,6 +32,7 @@ class Connection:
         room: LiveRoom,
         send: Send,
         on_progress: Callable[["Connection"], None],
+        promise: Promise,
     ) -> None:
         self.client = address.client
         self.admission = admission
@@ -38,8 +42,15 @@ class Connection:
         self.close_code: CloseCode | None = None
         self._session_id = str(admission.session_id)
         self._protocol = SyncSession(
-            address.client, admission.rights, admission.limits, address.framing, address.naming
+            address.client,
+            admission.rights,
+            admission.limits,
+            address.framing,
+            address.naming,
+            address.edition,
         )
+        self._features = address.features
+        self._promise = promise
         self._outbox = Outbox(
             send,
             bytes_max=settings.outbox_bytes_max,
@@ -84,13 +95,34 @@ class Connection:
 
     @property
     def dialect(self) -> Dialect:
-        return (self._protocol.framing, self._protocol.naming)
+        return self._protocol.dialect
+
+    @property
+    def is_batched(self) -> bool:
+        """It wants one frame per commit."""
+        return Feature.BATCH in self._features
+
+    def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
+        """Tell a native client where it is."""
+        self.send(
+            Welcome(
+                version=VERSION,
+                document=str(self.admission.document_id),
+                server_seq=server_seq,
+                resumed=is_resumed,
+                features=sorted(self._features),
+                rights=sorted(self._protocol.rights),
+                limits=asdict(self.admission.limits),
+                durability=self._promise,
+                undoable=undoable,
+            )
+        )
 
     def push(self, frames: Sequence[Frame], size: int) -> None:
         self._outbox.push(frames, size)
 
-    def push_document(self, frame: Frame) -> None:
-        self._outbox.push_document(frame)
+    def push_document(self, frames: Sequence[Frame], size: int) -> None:
+        self._outbox.push_document(frames, size)
 
     def send(self, outbound: Outbound) -> None:
         frame = encode(outbound, *self.dialect)

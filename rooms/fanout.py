@@ -1,43 +1,67 @@
-"""The broadcasts of one commit: encoded once per framing and naming in use, never per receiver."""
+"""What one commit has for a room: encoded once per dialect in use, never per receiver."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
+from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
-from vuer_rtc.protocol.wire import Broadcast, Frame, Framing, Naming
+from vuer_rtc.protocol.wire import Batch, Broadcast, Dialect, Edition, Frame
 
-Dialect = tuple[Framing, Naming]
+Frames = tuple[Sequence[Frame], int]
+"""Frames, and their size together."""
+
+
+class Delivery(NamedTuple):
+    """One journalled message on its way to the clients."""
+
+    message: Message
+    """As it was journalled: native clients get that."""
+    relay: Message | None
+    """What published clients can be sent of it; None: nothing."""
+    is_late: bool = False
+
+    def broadcast(self, edition: Edition) -> Broadcast | None:
+        """None when there is nothing that such clients could be sent."""
+        message = self.message if edition is Edition.NATIVE else self.relay
+        return Broadcast(message, self.is_late) if message is not None else None
 
 
 class Fanout:
-    """What a commit sends to the room, in sequence; None where a message has nothing that clients could be
-    sent."""
+    """What a commit sends to the room, in sequence."""
 
-    def __init__(self, broadcasts: Sequence[Broadcast | None]) -> None:
-        self._broadcasts = broadcasts
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self._deliveries = deliveries
         self._encoded: dict[Dialect, list[Frame | None]] = {}
-        self._plain: dict[Dialect, tuple[list[Frame], int]] = {}
+        self._plain: dict[tuple[Dialect, bool], Frames] = {}
 
-    def for_others(self, dialect: Dialect) -> tuple[list[Frame], int]:
-        """All frames and their size, for who wrote none of the messages; the same list for every such
-        receiver."""
-        plain = self._plain.get(dialect)
+    def for_others(self, dialect: Dialect, *, is_batched: bool = False) -> Frames:
+        """For who wrote none of the messages; the same list for every such receiver."""
+        plain = self._plain.get((dialect, is_batched))
         if plain is None:
             frames = [frame for frame in self._frames(dialect) if frame is not None]
-            plain = self._plain[dialect] = (frames, sum(map(len, frames)))
+            plain = self._plain[dialect, is_batched] = _packed(frames, dialect, is_batched)
         return plain
 
-    def for_author(self, dialect: Dialect, replies: Mapping[int, Sequence[Frame]]) -> tuple[list[Frame], int]:
-        """The frames for who wrote those messages whose indices are in `replies`, which stand in their
-        places."""
+    def for_author(
+        self, dialect: Dialect, replies: Mapping[int, Sequence[Frame]], *, is_batched: bool = False
+    ) -> Frames:
+        """For who wrote those messages whose indices are in `replies`, which stand in their places."""
         rows = enumerate(self._frames(dialect))
         parts = (replies.get(i, () if frame is None else (frame,)) for i, frame in rows)
-        frames = list(chain.from_iterable(parts))
-        return frames, sum(map(len, frames))
+        return _packed(list(chain.from_iterable(parts)), dialect, is_batched)
 
     def _frames(self, dialect: Dialect) -> list[Frame | None]:
         frames = self._encoded.get(dialect)
         if frames is None:
-            frames = [None if item is None else encode(item, *dialect) for item in self._broadcasts]
+            broadcasts = [delivery.broadcast(dialect.edition) for delivery in self._deliveries]
+            frames = [None if item is None else encode(item, *dialect) for item in broadcasts]
             self._encoded[dialect] = frames
         return frames
+
+
+def _packed(frames: list[Frame], dialect: Dialect, is_batched: bool) -> Frames:
+    """The frames, in one if that is asked for and there are several (rule N6)."""
+    if is_batched and len(frames) > 1:
+        frames = [encode(Batch(frames), *dialect)]
+    return frames, sum(map(len, frames))

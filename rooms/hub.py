@@ -9,9 +9,10 @@ import gc
 import logging
 from uuid import UUID
 
+from journal.durability import Durability, journal_connection, read_durability
 from journal.entry import Entry
-from journal.error import CorruptJournal, JournalError
-from journal.reader import Hydrated, hydrate, read_after
+from journal.error import CorruptJournal, JournalError, JournalTruncated
+from journal.reader import Hydrated, answering, hydrate, read_after, read_heads
 from journal.writer import Draft, Outcome, append_batches
 from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
@@ -27,7 +28,9 @@ from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.termination import before_termination
 from rooms.thread import Worker
+from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.wire import Promise
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Hub:
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
         self._committer = Committer(self._append)
+        self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
         self._idle: dict[UUID, asyncio.TimerHandle] = {}
@@ -68,11 +72,14 @@ class Hub:
         address = read_address(scope)
         admission = await self._aside.run(admit, address, scope, self.process)
         try:
+            promise = await self._promised()
             room = await self._room_for(admission)
+            read = await self._read_missing(room, address.since) if address.since is not None else ()
+            room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_stopping:
                 raise Refused(CloseCode.GOING_AWAY)
-            connection = Connection(address, admission, room, send, self._register.note_progress)
-            room.join(connection)
+            connection = Connection(address, admission, room, send, self._register.note_progress, promise)
+            room.join(connection, address.since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)
             raise Refused(CloseCode.ROOM_FULL) from None
@@ -102,6 +109,32 @@ class Hub:
         except JournalError as error:
             logger.warning("document %s cannot be opened now: %s", admission.document_id, error)
             raise Refused(CloseCode.UNAVAILABLE) from error
+
+    async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
+        """What the journal holds behind `since`, when the room does not; nothing when that is too much."""
+        if since > room.graph.head_seq:
+            await self._refresh(room)
+        missed = room.graph.head_seq - since
+        if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
+            return []
+        try:
+            batches = await self.read_after(room.document_id, since)
+        except JournalTruncated:
+            return []
+        except JournalError as error:
+            logger.warning("document %s cannot be read now: %s", room.document_id, error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+        return [entry.message for _, entries in batches for entry in entries]
+
+    async def _promised(self) -> Promise:
+        """What the journal's own connection says, asked once."""
+        if self._promise is None:
+            try:
+                found = await self._journal.run(_read_promise)
+            except JournalError as error:
+                raise Refused(CloseCode.UNAVAILABLE) from error
+            self._promise = Promise(found.is_full, found.detail)
+        return self._promise
 
     def _note_refusal(self, admission: Admission, code: CloseCode) -> None:
         self._register.note_end(End(Progress(admission.session_id, {}, 0), code))
@@ -170,6 +203,30 @@ class Hub:
     async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
         return await self._aside.run(read_after, document_id, seq)
 
+    async def _poll_heads(self) -> None:
+        """Has every room read what other processes wrote, soon after they did, until cancelled."""
+        while settings.head_poll_s:
+            await asyncio.sleep(settings.head_poll_s)
+            rooms = dict(self.rooms)
+            if not rooms:
+                continue
+            try:
+                heads = await self._aside.run(read_heads, list(rooms))
+            except JournalError as error:
+                logger.warning("nobody knows how far the documents are: %s", error)
+                continue
+            except Exception:
+                logger.exception("nobody knows how far the documents are")
+                continue
+            for document_id, head_seq in heads.items():
+                if head_seq > rooms[document_id].graph.head_seq:
+                    self._committer.refresh(rooms[document_id])
+
+    async def _refresh(self, room: LiveRoom) -> None:
+        """Afterwards the room holds what the journal held, unless it was just being written."""
+        if (reading := self._committer.refresh(room)) is not None:
+            await asyncio.shield(reading)
+
     async def _append(self, drafts: list[Draft]) -> list[Outcome]:
         return await self._journal.run(append_batches, drafts, str(self.process))
 
@@ -182,6 +239,7 @@ class Hub:
             self._register.run(),
             self._register.close_predecessors(),
             self._projector.run(),
+            self._poll_heads(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
 
@@ -225,6 +283,11 @@ class Hub:
         except TimeoutError:
             for connection in list(self.connections):
                 self.leave(connection, CloseCode.GOING_AWAY)
+
+
+def _read_promise() -> Durability:
+    with answering():
+        return read_durability(journal_connection())
 
 
 _hub: Hub | None = None

@@ -58,11 +58,11 @@ class Outbox:
         elif self._writer is None:
             self._start()
 
-    def push_document(self, frame: Frame) -> None:
-        """Queue a frame whose size is the document's, not the client's fault: it does not count against the
+    def push_document(self, frames: Sequence[Frame], size: int) -> None:
+        """Queue frames whose size is the document's, not the client's fault: it does not count against the
         bound."""
-        self._allowance += len(frame)
-        self.push([frame], len(frame))
+        self._allowance += size
+        self.push(frames, size)
 
     def close(self, code: CloseCode) -> None:
         """Write what is queued, then close the socket with `code`.  Idempotent: the first code stands."""

@@ -16,14 +16,16 @@ from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
 from rooms.batch import Batch, Bounds, Submission, build_batch
-from rooms.fanout import Dialect, Fanout
+from rooms.fanout import Delivery, Fanout
+from rooms.missing import deliveries_since
+from rooms.native import native_document, undoable_ids
+from rooms.recent import Recent
 from rooms.settings import settings
-from vuer_rtc.crdt.graph import Applied
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
-from vuer_rtc.protocol.wire import Ack, Broadcast, Error, Frame, Outbound, Standing, State
+from vuer_rtc.protocol.wire import Ack, Dialect, Edition, Error, Frame, Outbound, Standing, State
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,15 @@ class Peer(Protocol):
 
     @property
     def dialect(self) -> Dialect: ...
+    @property
+    def is_batched(self) -> bool:
+        """It wants one frame per commit."""
+
+    def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
+        """It is native, and has joined."""
+
     def push(self, frames: Sequence[Frame], size: int) -> None: ...
-    def push_document(self, frame: Frame) -> None: ...
+    def push_document(self, frames: Sequence[Frame], size: int) -> None: ...
     def send(self, outbound: Outbound) -> None: ...
     def close(self, code: CloseCode) -> None: ...
     def note_ack(self, seq: int) -> None:
@@ -63,6 +72,13 @@ class Budget:
 
 class RoomFull(Exception):
     """As many connections as the settings allow."""
+
+
+def ack_of(peer: Peer, delivery: Delivery) -> Ack:
+    """The acknowledgement to who sent a message; native clients learn whether their undos count."""
+    message = delivery.message
+    auth = message.auth and peer.dialect.edition is Edition.NATIVE
+    return Ack(message.id, message.server_seq, delivery.is_late, auth)
 
 
 class LiveRoom:
@@ -96,13 +112,17 @@ class LiveRoom:
         self._waiting_max = settings.waiting_messages_max
         self._suspects_max: int | None = None
         self._states: dict[Dialect, Frame] = {}
+        self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
         self._standing: Standing | None = None
 
     # Members
 
-    def join(self, peer: Peer) -> None:
+    def join(self, peer: Peer, since: int | None = None, read: Sequence[Message] = ()) -> None:
         """From now on `peer` gets everything after the `state` it is sent; an older connection of the same
         client is closed.
+
+        A native client that has everything up to `since` is sent what follows instead, if that is still held
+        here, or is in `read`: messages from the journal, behind `since`.
 
         Raises: RoomFull.
         """
@@ -112,7 +132,24 @@ class LiveRoom:
         elif len(self.connections) >= settings.sessions_per_room_max:
             raise RoomFull
         self.connections[peer.client] = peer
-        self.send_state(peer)
+        missing = self._missing_after(since, read) if since is not None else None
+        if peer.dialect.edition is Edition.NATIVE:
+            undoable = undoable_ids(self.graph, peer.client, settings.undoable_messages_max)
+            peer.welcome(self.graph.head_seq, undoable, is_resumed=missing is not None)
+        if missing is None:
+            self.send_state(peer)
+        else:
+            peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
+
+    def holds_after(self, seq: int) -> bool:
+        """True when everything behind `seq` is in memory."""
+        return self._recent.after(seq) is not None
+
+    def _missing_after(self, since: int, read: Sequence[Message]) -> list[Delivery] | None:
+        """What came behind `since`; None when not all of it is known."""
+        found = [Delivery(m, None) for m in read if since < m.server_seq <= self.graph.head_seq]
+        rest = self._recent.after(found[-1].message.server_seq if found else since)
+        return found + rest if rest is not None else None
 
     def leave(self, peer: Peer) -> None:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
@@ -139,20 +176,23 @@ class LiveRoom:
     # Answers from memory
 
     def send_state(self, peer: Peer) -> None:
-        """The document as it is; encoded once per framing and naming while nothing changes."""
+        """The document as it is; encoded once per dialect while nothing changes."""
         frame = self._states.get(peer.dialect)
         if frame is None:
-            state = State(self.graph.state(settings.state_tail_messages), self.graph.head_seq)
-            frame = self._states[peer.dialect] = encode(state, *peer.dialect)
-        peer.push_document(frame)
+            is_native = peer.dialect.edition is Edition.NATIVE
+            tail = settings.state_tail_messages
+            document = native_document(self.graph) if is_native else self.graph.state(tail)
+            frame = encode(State(document, self.graph.head_seq), *peer.dialect)
+            self._states[peer.dialect] = frame
+        peer.push_document([frame], len(frame))
 
     def send_missing(self, peer: Peer, clock: Mapping[str, int]) -> None:
         """What `clock` lacks, or the whole state when part of that is folded away."""
-        messages = self.graph.messages_since(clock)
-        if messages is None:
+        deliveries = deliveries_since(self.graph, self._recent, clock)
+        if deliveries is None:
             self.send_state(peer)
         else:
-            peer.push(*Fanout([Broadcast(message) for message in messages]).for_others(peer.dialect))
+            peer.push(*Fanout(deliveries).for_others(peer.dialect, is_batched=peer.is_batched))
 
     def standing(self) -> Standing:
         """How far the document is; the digest is computed once while nothing changes."""
@@ -183,7 +223,7 @@ class LiveRoom:
         """The next batch, off the queue; messages that need no commit have been answered."""
         batch = build_batch(self.graph, self._waiting, self._bounds())
         for submission, seq in batch.known:
-            self._acknowledge(submission, seq, is_late=False)
+            self._acknowledge(submission, seq)
         for submission, fault in batch.refused:
             submission.origin.send(Error.of(fault))
         self._release(submission for submission, _ in (*batch.known, *batch.refused))
@@ -199,17 +239,17 @@ class LiveRoom:
     def settle(self, batch: Batch) -> None:
         """The batch is on disk: apply, acknowledge to the senders, broadcast to the others."""
         reach("settle.begun")
-        applied = self._apply(batch.messages)
+        deliveries = self._apply(batch.messages)
         reach("settle.applied")
         acks: dict[Peer, dict[int, list[Frame]]] = {}
         for index, submission in enumerate(batch.accepted):
             peer: Peer = submission.origin
-            ack = Ack(submission.message.id, batch.first_seq + index, applied[index].is_late)
+            ack = ack_of(peer, deliveries[index])
             acks.setdefault(peer, {})[index] = [encode(ack, *peer.dialect)]
             peer.note_ack(batch.first_seq + index)
-        self._fan_out(applied, acks)
+        self._fan_out(deliveries, acks)
         for index, submission in batch.repeats:
-            self._acknowledge(submission, batch.first_seq + index, is_late=applied[index].is_late)
+            self._acknowledge(submission, batch.first_seq + index, deliveries[index])
         self._release(batch.submissions)
         self._suspects_max = None
         reach("settle.told")
@@ -242,78 +282,74 @@ class LiveRoom:
     # What others wrote
 
     async def catch_up(self, outcome: Conflict | Fenced) -> None:
-        """Afterwards the room holds what others wrote.
+        """Afterwards the room holds what others wrote, whatever told that they did.
 
         Raises: JournalUnavailable; CorruptJournal, UnknownDocument.
         """
-        match outcome:
-            case Conflict():
-                try:
-                    self._absorb(await self._reader.read_after(self.document_id, self.graph.head_seq))
-                except JournalTruncated:
-                    await self._rehydrate()
-            case Fenced():
-                await self._rehydrate()
+        try:
+            batches = await self._reader.read_after(self.document_id, self.graph.head_seq)
+        except JournalTruncated:
+            await self._rehydrate()
+        else:
+            self._absorb(batches)
 
     def _absorb(self, batches: Sequence[tuple[int, list[Entry]]]) -> None:
         """Apply and broadcast other writers' batches, and our own whose fate was unknown.
 
-        Who has one of these messages waiting here gets no broadcast of it: its acknowledgement follows when
-        the next batch is built and finds it journalled.
+        A published client that has one of these messages waiting here gets no broadcast of it: its
+        acknowledgement follows when the next batch is built and finds it journalled.
         """
         head_seq = self.graph.head_seq
         entries = [
             entry for _, entries in batches for entry in entries if entry.message.server_seq > head_seq
         ]
+        if not entries:
+            return
         messages = [entry.message for entry in entries]
-        applied = self._apply(messages)
+        deliveries = self._apply(messages)
         index_of = {message.id: index for index, message in enumerate(messages)}
         silence: dict[Peer, dict[int, list[Frame]]] = {}
         for submission in self._waiting:
-            if (index := index_of.get(submission.message.id)) is not None:
-                silence.setdefault(submission.origin, {})[index] = []
-        self._fan_out(applied, silence)
+            origin: Peer = submission.origin
+            index = index_of.get(submission.message.id)
+            if index is not None and origin.dialect.edition is not Edition.NATIVE:
+                silence.setdefault(origin, {})[index] = []
+        self._fan_out(deliveries, silence)
 
     async def _rehydrate(self) -> None:
-        """Start again from the newest snapshot.  What was missed goes out as broadcasts; when part of it is
-        folded away already, everybody gets the whole state."""
+        """Start again from the newest snapshot: something of what was missed is folded away, so everybody gets
+        the whole state."""
         hydrated = await self._reader.hydrate(self.document_id)
-        known = self.graph.clock
         self.graph = hydrated.graph
+        self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
         self._forget_answers()
-        missed = self.graph.messages_since(known)
-        if missed is None:
-            for peer in self.connections.values():
-                self.send_state(peer)
-        else:
-            self._broadcast([Broadcast(message) for message in missed], {})
+        for peer in self.connections.values():
+            self.send_state(peer)
         self._on_change(self)
 
     # Inside
 
-    def _apply(self, messages: Sequence[Message]) -> list[Applied]:
-        applied = [self.graph.apply(message) for message in messages]
+    def _apply(self, messages: Sequence[Message]) -> list[Delivery]:
+        deliveries = []
+        for message in messages:
+            applied = self.graph.apply(message)
+            deliveries.append(Delivery(message, applied.relay, applied.is_late))
+        self._recent.add(deliveries)
         self._forget_answers()
-        return applied
+        return deliveries
 
-    def _fan_out(self, applied: Sequence[Applied], replies: Mapping[Peer, Mapping[int, list[Frame]]]) -> None:
-        self._broadcast(
-            [Broadcast(item.relay, item.is_late) if item.relay is not None else None for item in applied],
-            replies,
-        )
-        self._on_change(self)
-
-    def _broadcast(
-        self, broadcasts: Sequence[Broadcast | None], replies: Mapping[Peer, Mapping[int, list[Frame]]]
+    def _fan_out(
+        self, deliveries: Sequence[Delivery], replies: Mapping[Peer, Mapping[int, list[Frame]]]
     ) -> None:
         """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices."""
-        fanout = Fanout(broadcasts)
+        fanout = Fanout(deliveries)
         for peer in self.connections.values():
             if peer not in replies:
-                peer.push(*fanout.for_others(peer.dialect))
+                peer.push(*fanout.for_others(peer.dialect, is_batched=peer.is_batched))
         for peer, own in replies.items():
             if self.connections.get(peer.client) is peer:
-                peer.push(*fanout.for_author(peer.dialect, own))
+                peer.push(*fanout.for_author(peer.dialect, own, is_batched=peer.is_batched))
+        self._on_change(self)
 
     def _forget_answers(self) -> None:
         self._states.clear()
@@ -327,8 +363,10 @@ class LiveRoom:
             nodes_max=self.limits.nodes_max,
         )
 
-    def _acknowledge(self, submission: Submission, seq: int | None, *, is_late: bool) -> None:
-        submission.origin.send(Ack(submission.message.id, seq, is_late))
+    def _acknowledge(self, submission: Submission, seq: int | None, delivery: Delivery | None = None) -> None:
+        """Again, or beside the original; `delivery` when it was applied just now."""
+        ack = ack_of(submission.origin, delivery) if delivery else Ack(submission.message.id, seq)
+        submission.origin.send(ack)
         if seq is not None:
             submission.origin.note_ack(seq)
 

@@ -55,6 +55,20 @@ class RoomSettings:
     """Messages a `state` carries as journal beside the snapshot: how far a published client can undo after
     a join."""
 
+    recent_messages_max: int = 2000
+    """Messages that a live room remembers as they went out.  Who comes back within so many is sent those it
+    missed without a look into the database; others cost a read, or get the whole state."""
+    since_messages_max: int = 10_000
+    """Messages that are read from the journal for a client that comes back; one that missed more gets the
+    state, which holds less.  Keep it below `outbox_frames_max`."""
+    undoable_messages_max: int = 100
+    """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
+    before a reload."""
+
+    head_poll_s: float = 1
+    """How often one query asks how far the documents of all live rooms are.  What another process wrote is
+    noticed that late at most; 0: never, for sites whose only process this is."""
+
     room_idle_s: float = 60
     """A room without connections stays in memory this long: reloads of a page are cheap."""
     session_flush_s: float = 5

@@ -29,6 +29,8 @@ class Client:
         self.counter = 0
         self.lt = 0
         self.states: list[dict[str, Any]] = []
+        self.welcomes: list[dict[str, Any]] = []
+        self.batches = 0
         self.broadcasts: list[dict[str, Any]] = []
         self.acks: dict[str, int | None] = {}
         self.errors: list[dict[str, Any]] = []
@@ -48,12 +50,17 @@ class Client:
         await self.leave()
 
     async def open(self) -> None:
-        """Connect, and wait for the `state` or for the refusal."""
+        """Connect, and wait for the `state`, for what it missed or for the refusal."""
         self.close_code = None
-        known = len(self.states)
+        known = len(self.states) + self.resumed
         self._connection = await connect(self.url, max_size=None, compression=None)
         self._pump = asyncio.create_task(self._read(self._connection))
-        await self.until(lambda: len(self.states) > known or self.close_code is not None)
+        await self.until(lambda: len(self.states) + self.resumed > known or self.close_code is not None)
+
+    @property
+    def resumed(self) -> int:
+        """How often it came back without a `state`."""
+        return sum(welcome["resumed"] for welcome in self.welcomes)
 
     async def leave(self) -> None:
         if self._connection is not None:
@@ -73,7 +80,9 @@ class Client:
         match wire["mtype"]:
             case "state":
                 self.states.append(wire)
-                self.lt = max(self.lt, wire["snapshot"]["lt"], *(m["lt"] for m in wire["journal"]), 0)
+                self.lt = max(
+                    self.lt, wire.get("snapshot", {}).get("lt", 0), *(m["lt"] for m in wire["journal"]), 0
+                )
             case "broadcast":
                 self.broadcasts.append(wire["msg"])
                 self.lt = max(self.lt, wire["msg"]["lt"])
@@ -82,6 +91,12 @@ class Client:
                 self.acks[wire["msgId"]] = wire.get("serverSeq")
             case "error":
                 self.errors.append(wire)
+            case "welcome":
+                self.welcomes.append(wire)
+            case "batch":
+                self.batches += 1
+                for inner in wire["messages"]:
+                    self._take(inner)
             case "sync-status":
                 self.statuses.append(wire["status"])
             case mtype:

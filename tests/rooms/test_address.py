@@ -5,7 +5,7 @@ import pytest
 from rooms.address import read_address
 from rooms.refusal import Refused
 from vuer_rtc.protocol.codes import CloseCode
-from vuer_rtc.protocol.wire import Framing, Naming
+from vuer_rtc.protocol.wire import Edition, Feature, Framing, Naming
 
 
 def scope(query: str, slug: str = "room", **fields: Any) -> dict[str, Any]:
@@ -35,6 +35,22 @@ def test_without_a_format_the_first_frame_decides() -> None:
     assert (address.remote_address, address.user_agent, address.transport) == ("", "", "websocket")
 
 
+def test_a_native_address_names_features_and_where_to_go_on() -> None:
+    """N1, N5."""
+    address = read_address(scope("client=ann&v=2&features=batch,telepathy&since=12"))
+    assert (address.edition, address.features, address.since) == (Edition.NATIVE, {Feature.BATCH}, 12)
+    assert address.transport == "websocket, native"
+    address = read_address(scope("client=ann&v=2&format=msgpack"))
+    assert (address.features, address.since) == (frozenset(), None)
+
+
+@pytest.mark.parametrize("query", ["", "&v=1"])
+def test_a_published_address_has_neither(query: str) -> None:
+    """N1."""
+    address = read_address(scope(f"client=ann&features=batch&since=12{query}"))
+    assert (address.edition, address.features, address.since) == (Edition.PUBLISHED, frozenset(), None)
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -57,7 +73,11 @@ def test_a_client_id_that_cannot_be_used_is_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["client=ann&format=xml", "client=ann&naming=long", "client=ann&format=JSON"]
+    "query",
+    [
+        *("client=ann&format=xml", "client=ann&naming=long", "client=ann&format=JSON", "client=ann&v=3"),
+        *(f"client=ann&v=2&since={since}" for since in ("-1", "x", "1.5", "9" * 16, "%C2%B2")),
+    ],
 )
 def test_a_format_that_does_not_exist_is_refused(query: str) -> None:
     with pytest.raises(Refused) as refusal:

@@ -294,7 +294,8 @@ async def test_sync_sends_what_a_clock_lacks_and_heartbeats_reach_the_session(
     server: ServerProcess, slug: str
 ) -> None:
     async with Client(server, slug, "ann") as ann:
-        for value in range(5):
+        await ann.edit(insert("n"))
+        for value in range(4):
             await ann.edit(put(value=value))
         async with Client(server, slug, "bob") as bob:
             await bob.send_raw({"mtype": "sync", "vectorClock": {"ann": 3}, "count": 0})

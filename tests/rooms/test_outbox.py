@@ -93,7 +93,7 @@ async def test_the_size_of_the_document_does_not_count_against_the_client() -> N
     socket, overflow = Socket(), Overflow()
     outbox = outbox_of(socket, overflow)
     socket.is_readable.clear()
-    outbox.push_document(b"d" * 1000)
+    outbox.push_document([b"d" * 500, b"d" * 500], 1000)
     outbox.push([b"x" * 99], 99)
     assert overflow.count == 0
     outbox.push([b"x" * 2], 2)
@@ -103,7 +103,7 @@ async def test_the_size_of_the_document_does_not_count_against_the_client() -> N
 async def test_the_allowance_of_a_document_ends_when_it_is_written() -> None:
     socket, overflow = Socket(), Overflow()
     outbox = outbox_of(socket, overflow)
-    outbox.push_document(b"d" * 1000)
+    outbox.push_document([b"d" * 1000], 1000)
     await turns()
     socket.is_readable.clear()
     outbox.push([b"x" * 101], 101)

@@ -1,141 +1,20 @@
 """A live room alone: connections are fakes that record, the journal is a list, nothing waits."""
 
-import uuid
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
-from journal.entry import Entry
-from journal.error import JournalTruncated
-from journal.reader import Hydrated
 from journal.writer import Conflict, Fenced
-from rooms.batch import Batch, Submission
+from rooms.batch import Submission
 from rooms.fanout import Dialect
-from rooms.room import Budget, LiveRoom, RoomFull
-from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, cut_record
+from rooms.room import RoomFull
+from vuer_rtc.crdt.message import cut_record
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
-from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
 
 from .build import insert, message, put, submission
-
-JSON: Dialect = (Framing.JSON, Naming.COMPRESSED)
-
-
-class Peer:
-    """A connection that takes everything."""
-
-    def __init__(self, client: str, dialect: Dialect = JSON) -> None:
-        self.client = client
-        self.dialect = dialect
-        self.frames: list[Frame] = []
-        self.closed: list[CloseCode] = []
-        self.acked: list[int] = []
-
-    def push(self, frames: Sequence[Frame], size: int) -> None:
-        assert size == sum(map(len, frames))
-        self.frames += frames
-
-    def push_document(self, frame: Frame) -> None:
-        self.frames.append(frame)
-
-    def send(self, outbound: Outbound) -> None:
-        self.frames.append(encode(outbound, *self.dialect))
-
-    def close(self, code: CloseCode) -> None:
-        self.closed.append(code)
-
-    def note_ack(self, seq: int) -> None:
-        self.acked.append(seq)
-
-    @property
-    def got(self) -> list[str]:
-        """What it was sent, in short."""
-        return [short(msgspec.json.decode(frame)) for frame in self.frames]
-
-
-def short(wire: dict[str, Any]) -> str:
-    match wire["mtype"]:
-        case "state":
-            return f"state {wire['serverSeq']}"
-        case "broadcast":
-            return f"{wire['msg']['id']} at {wire['msg']['serverSeq']}"
-        case "ack":
-            return f"ack {wire['msgId']} {wire.get('serverSeq')}"
-        case "error":
-            return f"error {wire['msgId']} {wire['code']}"
-    return str(wire["mtype"])
-
-
-class Journal:
-    """What other writers have put into the journal."""
-
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self.is_truncated = False
-
-    def add(self, *messages: Message, first_seq: int) -> None:
-        self.messages += [numbered(item, seq) for seq, item in enumerate(messages, first_seq)]
-
-    async def read_after(self, document_id: uuid.UUID, seq: int) -> list[tuple[int, list[Entry]]]:
-        if self.is_truncated:
-            raise JournalTruncated("gone")
-        return [(m.server_seq, [Entry(m)]) for m in self.messages if m.server_seq > seq]
-
-    async def hydrate(self, document_id: uuid.UUID) -> Hydrated:
-        graph = Graph()
-        for item in self.messages:
-            graph.apply(item)
-        return Hydrated(graph, graph.head_seq)
-
-
-class Room(LiveRoom):
-    """With what it told the rest of the server."""
-
-    def __init__(self, journal: Journal, limits: Limits | None = None, budget: int = 10_000) -> None:
-        self.notified = 0
-        self.emptied = 0
-        self.changes = 0
-        self.budget = Budget(budget)
-        super().__init__(
-            uuid.UUID(int=1),
-            Hydrated(Graph(), 0),
-            limits=limits or Limits(),
-            reader=journal,
-            budget=self.budget,
-            notify=self._count_notification,
-            on_change=self._count_change,
-            on_empty=self._count_emptying,
-        )
-
-    def _count_change(self, room: LiveRoom) -> None:
-        self.changes += 1
-
-    def _count_notification(self, room: LiveRoom) -> None:
-        self.notified += 1
-
-    def _count_emptying(self, room: LiveRoom) -> None:
-        self.emptied += 1
-
-    def enter(self, client: str, dialect: Dialect = JSON) -> Peer:
-        peer = Peer(client, dialect)
-        self.join(peer)
-        return peer
-
-    def commit(self) -> Batch:
-        """What the committer does when all goes well."""
-        batch = self.next_batch()
-        assert batch is not None
-        self.settle(batch)
-        return batch
-
-
-def numbered(item: Message, seq: int) -> Message:
-    return msgspec.structs.replace(item, server_seq=seq)
+from .fake_room import JSON, Journal, Room, numbered
 
 
 @pytest.fixture
@@ -185,7 +64,7 @@ def test_a_state_and_a_broadcast_are_encoded_once_per_framing_and_naming(
 
     monkeypatch.setattr("rooms.room.encode", counting)
     monkeypatch.setattr("rooms.fanout.encode", counting)
-    legacy = (Framing.MSGPACK, Naming.LEGACY)
+    legacy = Dialect(Framing.MSGPACK, Naming.LEGACY)
     peers = [room.enter(f"c{n}", JSON if n % 2 else legacy) for n in range(10)]
     assert encoded == ["State", "State"]
     room.submit(submission(message("c0", 1, insert("n")), peers[0]))
@@ -322,28 +201,26 @@ async def test_a_commit_of_unknown_outcome_that_did_happen_is_acked_once_and_jou
     assert bob.got[1:] == ["ann:1 at 1"]
 
 
-async def test_behind_the_fence_a_room_starts_again_and_sends_what_was_missed(
-    room: Room, journal: Journal
-) -> None:
-    ann = room.enter("ann")
-    room.submit(submission(message("ann", 1, insert("n")), ann))
-    room.commit()
-    journal.add(message("ann", 1, insert("n")), message("far", 1), first_seq=1)
-    journal.is_truncated = True
-    for outcome in (Conflict(), Fenced()):
-        await room.catch_up(outcome)
-        assert room.graph.head_seq == 2
-    assert ann.got[2:] == ["far:1 at 2"]
-    assert room.changes == 3
-
-
 async def test_when_what_was_missed_is_folded_away_everybody_gets_the_whole_state(
     room: Room, journal: Journal
 ) -> None:
     ann, bob = room.enter("ann"), room.enter("bob")
     journal.add(message("far", 1, insert("n")), cut_record("=cut", 5, 1.0), first_seq=1)
+    journal.is_truncated = True
     await room.catch_up(Fenced())
     assert ann.got == bob.got == ["state 0", "state 2"]
+    assert room.changes == 1
+
+
+async def test_behind_the_fence_a_room_that_missed_nothing_is_told_what_is_new(
+    room: Room, journal: Journal
+) -> None:
+    ann = room.enter("ann")
+    journal.add(message("far", 1, insert("n")), first_seq=1)
+    for outcome in (Fenced(), Conflict()):
+        await room.catch_up(outcome)
+    assert ann.got == ["state 0", "far:1 at 1"]
+    assert room.changes == 1
 
 
 def test_sync_gets_what_is_missing_or_the_whole_state(room: Room) -> None:
@@ -355,7 +232,40 @@ def test_sync_gets_what_is_missing_or_the_whole_state(room: Room) -> None:
     room.send_missing(bob, {"ann": 1})
     room.send_missing(bob, {"ann": 2})
     assert bob.got == ["state 2", "ann:2 at 2"]
-    room.graph.apply(numbered(cut_record("=cut", 1, 1.0), 3))
+
+
+def test_sync_sends_of_a_message_what_the_others_were_sent_of_it(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, insert("n"), put("nowhere"), put("n")), ann))
+    room.submit(submission(message("ann", 2, put("nowhere")), ann))
+    room.commit()
+    live = bob.frames[1:]
+    assert len(live) == 1
+    assert "nowhere" not in str(live[0])
+    room.send_missing(bob, {"ann": 0, "bob": 3})
+    assert bob.frames[2:] == live
+
+
+def test_sync_sends_nothing_unsafe_of_what_nobody_remembers_either(room: Room, settings: Any) -> None:
+    settings.VUER_RTC = {"RECENT_MESSAGES_MAX": 1}
+    room = Room(Journal())
+    ann, bob = room.enter("ann"), room.enter("bob")
+    for counter, ops in enumerate([[insert("n")], [put("nowhere")], [put("nowhere"), put("n")], [put()]], 1):
+        room.submit(submission(message("ann", counter, *ops), ann))
+        room.commit()
+    assert bob.got[1:] == ["ann:1 at 1", "ann:3 at 3", "ann:4 at 4"]
+    live = bob.frames[1:]
+    for clock, missing in (({"ann": 1}, live[1:]), ({"ann": 3}, live[2:]), ({"bob": 1}, live)):
+        bob.frames.clear()
+        room.send_missing(bob, clock)
+        assert bob.frames == missing
+
+
+def test_what_is_folded_away_is_not_sent_again(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    room.graph.apply(numbered(cut_record("=cut", 1, 1.0), 2))
     room.send_missing(bob, {})
     assert bob.got[2].startswith("state")
 

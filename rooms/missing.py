@@ -1,0 +1,29 @@
+"""What a published client lacks, in the form that it can be sent (rule S3)."""
+
+from collections.abc import Mapping, Sequence
+
+from rooms.fanout import Delivery
+from rooms.native import retained_messages
+from rooms.recent import Recent
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
+
+
+def deliveries_since(graph: Graph, recent: Recent, clock: Mapping[str, int]) -> list[Delivery] | None:
+    """The messages above `clock`, in sequence, as the others got them; None when part of that is folded away."""
+    messages = graph.messages_since(clock)
+    if messages is None:
+        return None
+    sent = {message.server_seq: recent.at(message.server_seq) for message in messages}
+    forgotten = [message for message in messages if sent[message.server_seq] is None]
+    safe = safe_forms(graph, forgotten)
+    return [sent[message.server_seq] or Delivery(message, safe.get(message.id)) for message in messages]
+
+
+def safe_forms(graph: Graph, messages: Sequence[Message]) -> dict[str, Message]:
+    """Of retained messages, by id, what published clients can be sent; costs as much as a `state`."""
+    if not messages:
+        return {}
+    first = min(message.stamp for message in messages)
+    tail = sum(message.stamp >= first for message in retained_messages(graph))
+    return {message.id: message for message in graph.state(tail).journal}

@@ -1,0 +1,34 @@
+"""The newest messages of a room, as they went out: for who missed some of them."""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+
+from rooms.fanout import Delivery
+
+
+class Recent:
+    """Consecutive deliveries up to the newest message, at most so many."""
+
+    def __init__(self, head_seq: int, messages_max: int) -> None:
+        self._head_seq = head_seq
+        self._deliveries: deque[Delivery] = deque(maxlen=messages_max)
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """What was applied next, each message once, without a gap."""
+        for delivery in deliveries:
+            assert delivery.message.server_seq == self._head_seq + 1
+            self._head_seq += 1
+            self._deliveries.append(delivery)
+
+    def after(self, seq: int) -> list[Delivery] | None:
+        """Everything behind `seq`; None when that is not held, or not there."""
+        count = self._head_seq - seq
+        if not 0 <= count <= len(self._deliveries):
+            return None
+        return list(islice(self._deliveries, len(self._deliveries) - count, None))
+
+    def at(self, seq: int) -> Delivery | None:
+        """The message of that sequence; None when it is not held."""
+        index = len(self._deliveries) - 1 - (self._head_seq - seq)
+        return self._deliveries[index] if 0 <= index < len(self._deliveries) else None

@@ -1,0 +1,161 @@
+"""Native clients of real server processes on one database (rules N2 to N6, A7)."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rooms.build import insert, put, undo
+from tests.rooms.client import Client
+from tests.rooms.fake_room import NativeReplica
+from tests.server import ServerProcess
+
+SETTINGS = {"LIMITS": {"message_burst_max": 100_000, "read_burst_max": 100_000}, "RECENT_MESSAGES_MAX": 50}
+
+
+class NativeClient(Client):
+    """A client of the second version, whose replica is told what the socket says."""
+
+    def __init__(self, server: ServerProcess, slug: str, name: str, **query: str) -> None:
+        super().__init__(server, slug, name, **{"v": "2", **query})
+        self.plain_url = self.url
+        self.native = NativeReplica(name)
+        self.native.sent = self.sent
+
+    def _take(self, wire: dict[str, Any]) -> None:
+        if wire["mtype"] != "batch":
+            self.native.take(wire)
+        super()._take(wire)
+
+    async def come_back(self) -> None:
+        """Connect again, from where it was."""
+        self.url = f"{self.plain_url}&since={self.native.seq}"
+        await self.open()
+
+    async def assert_same(self) -> None:
+        """Its document is the server's, as the server says itself."""
+        status = await self.status()
+        await self.until(lambda: self.native.seq >= status["serverSeq"])
+        assert self.native.seq == status["serverSeq"], "nobody else writes meanwhile"
+        assert self.native.graph.digest() == status["digest"]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    """Two processes on one database."""
+    data_dir = tmp_path_factory.mktemp("two")
+    with ServerProcess(data_dir, settings=SETTINGS) as one, ServerProcess(data_dir, settings=SETTINGS) as two:
+        yield one, two
+
+
+@pytest.fixture
+def slug(servers: tuple[ServerProcess, ServerProcess], request: pytest.FixtureRequest) -> str:
+    name = f"room-{abs(hash(request.node.nodeid))}"
+    servers[0].create_documents([name])
+    return name
+
+
+async def test_native_clients_stay_the_same_through_a_compaction(
+    servers: tuple[ServerProcess, ServerProcess], slug: str
+) -> None:
+    """N3 to N6, over sockets, with batches."""
+    server = servers[0]
+    batched = {"format": "msgpack", "features": "batch"}
+    async with NativeClient(server, slug, "ann", **batched) as ann, NativeClient(server, slug, "bob") as bob:
+        everybody = [ann, bob]
+        [welcome] = ann.welcomes
+        assert (welcome["version"], welcome["features"], welcome["serverSeq"]) == (2, ["batch"], 0)
+        assert welcome["rights"] == ["edit", "view"]
+        assert welcome["limits"]["message_burst_max"] == 100_000
+        assert welcome["durability"]["full"] is True
+        assert "SQLite" in welcome["durability"]["detail"]
+        await ann.edit(insert("n"), put("nowhere"))
+        for value in range(30):
+            await asyncio.gather(ann.edit(put(value=value)), bob.edit(put("n", f"y{value}", value)))
+        await bob.edit(undo("bob:7"))
+        for one in everybody:
+            await one.assert_same()
+        burst = [await bob.send(put(value=value)) for value in range(200)]
+        await bob.acked(burst[-1])
+        await ann.assert_same()
+        assert ann.batches > 0
+
+        compact = ("compact_journals", "--document", slug, "--keep", "20", "--older-than", "0", "--json")
+        report = json.loads(await asyncio.to_thread(server.manage, *compact))
+        await ann.until(lambda: ann.native.graph.cut > 0)
+        assert report, "it did something"
+        for one in everybody:
+            await one.assert_same()
+        bob.lt = 5
+        late = await bob.send(put("n", "late", 1))
+        await bob.acked(late)
+        async with NativeClient(server, slug, "cy", format="msgpack") as cy:
+            assert 0 < len(cy.states[0]["journal"]) < ann.native.seq - 50
+            assert cy.states[0]["native"]
+            assert isinstance(cy.states[0]["native"], bytes)
+            for one in (*everybody, cy):
+                await one.assert_same()
+            assert len({one.native.graph.full_digest() for one in (*everybody, cy)}) == 1
+
+
+async def test_who_comes_back_gets_what_it_missed_from_memory_or_from_the_journal(
+    servers: tuple[ServerProcess, ServerProcess], slug: str
+) -> None:
+    """N5."""
+    async with NativeClient(servers[0], slug, "ann") as ann, NativeClient(servers[0], slug, "bob") as bob:
+        await ann.edit(insert("n"))
+        for missed in (10, 200):
+            await bob.leave()
+            sent = [await ann.send(put(value=value)) for value in range(missed)]
+            await ann.acked(sent[-1])
+            await bob.come_back()
+            await bob.assert_same()
+        assert bob.resumed == 2
+        assert len(bob.states) == 1
+        again = NativeClient(servers[1], slug, "ann2")
+        again.url += f"&since={10**6}"
+        await again.open()
+        await again.assert_same()
+        assert again.resumed == 0
+        await again.leave()
+
+
+async def test_two_processes_on_one_database_agree_soon(
+    servers: tuple[ServerProcess, ServerProcess], slug: str
+) -> None:
+    """A7: also when only one of them writes, and the last message of a burst included."""
+    here, there = servers
+    async with NativeClient(here, slug, "ann") as ann, NativeClient(there, slug, "bob") as bob:
+        async with Client(there, slug, "eve") as eve:
+            await ann.edit(insert("n"))
+            begun_at = time.monotonic()
+            await bob.until(lambda: bob.native.seq == 1)
+            await eve.until(lambda: eve.seqs() == [1])
+            assert time.monotonic() - begun_at < 2.5, "a second, and what a busy machine takes"
+        for value in range(30):
+            await asyncio.gather(ann.send(put(value=value)), bob.send(put("n", "y", value)))
+        for one in (ann, bob):
+            await one.until(lambda one=one: not one.unacked)
+            await one.until(lambda one=one: one.native.seq == 61)
+        assert ann.native.graph.full_digest() == bob.native.graph.full_digest()
+        for one in (ann, bob):
+            await one.assert_same()
+
+
+async def test_what_comes_back_to_a_process_that_is_behind_is_not_taken_back(tmp_path: Path) -> None:
+    """N5: the process reads the head before it answers."""
+    slow = {**SETTINGS, "HEAD_POLL_S": 3600}
+    with ServerProcess(tmp_path, settings=slow) as here, ServerProcess(tmp_path, settings=slow) as there:
+        here.create_documents(["stage"])
+        async with NativeClient(there, "stage", "bob"), NativeClient(here, "stage", "ann") as ann:
+            await ann.edit(insert("n"))
+            moved = NativeClient(there, "stage", "ann2")
+            moved.url += "&since=1"
+            await moved.open()
+            assert moved.resumed == 1
+            assert moved.welcomes[0]["serverSeq"] == 1
+            await moved.leave()
