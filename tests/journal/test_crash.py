@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def test_a_fuse_burns_at_its_point_only_and_by_its_count(monkeypatch: pytest.Mon
     assert deaths == [9]
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """Not running yet; whatever runs at the end is killed."""
+    server = ServerProcess(tmp_path)
+    yield server
+    if server.process is not None:
+        server.kill()
+
+
 def edit(client: str, counter: int) -> Op:
     return Op(ot="number.add", key="n", path=client, value=1)
 
@@ -64,9 +74,8 @@ async def hammer(client: Client) -> None:
 
 
 async def test_j17_a_server_killed_again_and_again_while_cron_compacts_loses_and_repeats_nothing(
-    tmp_path: Path,
+    server: ServerProcess,
 ) -> None:
-    server = ServerProcess(tmp_path)
     server.start()
     server.create_documents(["stage"])
     rng = random.Random(5)
@@ -89,19 +98,17 @@ async def test_j17_a_server_killed_again_and_again_while_cron_compacts_loses_and
         await asyncio.gather(*work, return_exceptions=True)
         for client in clients:
             await client.leave()
-        assert_journalled_once(tmp_path, "stage", {id for client in clients for id in client.acks})
+        assert_journalled_once(server.data_dir, "stage", {id for client in clients for id in client.acks})
         server.manage("verify_journals")
         server.start()
     server.manage("compact_journals", "--keep", "10", "--older-than", "0")
     server.manage("verify_journals")
-    server.kill()
 
 
 @pytest.mark.parametrize("point", ["settle.begun", "settle.applied", "settle.told"])
 async def test_death_after_commit_and_before_fan_out_is_acked_when_sent_again(
-    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = ServerProcess(tmp_path)
     server.manage("migrate", "--verbosity", "0")
     server.create_documents(["stage"])
     monkeypatch.setenv(VARIABLE, point)
@@ -114,7 +121,7 @@ async def test_death_after_commit_and_before_fan_out_is_acked_when_sent_again(
     await ann.until(lambda: ann.close_code is not None)
     assert ann.acks == {}
     assert bob.broadcasts == []
-    assert [message.id for message in assert_journalled_once(tmp_path, "stage", set())] == [sent.id]
+    assert [message.id for message in assert_journalled_once(server.data_dir, "stage", set())] == [sent.id]
     assert server.process is not None
     assert server.process.wait() == -9
     server.process = None
@@ -124,7 +131,6 @@ async def test_death_after_commit_and_before_fan_out_is_acked_when_sent_again(
     assert await ann.acked(sent) == 1
     await bob.open()
     assert [message["id"] for message in bob.states[-1]["journal"]] == [sent.id]
-    assert_journalled_once(tmp_path, "stage", {sent.id})
+    assert_journalled_once(server.data_dir, "stage", {sent.id})
     await ann.leave()
     await bob.leave()
-    server.kill()
