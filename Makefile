@@ -1,6 +1,7 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest)
 # make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
+# make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
 # make check  what .ci/run checks beside the tests
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test fuzz check lint format types imports migrations wheel lock clean
+.PHONY: run test fuzz check lint format types imports migrations wheel lock clean crash
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -29,6 +30,10 @@ test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 
 fuzz: $(VENV)/development.stamp
 	$(BIN)/python -m tests.crdt.fuzz --seed $(SEED) --minutes $(MINUTES)
+
+# Kills real processes for MINUTES and checks after each death that nothing acknowledged is lost.
+crash: $(VENV)/development.stamp
+	$(BIN)/python -m tests.journal.crash --seed $(SEED) --minutes $(MINUTES)
 
 check: lint types imports migrations wheel
 
