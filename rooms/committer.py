@@ -74,6 +74,7 @@ class Committer:
         self._has_ready = asyncio.Event()
         self._is_committing = False
         self._in_round: frozenset[CommittingRoom] = frozenset()
+        self._after_round: dict[CommittingRoom, None] = {}
         self._has_drained = asyncio.Event()
         self._has_drained.set()
         self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
@@ -91,9 +92,12 @@ class Committer:
     def refresh(self, room: CommittingRoom) -> "asyncio.Task[None] | None":
         """Has the room read what others wrote, between two of its commits; the task that does.
 
-        None when it is being written just now: if others wrote too, the conflict will tell.
+        None when it is being written just now; it reads after that.
         """
-        if room in self._in_round or room.is_closed:
+        if room.is_closed:
+            return None
+        if room in self._in_round:
+            self._after_round[room] = None
             return None
         if room not in self._catching_up:
             self._ready.pop(room, None)
@@ -135,6 +139,8 @@ class Committer:
                 await self._commit(rooms)
             finally:
                 self._is_committing, self._in_round = False, frozenset()
+            while self._after_round:
+                self.refresh(self._after_round.popitem()[0])
             self._note_if_drained()
 
     async def _gather(self) -> None:

@@ -13,9 +13,10 @@ from journal.durability import Durability, journal_connection, read_durability
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalError, JournalTruncated
 from journal.reader import Hydrated, answering, hydrate, read_after, read_heads
-from journal.writer import Draft, Outcome, append_batches
+from journal.writer import Appended, Draft, Outcome, append_batches
 from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
+from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
 from rooms.outbox import Send
@@ -52,6 +53,7 @@ class Hub:
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
         self._committer = Committer(self._append)
+        self._bus = Bus(str(self.process), self._heard)
         self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
@@ -168,6 +170,7 @@ class Hub:
             on_empty=self._room_is_empty,
         )
         self.rooms[room.document_id] = room
+        self._bus.opened(room.document_id)
         self._projector.opened(room)
         self._room_is_empty(room)
 
@@ -194,6 +197,7 @@ class Hub:
     def _forget(self, room: LiveRoom) -> None:
         if self.rooms.get(room.document_id) is room:
             del self.rooms[room.document_id]
+            self._bus.forgotten(room.document_id)
 
     # The journal, from the event loop
 
@@ -219,8 +223,13 @@ class Hub:
                 logger.exception("nobody knows how far the documents are")
                 continue
             for document_id, head_seq in heads.items():
-                if head_seq > rooms[document_id].graph.head_seq:
-                    self._committer.refresh(rooms[document_id])
+                self._heard(document_id, head_seq)
+
+    def _heard(self, document_id: UUID, head_seq: int) -> None:
+        """A document is that far: have its room read what it lacks."""
+        room = self.rooms.get(document_id)
+        if room is not None and head_seq > room.graph.head_seq:
+            self._committer.refresh(room)
 
     async def _refresh(self, room: LiveRoom) -> None:
         """Afterwards the room holds what the journal held, unless it was just being written."""
@@ -228,7 +237,11 @@ class Hub:
             await asyncio.shield(reading)
 
     async def _append(self, drafts: list[Draft]) -> list[Outcome]:
-        return await self._journal.run(append_batches, drafts, str(self.process))
+        outcomes = await self._journal.run(append_batches, drafts, str(self.process))
+        for draft, outcome in zip(drafts, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                self._bus.announce(draft.document_id, outcome.last_seq)
+        return outcomes
 
     # Life
 
@@ -240,6 +253,7 @@ class Hub:
             self._register.close_predecessors(),
             self._projector.run(),
             self._poll_heads(),
+            self._bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
 

@@ -268,10 +268,11 @@ async def test_a_room_reads_what_others_wrote_between_its_commits() -> None:
         await reading
         assert room.caught_up == [Conflict()]
         await until(lambda: journal.begun)
-        assert committer.refresh(room) is None, "it is being written"
+        assert committer.refresh(room) is None, "it is being written, and reads after that"
         journal.finish(None)
         await until(lambda: room.settled == [["ann:1"]])
         await committer.drained()
+        assert room.caught_up == [Conflict(), Conflict()]
 
 
 async def test_a_room_that_is_ready_reads_first_and_is_written_then() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.rooms.build import insert, put, undo
 from tests.rooms.client import Client
 from tests.rooms.fake_room import NativeReplica
-from tests.server import ServerProcess
+from tests.server import HOST, ServerProcess, free_port
 
 SETTINGS = {"LIMITS": {"message_burst_max": 100_000, "read_burst_max": 100_000}, "RECENT_MESSAGES_MAX": 50}
 
@@ -144,6 +145,42 @@ async def test_two_processes_on_one_database_agree_soon(
         assert ann.native.graph.full_digest() == bob.native.graph.full_digest()
         for one in (ann, bob):
             await one.assert_same()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """Address of a Redis server of our own."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    yield f"redis://{HOST}:{port}/0"
+    process.kill()
+    process.wait()
+
+
+async def test_with_a_channel_layer_processes_agree_at_once(
+    tmp_path: Path, redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A7: nobody polls here, so it was the layer."""
+    monkeypatch.setenv("REDIS_URL", redis)
+    settings = {**SETTINGS, "HEAD_POLL_S": 3600}
+    with (
+        ServerProcess(tmp_path, settings=settings) as here,
+        ServerProcess(tmp_path, settings=settings) as there,
+    ):
+        here.create_documents(["stage"])
+        async with NativeClient(here, "stage", "ann") as ann, NativeClient(there, "stage", "bob") as bob:
+            await asyncio.sleep(0.5)  # the processes subscribe meanwhile
+            for seq in range(1, 21):
+                await ann.edit(insert("n"))
+                begun_at = time.monotonic()
+                await bob.until(lambda seq=seq: bob.native.seq == seq)
+                assert time.monotonic() - begun_at < 1
+            for value in range(50):
+                await asyncio.gather(ann.send(put(value=value)), bob.send(put("n", "y", value)))
+            for one in (ann, bob):
+                await one.until(lambda one=one: one.native.seq == 120)
+            assert ann.native.graph.full_digest() == bob.native.graph.full_digest()
 
 
 async def test_what_comes_back_to_a_process_that_is_behind_is_not_taken_back(tmp_path: Path) -> None:
