@@ -6,7 +6,7 @@
 `VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, of pages and browsers' WebSockets; default loopback
 `VUER_RTC_HTTPS`          `1` behind a proxy that ends TLS and sets `X-Forwarded-Proto`; default off
 `DATABASE_URL`            `postgres://user:pass@host/name` or `sqlite:////path`; default: in the data folder
-`REDIS_URL`               channel layer of Django Channels (the rooms need none yet); default: in memory
+`REDIS_URL`               channel layer between several server processes; default: one process, in memory
 """
 
 import os
