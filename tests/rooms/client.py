@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.rooms.build import message as build_message
+from tests.rooms.fake_room import NativeReplica
 from tests.server import ServerProcess
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.graph import Graph
@@ -168,3 +169,30 @@ class Client:
         """Server sequences of all it was told of, in order of number."""
         own = [seq for seq in self.acks.values() if seq is not None]
         return sorted(own + [received["serverSeq"] for received in self.broadcasts])
+
+
+class NativeClient(Client):
+    """A client of the second version, whose replica is told what the socket says."""
+
+    def __init__(self, server: ServerProcess, slug: str, name: str, **query: str) -> None:
+        super().__init__(server, slug, name, **{"v": "2", **query})
+        self.plain_url = self.url
+        self.native = NativeReplica(name)
+        self.native.sent = self.sent
+
+    def _take(self, wire: dict[str, Any]) -> None:
+        if wire["mtype"] != "batch":
+            self.native.take(wire)
+        super()._take(wire)
+
+    async def come_back(self) -> None:
+        """Connect again, from where it was."""
+        self.url = f"{self.plain_url}&since={self.native.seq}"
+        await self.open()
+
+    async def assert_same(self) -> None:
+        """Its document is the server's, as the server says itself."""
+        status = await self.status()
+        await self.until(lambda: self.native.seq >= status["serverSeq"])
+        assert self.native.seq == status["serverSeq"], "nobody else writes meanwhile"
+        assert self.native.graph.digest() == status["digest"]

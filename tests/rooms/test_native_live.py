@@ -2,47 +2,18 @@
 
 import asyncio
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.rooms.build import insert, put, undo
-from tests.rooms.client import Client
-from tests.rooms.fake_room import NativeReplica
-from tests.server import HOST, ServerProcess, free_port
+from tests.rooms.client import Client, NativeClient
+from tests.rooms.redis_process import RedisProcess
+from tests.server import ServerProcess
 
 SETTINGS = {"LIMITS": {"message_burst_max": 100_000, "read_burst_max": 100_000}, "RECENT_MESSAGES_MAX": 50}
-
-
-class NativeClient(Client):
-    """A client of the second version, whose replica is told what the socket says."""
-
-    def __init__(self, server: ServerProcess, slug: str, name: str, **query: str) -> None:
-        super().__init__(server, slug, name, **{"v": "2", **query})
-        self.plain_url = self.url
-        self.native = NativeReplica(name)
-        self.native.sent = self.sent
-
-    def _take(self, wire: dict[str, Any]) -> None:
-        if wire["mtype"] != "batch":
-            self.native.take(wire)
-        super()._take(wire)
-
-    async def come_back(self) -> None:
-        """Connect again, from where it was."""
-        self.url = f"{self.plain_url}&since={self.native.seq}"
-        await self.open()
-
-    async def assert_same(self) -> None:
-        """Its document is the server's, as the server says itself."""
-        status = await self.status()
-        await self.until(lambda: self.native.seq >= status["serverSeq"])
-        assert self.native.seq == status["serverSeq"], "nobody else writes meanwhile"
-        assert self.native.graph.digest() == status["digest"]
 
 
 @pytest.fixture(scope="module")
@@ -147,22 +118,11 @@ async def test_two_processes_on_one_database_agree_soon(
             await one.assert_same()
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[str]:
-    """Address of a Redis server of our own."""
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    yield f"redis://{HOST}:{port}/0"
-    process.kill()
-    process.wait()
-
-
 async def test_with_a_channel_layer_processes_agree_at_once(
-    tmp_path: Path, redis: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A7: nobody polls here, so it was the layer."""
-    monkeypatch.setenv("REDIS_URL", redis)
+    monkeypatch.setenv("REDIS_URL", redis.url)
     settings = {**SETTINGS, "HEAD_POLL_S": 3600}
     with (
         ServerProcess(tmp_path, settings=settings) as here,
