@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
 from tests.postgresql import PostgreSQL
@@ -26,3 +27,18 @@ def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server for the whole session, started when the first test asks for it."""
     with PostgreSQL() as server:
         yield server
+
+
+DATABASE_FIXTURES = {"db", "transactional_db"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use Django's database are the storage contract: they hold on every database
+    (`test_storage`)."""
+    for item in items:
+        if isinstance(item, pytest.Function) and (
+            item.get_closest_marker("django_db")
+            or DATABASE_FIXTURES & set(item.fixturenames)
+            or (item.cls is not None and issubclass(item.cls, TransactionTestCase))
+        ):
+            item.add_marker("storage")

@@ -2,12 +2,17 @@
 
 Without it, settings would make their secret key and look for their database where `make run` keeps people's
 data.
+
+`VUER_RTC_TEST_DATABASE=postgresql` runs the tests that use Django's database on a PostgreSQL server of their own;
+a DATABASE_URL there runs them on that server.  Default: SQLite, as a file in the data folder.
 """
 
 import atexit
 import os
 import shutil
 import tempfile
+
+from tests.postgresql import PostgreSQL
 
 folder = tempfile.mkdtemp(prefix="vuer-rtc-tests-")
 atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -22,3 +27,11 @@ for name in (
     "VUER_RTC_HTTPS",
 ):
     os.environ.pop(name, None)
+
+if wanted := os.environ.pop("VUER_RTC_TEST_DATABASE", None):
+    if wanted == "postgresql":
+        server = PostgreSQL()
+        server.start()
+        atexit.register(server.remove)
+        wanted = server.url()
+    os.environ["DATABASE_URL"] = wanted

@@ -72,8 +72,7 @@ class PostgreSQL:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        shutil.rmtree(self.folder)
+        self.remove()
 
     # Life
 
@@ -110,6 +109,11 @@ class PostgreSQL:
         """The same databases at the same address."""
         self.stop()
         self.start()
+
+    def remove(self) -> None:
+        """Afterwards it is stopped, and its folder is gone."""
+        self.stop()
+        shutil.rmtree(self.folder)
 
     def _end(self, number: int) -> None:
         if self._guard is None:

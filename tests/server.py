@@ -22,15 +22,21 @@ HOST = "127.0.0.1"
 
 
 class ServerProcess:
-    """`python -m vuer_rtc.serve` with a data folder of its own; as a context manager it runs inside the
-    block.
+    """`python -m vuer_rtc.serve` with a data folder of its own, and by default the SQLite database in it;
+    as a context manager it runs inside the block.
 
     The port stays the same over restarts, so that clients find the server again.
     """
 
     def __init__(
-        self, data_dir: Path, *, settings: dict[str, Any] | None = None, port: int | None = None
+        self,
+        data_dir: Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        port: int | None = None,
+        database_url: str = "",
     ) -> None:
+        self.database_url = database_url
         self.data_dir = Path(data_dir)
         self.port = port or free_port()
         self.settings = settings or {}
@@ -97,6 +103,7 @@ class ServerProcess:
             "HOST": HOST,
             "PORT": str(self.port),
             "VUER_RTC_DATA_DIR": str(self.data_dir),
+            "DATABASE_URL": self.database_url,
             "DJANGO_SETTINGS_MODULE": module,
             **settings,
         }

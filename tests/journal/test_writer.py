@@ -1,7 +1,7 @@
 """J6 to J9: one contract for both ways to insert."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -142,38 +142,49 @@ def test_a_batch_too_large_for_a_row_writes_nothing(
 # Failures of a real database
 
 
-sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="asks SQLite to fail")
-
-
 @pytest.fixture
 def impatient(transactional_db: None) -> Iterator[None]:
+    """This connection waits 20 ms for a lock."""
+    is_sqlite = connection.vendor == "sqlite"
     with connection.cursor() as cursor:
-        before = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
-        cursor.execute("PRAGMA busy_timeout=20")
+        before = cursor.execute("PRAGMA busy_timeout").fetchone()[0] if is_sqlite else 0
+        cursor.execute("PRAGMA busy_timeout=20" if is_sqlite else "SET lock_timeout = 20")
         yield
-        cursor.execute(f"PRAGMA busy_timeout={before}")
+        cursor.execute(f"PRAGMA busy_timeout={before}" if is_sqlite else "RESET lock_timeout")
 
 
-@sqlite_only
-@pytest.mark.django_db(transaction=True)
+@contextmanager
+def rival_holding_the_lock() -> Iterator[None]:
+    """Another connection has the lock that an append needs."""
+    rival = connections.create_connection(connection.alias)
+    with rival.cursor() as cursor:
+        if rival.vendor == "sqlite":
+            cursor.execute("BEGIN IMMEDIATE")
+        else:
+            cursor.execute("BEGIN")
+            cursor.execute(f"LOCK TABLE {JournalBatch._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+        yield
+        cursor.execute("ROLLBACK")
+    rival.close()
+
+
 def test_j9_a_lock_that_lasts_is_a_conflict(append: Append, impatient: None) -> None:
     document = Document.objects.create(slug="room")
-    rival = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
-    rival.execute("BEGIN IMMEDIATE")
-    assert append(draft(document, 1)) == [Conflict(was_locked=True)]
-    rival.execute("ROLLBACK")
-    rival.close()
+    with rival_holding_the_lock():
+        assert append(draft(document, 1)) == [Conflict(was_locked=True)]
     assert append(draft(document, 1)) == [Appended(1, 1)]
 
 
-@sqlite_only
 @pytest.mark.django_db(transaction=True)
 def test_j9_a_database_that_cannot_write_is_unavailable_until_it_can(append: Append) -> None:
     document = Document.objects.create(slug="room")
+    is_sqlite = connection.vendor == "sqlite"
     with connection.cursor() as cursor:
-        cursor.execute("PRAGMA query_only=ON")
+        cursor.execute("PRAGMA query_only=ON" if is_sqlite else "SET default_transaction_read_only = on")
         with pytest.raises(JournalUnavailable):
             append(draft(document, 1))
+    if not is_sqlite:
+        connection.close_pool()  # the connection is back in it, and still refuses to write
     assert append(draft(document, 1)) == [Appended(1, 1)]
 
 
