@@ -13,7 +13,7 @@ import msgspec
 
 from tests.crdt.oracle.graph import OracleGraph
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, Op, cut_record
+from vuer_rtc.crdt.message import UNSET, Message, Op, cut_record
 
 KEYS = ("a", "b", "c", "d")
 CLIENTS = ("al", "bo", "cy")
@@ -173,12 +173,9 @@ class Writer:
             value["v"] = [1, 2, 3]
         if rng.random() < 0.03:
             value.update(rng.choice(({"name": 5}, {"children": []}, {"_textCrdt.s": 1})))
-        return Op(
-            rng.choice(("node.insert", "node.insert", "node.upsert", "node.inset")),
-            self._parent(),
-            "children",
-            value,
-        )
+        ot = rng.choice(("node.insert", "node.insert", "node.upsert", "node.inset"))
+        dated = (self.lt + index) % 7 == 0  # no luck in it: old seeds stay the same histories
+        return Op(ot, self._parent(), "children", value, ts=1.5 + self.lt % 3 if dated else UNSET)
 
     def _meta(self, client: str) -> Op:
         rng = self.rng

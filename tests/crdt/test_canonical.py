@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vuer_rtc.crdt.canonical import InvalidMessage, canonical_clock, canonical_message
+from vuer_rtc.crdt.canonical import InvalidMessage, canonical_clock, canonical_message, canonical_ops
 from vuer_rtc.crdt.dtype import CLIENT_OPS, DTYPES, PROPERTY_OPS
 from vuer_rtc.crdt.message import INTEGER_MAX, UNSET, Message, Op
 
@@ -41,6 +41,24 @@ def assert_refused(code: str, raw: dict[str, Any], message_id: str | None = "ali
 
 def assert_op_refused(code: str, **op: Any) -> None:
     assert_refused(code, raw_message(op))
+
+
+# Whose ids, rule C2
+
+
+def test_only_the_server_uses_ids_that_begin_with_an_equals_sign() -> None:
+    raw = raw_message(id="=site:1", client="=site", clock={"=site": 1})
+    assert_refused("bad-message", raw, "=site:1")
+    assert_refused("bad-client", {**raw, "id": "site:1"}, "site:1")
+    assert canonical_message(raw, is_from_server=True).client == "=site"
+
+
+def test_only_the_server_says_when_a_node_was_created() -> None:
+    dated = {"ot": "node.insert", "key": "", "path": "children", "value": {"key": "n"}, "ts": 5}
+    assert canonical_message(raw_message(dated)).ops[0].ts is UNSET
+    raw = raw_message(dated, id="=site:1", client="=site", clock={"=site": 1})
+    assert canonical_message(raw, is_from_server=True).ops[0].ts == 5
+    assert canonical_ops([dated], "=site", 1.5)[0].ts == 5
 
 
 # Names, rule C1

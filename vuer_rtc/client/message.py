@@ -82,9 +82,9 @@ def core_message(message: AnyMessage) -> Message:
     if type(message) is Message:
         return message
     if isinstance(message, CRDTMessage):
-        return canonical_message(vars(message))
+        return canonical_message(vars(message), is_from_server=True)
     assert isinstance(message, dict)
-    canonical = canonical_message(message)
+    canonical = canonical_message(message, is_from_server=True)
     seq = message.get("serverSeq")
     return journalled(canonical, seq) if type(seq) is int else canonical
 

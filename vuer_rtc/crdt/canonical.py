@@ -8,14 +8,14 @@ Errors: `InvalidMessage` (a `ValueError`), whatever the input was.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .dtype import CREATE_OPS, DTYPES, META_OPS, PROPERTY_OPS, TEXT_OPS
 from .message import INTEGER_MAX, UNSET, Message, Op
 from .plain import InvalidMessage, plain, plain_count, plain_name, plain_number, plain_text, refuse, shown
 
-__all__ = ["InvalidMessage", "canonical_clock", "canonical_message"]
+__all__ = ["InvalidMessage", "canonical_clock", "canonical_message", "canonical_ops"]
 
 SERVER_PREFIX = "="
 """Begins the ids that only the server gives: its client, its records, characters made from plain strings."""
@@ -37,19 +37,20 @@ _EXTRAS: Mapping[str, Mapping[str, str]] = {
 """By operation, the extra fields it knows: name on the wire to name in `Op`."""
 
 
-def canonical_message(raw: Mapping[str, Any]) -> Message:
+def canonical_message(raw: Mapping[str, Any], *, is_from_server: bool = False) -> Message:
     """The message in compressed names and current forms; `raw`, decoded JSON or msgpack, is left untouched.
 
-    Unknown fields are dropped, `auth` and `serverSeq` with them.  Cost is linear in the size of `raw`.
+    Unknown fields are dropped, `auth` and `serverSeq` with them.  Cost is linear in the size of `raw`.  Ids that
+    begin with `=` are taken only of what `is_from_server`.
 
     Raises: InvalidMessage.  Source: rules C1 to C13.
     """
     message_id: str | None = None
     try:
         message_id = _message_id(raw.get("id"))
-        if message_id.startswith(SERVER_PREFIX):
+        if message_id.startswith(SERVER_PREFIX) and not is_from_server:
             refuse("bad-message", f"message ids that begin with `{SERVER_PREFIX}` are the server's")
-        client = _client_id(_either(raw, "client", "sessionId"))
+        client = _client_id(_either(raw, "client", "sessionId"), is_from_server)
         ts = plain_number(_either(raw, "ts", "timestamp"), "bad-message")
         ops = raw.get("ops")
         if type(ops) not in (list, tuple) or not ops:
@@ -60,7 +61,7 @@ def canonical_message(raw: Mapping[str, Any]) -> Message:
             clock=_clock(raw.get("clock"), client),
             lt=plain_count(_either(raw, "lt", "lamportTime"), "lt", "bad-message"),
             ts=ts,
-            ops=[_op(op, client, ts) for op in ops],
+            ops=canonical_ops(ops, client, ts),
         )
     except InvalidMessage as refusal:
         refusal.message_id = message_id
@@ -81,6 +82,14 @@ def canonical_clock(raw: Any) -> dict[str, int]:
     return clock
 
 
+def canonical_ops(raw: Iterable[Mapping[str, Any]], client: str, ts: int | float) -> list[Op]:
+    """The operations of a message of `client` at `ts`, in canonical form.
+
+    Raises: InvalidMessage.
+    """
+    return [_op(op, client, ts) for op in raw]
+
+
 def _either(raw: Mapping[str, Any], name: str, legacy_name: str) -> Any:
     value = raw.get(name)
     return raw.get(legacy_name) if value is None else value
@@ -95,10 +104,10 @@ def _message_id(value: Any) -> str:
     return plain_text(value)
 
 
-def _client_id(value: Any) -> str:
+def _client_id(value: Any, is_from_server: bool) -> str:
     if type(value) is not str or not value:
         refuse("bad-client", "the message has no `client` that is a non-empty string")
-    if value.startswith(SERVER_PREFIX) or value == "__proto__":
+    if (value.startswith(SERVER_PREFIX) and not is_from_server) or value == "__proto__":
         refuse("bad-client", f"the client id {shown(value)} is reserved")
     return plain_text(value)
 
@@ -153,7 +162,7 @@ def _create_op(raw: dict[str, Any], ot: str, client: str, ts: int | float) -> Op
         refuse("bad-op", f"the value of {ot} is not a map")
     if path == "children":
         node = {"key": _node_key(value.get("key"), ot), **_properties(value, dropped=("key", "children"))}
-        return Op(ot, _key(raw), "children", node)
+        return Op(ot, _key(raw), "children", node, ts=_created_at(raw, client))
     key = _node_key(raw.get("key"), ot)
     if path not in (None, "", key):
         refuse("bad-op", f"{ot} with path {shown(path)}: it is `children`, empty or the new node's key")
@@ -162,6 +171,13 @@ def _create_op(raw: dict[str, Any], ot: str, client: str, ts: int | float) -> Op
         labels["id"] = value["key"]
     node = {"key": key, **_properties({**value, **labels}, dropped=("key", "children"))}
     return Op(ot, _parent(_either(raw, "parent", "parentKey"), ot), "children", node)
+
+
+def _created_at(raw: dict[str, Any], client: str) -> Any:
+    """The createdAt that the server gives a node; clients cannot."""
+    if not client.startswith(SERVER_PREFIX) or raw.get("ts", UNSET) is UNSET:
+        return UNSET
+    return plain_number(raw["ts"], "bad-op")
 
 
 def _remove_op(raw: dict[str, Any], ot: str, client: str, ts: int | float) -> Op:

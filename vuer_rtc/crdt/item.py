@@ -12,6 +12,7 @@ from .message import Op
 from .node import ROOT, Node, initial_values, normal_parent
 from .place import Entry, Origin, Spot
 from .property import Life, Property
+from .value import is_number
 
 END: Spot = ((float("inf"),),)
 """Above every entry."""
@@ -114,7 +115,10 @@ def new_node(entry: Entry, is_again: bool, is_blocked: bool) -> Node:
     """The incarnation that a creating op makes; at root level when its parent would make a cycle (rule T4)."""
     _, index, op, placed = entry
     parent = ROOT if is_blocked else normal_parent(op.key) or ROOT
-    return Node(parent, placed.origin, index, initial_values(op.value), placed.message.clock, None, is_again)
+    node = Node(parent, placed.origin, index, initial_values(op.value), placed.message.clock, None, is_again)
+    if is_number(op.ts):
+        node.dated = op.ts
+    return node
 
 
 def named_key(op: Op) -> str | None:

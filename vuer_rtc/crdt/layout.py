@@ -82,7 +82,7 @@ def scene_layout(scene: Scene) -> dict[str, Json]:
     """Everything of a scene that later merges may depend on, as plain JSON:
 
     state     {root, nodes: {key: node}, waiting: {key: [waiting…]}}
-    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch,
+    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch, dated?: ts,
                registers: {path: register}}
     register  {value?, writer: [message id, op index], stamp?, touched?, text?: rows, is_text?: true}
     touch     [lt, client, id, ts]
@@ -117,6 +117,8 @@ def _node_layout(scene: Scene, key: str, node: Node) -> dict[str, Json]:
         data["floor"] = node.created[:3]
     if node.removed is not None:
         data["removed"] = node.removed
+    if node.dated is not None:
+        data["dated"] = node.dated
     return data
 
 

@@ -12,6 +12,9 @@ from msgspec import UNSET, UnsetType
 SERVER_CLIENT = "=server"
 """Author of server records.  Client ids that begin with `=` are refused at ingestion, so nobody can pose as it."""
 
+SITE_CLIENT = "=site"
+"""Author of what the site's own code writes.  For the merge it is a client like any other."""
+
 INTEGER_MAX = 2**53 - 1
 """Largest integer that is exact as an IEEE double (rule N2)."""
 
@@ -54,7 +57,8 @@ class Op(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     seq: Any = UNSET
     """`text.insert/replace`: the author's highest seq plus one; later seq stands first among siblings."""
     ts: Any = UNSET
-    """`text.insert/replace`: wall clock of the author, breaks ties of `seq`, earlier first."""
+    """`text.insert/replace`: wall clock of the author, breaks ties of `seq`, earlier first.
+    `node.insert/upsert/inset` by the server: createdAt of the node, instead of the message's `ts` (rule T7)."""
     rm: Any = UNSET
     """`text.delete/replace`: `[[id, length], …]`, ranges of characters."""
 
@@ -100,4 +104,14 @@ def cut_record(record_id: str, cut: int, ts: float) -> Message:
     )
 
 
-__all__ = ["INTEGER_MAX", "SERVER_CLIENT", "UNSET", "Message", "Op", "Stamp", "UnsetType", "cut_record"]
+__all__ = [
+    "INTEGER_MAX",
+    "SERVER_CLIENT",
+    "SITE_CLIENT",
+    "UNSET",
+    "Message",
+    "Op",
+    "Stamp",
+    "UnsetType",
+    "cut_record",
+]

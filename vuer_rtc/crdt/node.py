@@ -72,10 +72,17 @@ class Node(msgspec.Struct, gc=False, array_like=True):
     removed: Origin | None = None
     registers: dict[str, Register] | None = None
     """Properties as of the cut, where they are no longer the initial ones."""
+    dated: int | float | None = None
+    """The createdAt that the server gave it; None: the `ts` of the creating message."""
 
     @property
     def placed_by(self) -> Origin:
         return self.placed or self.created
+
+    @property
+    def created_at(self) -> int | float:
+        """Raw; sorts it among its siblings (rule T7)."""
+        return self.created[3] if self.dated is None else self.dated
 
 
 def start_register(node: Node, path: str) -> Register:

@@ -78,7 +78,7 @@ class Prefix:
     def _created(self, key: str) -> tuple[float, str]:
         node = self.node(key)
         assert node is not None
-        return seconds(node.created[3]), key
+        return seconds(node.created_at), key
 
     def register(self, key: str, path: str) -> Register:
         """A new register of a key that the tail is about; blank for none."""

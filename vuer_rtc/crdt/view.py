@@ -60,7 +60,7 @@ def children_of(scene: Scene, key: str) -> list[str]:
 def created_at(scene: Scene, key: str) -> int | float:
     node = scene.node(key)
     assert node is not None
-    return node.created[3]
+    return node.created_at
 
 
 def properties_of(scene: Scene, key: str) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def metadata(node: Node, touched: Origin, registers: dict[str, Register]) -> dic
     data: dict[str, Any] = {
         "clock": node.clock,
         "lamportTime": touched[0],
-        "createdAt": node.created[3],
+        "createdAt": node.created_at,
         "updatedAt": touched[3],
         "lww": {
             path: {"lt": stamp[0], "client": stamp[1]}

@@ -75,6 +75,12 @@ class Node:
     """Creation stamp of a second or later incarnation: late sets below it belong to the one before (rule K3)."""
     removed: Touch | None = None
     registers: dict[str, Register] = field(default_factory=dict)
+    dated: int | float | None = None
+    """The createdAt that the server gave it; None: the `ts` of the creating message."""
+
+    @property
+    def created_at(self) -> int | float:
+        return self.created[1] if self.dated is None else self.dated
 
     @property
     def touched(self) -> Touch:
@@ -299,6 +305,8 @@ def _incarnation(
         if not is_reserved(path):
             is_fit = path not in STRING_PATHS or type(member) is str
             node.registers[path] = Register(member if is_fit else "", (message.id, index))
+    dated = placed.op(index).ts
+    node.dated = dated if is_number(dated) else None
     return node
 
 

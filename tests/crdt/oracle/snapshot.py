@@ -3,7 +3,7 @@
 Layout (lists keep it small; a stamp is `[lt, client, id]`, a touch `[lt, client, id, ts]`):
 
     state     {root, nodes: {key: node}, waiting: {key: [waiting…]}}
-    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch,
+    node      {parent, created: touch, placed: touch, clock, floor?: stamp, removed?: touch, dated?: ts,
                registers: {path: register}}
     register  {value?, writer: [message id, op index], stamp?, touched?, text?: [claim…], is_text?: true}
               (for the digest, the claims of a text are told as the rows of `vuer_rtc.crdt.text_run`)
@@ -64,6 +64,8 @@ def _encode_node(node: Node) -> dict[str, Json]:
         data["floor"] = list(node.floor)
     if node.removed:
         data["removed"] = _flat(node.removed)
+    if node.dated is not None:
+        data["dated"] = node.dated
     return data
 
 
@@ -76,6 +78,7 @@ def _decode_node(key: str, data: dict[str, Json]) -> Node:
         clock=data["clock"],
         floor=tuple(data["floor"]) if "floor" in data else None,
         removed=_touch(data["removed"]) if "removed" in data else None,
+        dated=data.get("dated"),
         registers={path: _decode_register(register) for path, register in data["registers"].items()},
     )
 

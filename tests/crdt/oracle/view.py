@@ -22,7 +22,7 @@ def children_of(state: State) -> dict[str, list[str]]:
         if not node.removed:
             children.setdefault(node.parent, []).append(node.key)
     for keys in children.values():
-        keys.sort(key=lambda key: (seconds(state.nodes[key].created[1]), key))
+        keys.sort(key=lambda key: (seconds(state.nodes[key].created_at), key))
     return children
 
 
@@ -97,7 +97,7 @@ def _metadata(node: Node) -> dict[str, Any]:
     data: dict[str, Any] = {
         "clock": node.clock,
         "lamportTime": touched[0][0],
-        "createdAt": node.created[1],
+        "createdAt": node.created_at,
         "updatedAt": touched[1],
         "lww": {
             path: {"lt": register.stamp[0], "client": register.stamp[1]}
