@@ -9,6 +9,7 @@
     ├── UnknownDocument      there is no such document
     ├── BatchTooLarge        the caller gathered more than one row may hold: split it
     ├── SnapshotTooLarge     the document outgrew one snapshot row: see the setting
+    ├── OpenTransaction      the caller is inside an `atomic` block: nothing would be durable
     └── CorruptJournal       rows are missing or damaged: stop this document, tell the operator
 
 A conflict with another writer is not an error but an outcome; see `journal.writer`.
@@ -52,6 +53,10 @@ class BatchTooLarge(JournalError):
 
 class SnapshotTooLarge(JournalError):
     """One snapshot would exceed `JOURNAL_SNAPSHOT_BYTES_MAX`."""
+
+
+class OpenTransaction(JournalError):
+    """Nothing can be made durable inside an `atomic` block; a mistake of the calling code."""
 
 
 class CorruptJournal(JournalError):

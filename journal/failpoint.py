@@ -14,6 +14,8 @@ POINTS = (
     "append.inserted",
     "append.fenced",
     "append.committed",
+    "author.stamped",
+    "author.written",
     "settle.begun",
     "settle.applied",
     "settle.told",

@@ -45,6 +45,11 @@ class JournalSettings:
     """Tries to journal a cut beside live writers before the command gives up on the document for this
     time."""
 
+    author_attempts_max: int = 50
+    """Tries of the site's own code to journal a message beside live writers before it gives up."""
+    author_patience_s: float = 10
+    """How long the site's own code waits for a database that does not answer.  A page waits for it."""
+
     projection_rows_max: int = 500
     """Rows of one INSERT or UPDATE of a projection; bounds the parameters of one statement."""
     admin_messages_max: int = 100

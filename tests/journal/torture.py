@@ -25,6 +25,7 @@ from journal.reader import hydrate, verified
 from journal.verification import COMPACT_HINT, verify_document
 from tests.journal.victim import KEEP_MESSAGES, Backlog, Task, message_of, run
 from vuer_rtc.crdt.graph import Graph, Identity
+from vuer_rtc.crdt.message import SITE_CLIENT
 
 DEATH_MAX_S = 30
 START = "import django; django.setup(); from tests.journal.victim import main; main()"
@@ -138,6 +139,8 @@ class Torture:
         self.rounds = 0
         self.documents: list[Document] = []
         self.ledgers: dict[str, Ledger] = {}
+        self.authored: dict[UUID, dict[int, str]] = {}
+        """Messages of the site that were reported as durable: ids by sequence."""
 
     # Deaths
 
@@ -146,6 +149,7 @@ class Torture:
         self._renew_documents()
         victims = [self._writer("ab"), *([self._writer("cd")] if self.random.random() < 0.5 else [])]
         victims += [Victim(self._task("compact"))] if self.random.random() < 0.8 else []
+        victims += [Victim(self._task("author"))] if self.random.random() < 0.3 else []
         victims[0].has_begun()
         time.sleep(self.random.uniform(0, 0.4))
         self.random.shuffle(victims)
@@ -162,6 +166,9 @@ class Torture:
         if is_compaction:
             others = [self._writer("ab")]
             victim = Victim(self._task("compact"), armed)
+        elif point.startswith("author."):
+            others = [self._writer("ab"), Victim(self._task("compact"))]
+            victim = Victim(self._task("author"), armed)
         else:
             others = [Victim(self._task("compact"))]
             victim = self._writer("ab", armed)
@@ -178,6 +185,7 @@ class Torture:
     def _renew_documents(self) -> None:
         if self.rounds % ROUNDS_PER_DOCUMENT == 0:
             self.documents = [new_document(f"room-{self.rounds}-{n}") for n in range(2)]
+            self.authored = {document.pk: {} for document in self.documents}
             self.ledgers = {
                 f"{index}/{client}": Ledger(document.pk, client)
                 for index, document in enumerate(self.documents)
@@ -206,6 +214,9 @@ class Torture:
                     self.summary.sent += 1
                 case ["acked", place, counter, seq]:
                     self._acked(self.ledgers[place], int(counter), int(seq))
+                case ["authored", index, seq, message_id]:
+                    self.authored[self.documents[int(index)].pk][int(seq)] = message_id
+                    self.summary.acked += 1
                 case ["refused", *_]:
                     assert "unavailable" in line, line
                 case _:
@@ -255,6 +266,14 @@ class Torture:
             count = views[ledger.client].properties["count"] if there else 0
             assert count == len(there), f"{ledger.client} wrote {len(there)} messages; {count} had an effect"
             self.summary.found_unacked += len(there - set(ledger.acked))
+        authored = self.authored[document.pk]
+        for seq, message_id in authored.items():
+            assert seq <= document.truncated_seq or retained[seq] == message_id
+        written = graph.clock.get(SITE_CLIENT, 0)
+        assert written >= len(authored)
+        assert not written or views[SITE_CLIENT].properties["count"] == written, (
+            "a message of the site counts twice"
+        )
 
 
 def new_document(slug: str) -> Document:

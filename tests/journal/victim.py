@@ -1,4 +1,5 @@
-"""What the crash tests kill: a process with the server's own rooms, committer and projector, or one that compacts.
+"""What the crash tests kill: a process with the server's own rooms, committer and projector, one that compacts, or one
+that writes for the site.
 
 It reports in a file what its clients sent and what was acknowledged, a line each, written at once: what is there
 when the process dies is what clients on the network may have seen.
@@ -17,13 +18,15 @@ from uuid import UUID
 
 import msgspec
 
+from journal.authoring import Author
 from journal.compaction import KeepRules, compact_document
 from journal.error import JournalBusy, JournalUnavailable
 from journal.models import Document, Snapshot
 from journal.snapshot import draft_snapshot, take_snapshot
 from rooms.connection import Connection
 from rooms.hub import Hub
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
 
 IN_FLIGHT = 8
 """Messages a client has sent and not seen acknowledged, at most."""
@@ -37,7 +40,7 @@ class Task(msgspec.Struct):
     """What one process is to do until it is killed."""
 
     role: str
-    """`write` or `compact`."""
+    """`write`, `compact` or `author`."""
     documents: list[UUID]
     clients: dict[str, "Backlog"] = {}
     """By `<document's index>/<client>`."""
@@ -158,11 +161,31 @@ def compact(task: Task, report: int) -> None:
                 os.write(report, f"{outcome}\n".encode())
 
 
+def author(task: Task, report: int) -> None:
+    """Lives until it is killed: the site's own code, as another process of a live room's journal."""
+    while True:
+        for index, document_id in enumerate(task.documents):
+            with contextlib.suppress(JournalBusy, JournalUnavailable):
+                authored = Author(document_id).write(count_up)
+                assert authored is not None
+                os.write(report, f"authored {index} {authored.seq} {authored.message.id}\n".encode())
+
+
+def count_up(graph: Graph) -> list[Op]:
+    """A node of the site's own that counts its messages."""
+    ops = [Op(ot="number.add", key=SITE_CLIENT, path="count", value=1)]
+    if SITE_CLIENT not in graph.clock:
+        ops.insert(0, Op(ot="node.insert", path="children", value={"key": SITE_CLIENT, "count": 0}))
+    return ops
+
+
 def run(task: Task, report: int) -> None:
     """Does `task` in this process, for ever; it does not outlive who started it."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if task.role == "write":
         asyncio.run(write(task, report))
+    if task.role == "author":
+        author(task, report)
     compact(task, report)
 
 

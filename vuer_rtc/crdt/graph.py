@@ -217,6 +217,11 @@ class Graph:
         known = self._log.by_id.get(message_id)
         return known.message.server_seq or None if known is not None else None
 
+    def message(self, message_id: str) -> Message | None:
+        """A retained message, as it was applied."""
+        known = self._log.by_id.get(message_id)
+        return known.message if known is not None else None
+
     def messages_since(self, clock: Mapping[str, int]) -> list[Message] | None:
         """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
         return self._log.messages_since(clock)

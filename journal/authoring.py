@@ -1,0 +1,234 @@
+"""Messages that the site's own code writes, beside whoever else is writing (rules J18 to J20).
+
+An author is a client of the document like any other, called `=site` in every process: the journal decides between two
+of them as between all writers.  It waits for no live room; rooms learn of its batches as of another process's.
+
+Errors, beside those of `journal.error`: `InvalidMessage` (a `ValueError` with a code) for operations that no client
+could send either.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+from django.db import connections
+from msgspec import to_builtins
+
+from journal.durability import journal_alias
+from journal.entry import Entry
+from journal.error import JournalBusy, JournalTruncated, JournalUnavailable, OpenTransaction
+from journal.failpoint import reach
+from journal.lease import process_name
+from journal.reader import hydrate, read_after
+from journal.settings import settings
+from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
+from vuer_rtc.crdt.canonical import InvalidMessage, canonical_ops
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
+
+Ops = Iterable[Op | Mapping[str, Any]]
+"""Operations as they travel, in any published form, or canonical ones."""
+Plan = Callable[[Graph], Ops]
+"""The operations for a document as it is; asked again when somebody else's message came between."""
+Check = Callable[[Message, Graph], None]
+"""Raises when the message must not be written to the document as it is."""
+
+CONFLICT_PAUSE_S = 0.02
+"""Two writers that keep colliding step apart by up to this, times the number of collisions."""
+UNAVAILABLE_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Authored:
+    """A message of the site, durable."""
+
+    seq: int
+    message: Message
+
+
+class Author:
+    """Writes to one document; keep it for several messages in a row, which spares reading the document again."""
+
+    def __init__(self, document_id: UUID, graph: Graph | None = None) -> None:
+        """`graph`: the document at some head, this author's from now on; without one it is read.
+
+        Raises: OpenTransaction; CorruptJournal, UnknownDocument, JournalUnavailable.
+        """
+        refuse_open_transaction()
+        self.document_id = document_id
+        self.graph = hydrate(document_id).graph if graph is None else graph
+        """The document as far as this author has read it."""
+
+    def write(
+        self, ops: Ops | Plan, *, user: str | None = None, auth: bool = False, check: Check | None = None
+    ) -> Authored | None:
+        """Afterwards one message of these operations is durable; None, and nothing written, when a plan has none.
+
+        `user`: primary key, as text, of the account that is told as its author.  With `auth` its undos count on
+        anybody's messages.
+
+        Raises: InvalidMessage, and whatever `check` does; OpenTransaction; BatchTooLarge; JournalBusy when others leave
+        no room; CorruptJournal, UnknownDocument; JournalUnavailable, which says whether it may have been written.
+        """
+        refuse_open_transaction()
+        plan = ops if callable(ops) else _always(list(ops))
+        return _Attempt(self, plan, user, auth, check).run()
+
+    def undo(self, message_id: str, *, user: str | None = None, check: Check | None = None) -> Authored:
+        """Afterwards the message, whoever's it is, is undone.  Raises: as `write`."""
+        return self._revoke("meta.undo", message_id, user, check)
+
+    def redo(self, message_id: str, *, user: str | None = None, check: Check | None = None) -> Authored:
+        """Afterwards the message counts again.  Raises: as `write`."""
+        return self._revoke("meta.redo", message_id, user, check)
+
+    def _revoke(self, ot: str, message_id: str, user: str | None, check: Check | None) -> Authored:
+        def known(message: Message, graph: Graph) -> None:
+            if graph.seq_of(message_id) is None:
+                detail = f"the document retains no message {message_id!r}"
+                raise InvalidMessage("unknown-target", detail, message.id)
+            if check is not None:
+                check(message, graph)
+
+        ops = [{"ot": ot, "targetMsgId": message_id}]
+        authored = self.write(ops, user=user, auth=True, check=known)
+        assert authored is not None
+        return authored
+
+    def read_on(self) -> None:
+        """Afterwards the graph holds what the journal holds.  Raises: as `begin_again`."""
+        try:
+            batches = read_after(self.document_id, self.graph.head_seq)
+        except JournalTruncated:
+            self.begin_again()
+        else:
+            for entry in (entry for _, entries in batches for entry in entries):
+                self.graph.apply(entry.message)
+
+    def begin_again(self) -> None:
+        """The same, from the newest snapshot.  Raises: CorruptJournal, UnknownDocument, JournalUnavailable."""
+        self.graph = hydrate(self.document_id).graph
+
+    def applied(self, message: Message, seq: int) -> Message:
+        """The message as the journal has it, which the graph holds afterwards."""
+        journalled = msgspec.structs.replace(message, server_seq=seq)
+        self.graph.apply(journalled)
+        return journalled
+
+
+class _Attempt:
+    """One message on its way into the journal."""
+
+    def __init__(self, author: Author, plan: Plan, user: str | None, auth: bool, check: Check | None) -> None:
+        self._author = author
+        self._plan = plan
+        self._user = user
+        self._auth = auth
+        self._check = check
+        self._id = f"{SITE_CLIENT}:{uuid4().hex}"
+        self._is_doubtful = False
+        """True once an outcome was unknown: the message may be in the journal (rule J20)."""
+
+    def run(self) -> Authored | None:
+        give_up_at = time.monotonic() + settings.author_patience_s
+        for attempt in range(settings.author_attempts_max):
+            try:
+                if self._is_doubtful and (found := self._found()) is not None:
+                    return found
+                message = self._stamped()
+                if message is None:
+                    return None
+                if (seq := self._append(message)) is not None:
+                    return Authored(seq, self._author.applied(message, seq))
+            except JournalUnavailable as error:
+                if time.monotonic() > give_up_at:
+                    raise JournalUnavailable(f"{error}; {self._fate}") from error
+                time.sleep(UNAVAILABLE_PAUSE_S)
+            else:
+                time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
+        raise JournalBusy(f"document {self._author.document_id}: its writers left no room; {self._fate}")
+
+    @property
+    def _fate(self) -> str:
+        """What whoever asked for the message is to think of it after a failure."""
+        return "it may have been written" if self._is_doubtful else "nothing was written"
+
+    def _stamped(self) -> Message | None:
+        """The message, behind everything that is known; None when there is nothing to write."""
+        graph, now = self._author.graph, time.time()
+        raw = [to_builtins(op) if isinstance(op, Op) else op for op in self._plan(graph)]
+        if not raw:
+            return None
+        message = Message(
+            id=self._id,
+            client=SITE_CLIENT,
+            clock={SITE_CLIENT: graph.clock.get(SITE_CLIENT, 0) + 1},
+            lt=graph.lt + 1,
+            ts=now,
+            ops=canonical_ops(raw, SITE_CLIENT, now),
+            auth=self._auth,
+        )
+        if (code := graph.refusal(message)) is not None:
+            raise InvalidMessage(code, "what it undoes or redoes is not there, or not the site's", message.id)
+        if self._check is not None:
+            self._check(message, graph)
+        return message
+
+    def _append(self, message: Message) -> int | None:
+        """Its sequence; None when somebody else was first: the author has read on then."""
+        author = self._author
+        draft = Draft(
+            author.document_id, author.graph.head_seq + 1, [Entry(message, self._user, None, time.time())]
+        )
+        reach("author.stamped")
+        try:
+            [outcome] = append_batches([draft], process_name())
+        except JournalUnavailable:
+            self._is_doubtful = True
+            raise
+        match outcome:
+            case Appended(first_seq=seq):
+                reach("author.written")
+                return seq
+            case Fenced():
+                author.begin_again()
+            case Conflict():
+                author.read_on()
+        return None
+
+    def _found(self) -> Authored | None:
+        """The message as an earlier try wrote it, whose outcome was unknown."""
+        before = self._author.graph
+        self._author.read_on()
+        message = self._author.graph.message(self._id)
+        if message is not None:
+            return Authored(message.server_seq, message)
+        if self._author.graph is not before:
+            raise JournalUnavailable("it was compacted meanwhile")
+        return None
+
+
+def refuse_open_transaction() -> None:
+    """Returns where a commit is one: not inside an `atomic` block, which could still take it back.
+
+    Raises: OpenTransaction.
+    """
+    blocks = connections[journal_alias()].atomic_blocks
+    if blocks and not getattr(blocks[-1], "_from_testcase", False):  # as Django's own `durable` has it
+        raise OpenTransaction(
+            "inside an atomic block nothing is durable before the block ends: write to the document after it, "
+            "for example by transaction.on_commit; a view under ATOMIC_REQUESTS needs @non_atomic_requests"
+        )
+
+
+def _always(ops: Sequence[Op | Mapping[str, Any]]) -> Plan:
+    if not ops:
+        raise InvalidMessage("bad-message", "a message has at least one operation")
+    return lambda graph: ops
+
+
+__all__ = ["Author", "Authored", "Check", "Ops", "Plan", "refuse_open_transaction"]
