@@ -13,14 +13,16 @@ The steps, each of which may be the last one a process takes; running again goes
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import accumulate
 from uuid import UUID, uuid4
 
 import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from journal.depth import Depths
 from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError
@@ -40,7 +42,7 @@ from journal.snapshot import (
 )
 from journal.writer import Appended, Conflict, Draft, append_batches
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import INTEGER_MAX, Message, cut_record
 
 
 class ProofFailed(JournalError):
@@ -78,6 +80,8 @@ class Span:
     edits: int = 0
     """Messages of clients in it.  Server records do not count: a cut must not push the next cut along for
     ever."""
+    depth: int = INTEGER_MAX
+    """Lowest Lamport time among its clients' messages and those that they undo or redo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +118,17 @@ class Report:
 
 
 def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datetime) -> Plan | None:
-    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.
-    Pure."""
+    """The longest run of batches, from the oldest on, that both rules let go, or a shorter one that ends
+    cleanly; None when it holds no edit.  Pure."""
     oldest_to_keep = now - timedelta(days=keep.days)
     spare = sum(span.edits for span in spans) - keep.messages
-    going: list[Span] = []
+    count = 0
     for span in spans:
         spare -= span.edits
         if spare < 0 or span.created_at > oldest_to_keep:
             break
-        going.append(span)
+        count += 1
+    going = spans[: _clean_end(spans, count, cut) or count]
     if not any(span.edits for span in going):
         return None
     return Plan(
@@ -132,6 +137,21 @@ def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datet
         batches=len(going),
         messages=going[-1].last_seq - going[0].first_seq + 1,
     )
+
+
+def _clean_end(spans: Sequence[Span], count: int, cut: int) -> int:
+    """Of the first `count` spans, how many end at the last clean point: nothing behind it reaches below the
+    cut, so that every state behind it can still be told.  0: no clean point frees half of their edits."""
+    depth_behind = min((span.depth for span in spans[count:]), default=INTEGER_MAX)
+    cuts = list(accumulate((span.lt_max for span in spans[:count]), max, initial=cut))
+    edits = list(accumulate((span.edits for span in spans[:count]), initial=0))
+    for end in range(count, 0, -1):
+        if 2 * edits[end] < edits[count]:
+            break
+        if depth_behind > cuts[end]:
+            return end
+        depth_behind = min(depth_behind, spans[end - 1].depth)
+    return 0
 
 
 def compact_document(
@@ -218,12 +238,13 @@ def measure(document_id: UUID, keep: KeepRules, now: datetime) -> tuple[Graph, P
     """The document at its head, and the plan for it."""
 
     def read(start: Start, batches: Iterator[Batch]) -> tuple[Graph, list[Span]]:
-        spans = []
+        spans, depths = [], Depths()
         for batch in batches:
             spans.append(span_of(batch))
             for entry in batch.entries:
                 start.graph.apply(entry.message)
-        return start.graph, spans
+                depths.add(entry.message)
+        return start.graph, with_depths(spans, depths)
 
     graph, spans = with_history(document_id, read)
     return graph, plan_truncation(spans, graph.cut, keep, now)
@@ -233,6 +254,17 @@ def span_of(batch: Batch) -> Span:
     """The measures of one batch."""
     edits = [entry.message.lt for entry in batch.entries if not entry.message.is_server_record]
     return Span(batch.first_seq, batch.last_seq, batch.created_at, max(edits, default=0), len(edits))
+
+
+def with_depths(spans: Sequence[Span], depths: Depths) -> list[Span]:
+    """The same spans, and how deep each of them reaches."""
+    lowest = [INTEGER_MAX] * len(spans)
+    at = 0
+    for seq, depth in depths.known():
+        while seq > spans[at].last_seq:
+            at += 1
+        lowest[at] = min(lowest[at], depth)
+    return [replace(span, depth=depth) for span, depth in zip(spans, lowest, strict=True)]
 
 
 # Cut

@@ -4,6 +4,7 @@
     ├── JournalUnavailable   the database did not answer or could not write: never acknowledge, try again
     later
     ├── JournalTruncated     what was asked for has been folded into a snapshot: hydrate instead
+    ├── OutOfReach           a point in time travel that cannot be told, or not exactly
     ├── JournalGap           batches read are not contiguous: overtaken by a compaction, or rows are missing
     ├── JournalBusy          another process holds the document's lease: try again later
     ├── UnknownDocument      there is no such document
@@ -28,6 +29,15 @@ class JournalUnavailable(JournalError):
 
 class JournalTruncated(JournalError):
     """The messages asked for are no longer retained."""
+
+
+class OutOfReach(JournalError):
+    """That point of the document cannot be told.  `code`: `folded-away`, it is too old; `ahead`, it has not come
+    yet; `no-such-label`."""
+
+    def __init__(self, code: str, problem: str) -> None:
+        super().__init__(problem)
+        self.code = code
 
 
 class JournalGap(JournalError):

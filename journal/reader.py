@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, models
 from django.db.models import OuterRef, Subquery
 
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
@@ -146,50 +146,78 @@ def with_history(
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
+
+    def begin(truncated_seq: int) -> T:
+        start = _start(document_id, truncated_seq, before)
+        return use(start, retained(document_id, truncated_seq, start.snapshot))
+
+    return while_retained(document_id, begin)
+
+
+def while_retained(document_id: UUID, use: Callable[[int], T]) -> T:
+    """What `use` returns, given the truncation point; it begins again when a compaction deletes batches under
+    it (rule J13).
+
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
     gap: JournalGap | None = None
     for _ in range(TRIES):
+        truncated_seq = truncated_seq_of(document_id)
         try:
             with answering():
-                start = _start(document_id, before)
-                result = use(start, _retained(document_id, start))
+                result = use(truncated_seq)
         except JournalGap as error:
             gap = error
             continue
-        if truncated_seq_of(document_id) == start.truncated_seq:
+        if truncated_seq_of(document_id) == truncated_seq:
             return result
     if gap is None:
         raise JournalUnavailable(f"document {document_id} was compacted {TRIES} times while it was read")
     raise _missing(document_id, gap)
 
 
-def _start(document_id: UUID, before: Snapshot | None) -> Start:
-    truncated_seq = truncated_seq_of(document_id)
-    candidates = Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+def _start(document_id: UUID, truncated_seq: int, before: Snapshot | None) -> Start:
+    candidates = usable_snapshots(document_id, truncated_seq)
     if before is not None:
         candidates = candidates.filter(seq__lte=before.seq).exclude(pk=before.pk)
     for pk in candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True):
-        row = Snapshot.objects.filter(pk=pk).first()
-        if row is None:
-            continue
-        try:
-            return Start(restore_snapshot(row), truncated_seq, row)
-        except SnapshotDamaged as error:
-            logger.error("document %s: snapshot %s at seq %d is damaged: %s", document_id, pk, row.seq, error)
+        if (found := restored(pk)) is not None:
+            graph, row = found
+            return Start(graph, truncated_seq, row)
     if truncated_seq:
         problem = "no good snapshot reaches the batches that are left"
         raise CorruptJournal(document_id, truncated_seq, problem, BACKUP_HINT)
     return Start(Graph(), 0, None)
 
 
-def _retained(document_id: UUID, start: Start) -> Iterator[Batch]:
+def usable_snapshots(document_id: UUID, truncated_seq: int) -> models.QuerySet[Snapshot]:
+    """Those that, with the retained batches, hold the whole document (rule J10)."""
+    return Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+
+
+def restored(snapshot_id: UUID) -> tuple[Graph, Snapshot] | None:
+    """The graph of a snapshot row, and the row; None when it is gone or, which is logged, damaged."""
+    row = Snapshot.objects.filter(pk=snapshot_id).first()
+    if row is None:
+        return None
+    try:
+        return restore_snapshot(row), row
+    except SnapshotDamaged as error:
+        logger.error(
+            "document %s: snapshot %s at seq %d is damaged: %s", row.document_id, row.pk, row.seq, error
+        )
+        return None
+
+
+def retained(document_id: UUID, truncated_seq: int, snapshot: Snapshot | None = None) -> Iterator[Batch]:
     """Every batch above the truncation point; there must be some up to the snapshot's seq."""
-    head_seq = start.truncated_seq
-    for batch in read_batches(document_id, start.truncated_seq):
+    head_seq = truncated_seq
+    for batch in read_batches(document_id, truncated_seq):
         if batch.first_seq != head_seq + 1:
             raise JournalGap(head_seq + 1, batch.first_seq)
         head_seq = batch.last_seq
         yield batch
-    if start.snapshot is not None and head_seq < start.snapshot.seq:
+    if snapshot is not None and head_seq < snapshot.seq:
         raise JournalGap(head_seq + 1, None)
 
 
@@ -262,7 +290,11 @@ __all__ = [
     "read_after",
     "read_batches",
     "read_heads",
+    "restored",
+    "retained",
     "truncated_seq_of",
+    "usable_snapshots",
     "verified",
+    "while_retained",
     "with_history",
 ]

@@ -121,12 +121,14 @@ def restore_snapshot(row: Snapshot) -> Graph:
 def prune_snapshots(document_id: UUID) -> int:
     """Deletes all unlabelled snapshots but the newest few; those recovery can start from count as newer.
 
-    Returns how many.  The newest usable one always stays.
+    Returns how many.  The newest usable one always stays, and so does the oldest: it tells the oldest states
+    (rule J18).
     """
     truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
     rows = Snapshot.objects.filter(document=document_id, label="").values_list(
         "pk", "seq", "created_at", "covered_seq"
     )
     newest = sorted(rows, key=lambda row: (row[3] >= truncated_seq, row[1], row[2]), reverse=True)
-    surplus = [row[0] for row in newest[max(1, settings.keep_snapshots) :]]
+    usable = [row[0] for row in newest if row[3] >= truncated_seq]
+    surplus = [row[0] for row in newest[max(1, settings.keep_snapshots) :] if row[0] not in usable[-1:]]
     return Snapshot.objects.filter(pk__in=surplus).delete()[0] if surplus else 0

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from journal.entry import Entry
 from journal.models import Document, JournalBatch
-from journal.reader import read_heads
+from journal.reader import read_after, read_heads
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
 
@@ -63,3 +63,9 @@ def ranges(document_id: UUID) -> list[tuple[int, int]]:
     """First and last sequence of every batch row."""
     rows = JournalBatch.objects.filter(document=document_id).order_by("first_seq")
     return list(rows.values_list("first_seq", "last_seq"))
+
+
+def copy_records(compacted: Document, whole: Document) -> None:
+    """The cuts of the compacted journal, journalled at the same place in the other one."""
+    for _, found in read_after(compacted.pk, head_of(whole)):
+        append(whole, *[entry.message for entry in found])

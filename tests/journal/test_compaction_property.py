@@ -9,8 +9,8 @@ from hypothesis.extra.django import TestCase
 
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch
-from journal.reader import hydrate, read_after
-from tests.journal.history import append, insert, message, put, undo
+from journal.reader import hydrate
+from tests.journal.history import append, copy_records, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op
 
 KEYS = ["a", "b", "c"]
@@ -47,9 +47,9 @@ class Histories(TestCase):
         for given_step in steps:
             if isinstance(given_step, KeepRules):
                 compact_document(compacted, given_step)
-                self.copy_records(compacted, whole)
+                copy_records(compacted, whole)
             else:
-                item = self.message_of(given_step, counters, written)
+                item = message_of(given_step, counters, written)
                 written.append(item)
                 append(compacted, item)
                 append(whole, item)
@@ -59,20 +59,16 @@ class Histories(TestCase):
             assert left.graph.full_digest() == right.graph.full_digest()
         assert JournalBatch.objects.filter(document=whole).count() >= len(written)
 
-    def message_of(self, given_step: Any, counters: dict[str, int], written: list[Message]) -> Message:
-        client, lt, what = given_step
-        counters[client] += 1
-        id = f"{client}:{counters[client]}"
-        if isinstance(what, int):
-            target = written[what % len(written)].id if written else "nobody:1"
-            made = message(13 + what, undo(target), client=client, id=id)
-        else:
-            made = message(lt, *what, client=client, id=id)
-        made.clock[client] = counters[client]
-        return made
 
-    def copy_records(self, compacted: Document, whole: Document) -> None:
-        """The cuts of the compacted journal, journalled at the same place in the other one."""
-        head = hydrate(whole.pk).head_seq
-        for _, entries in read_after(compacted.pk, head):
-            append(whole, *[entry.message for entry in entries])
+def message_of(given_step: Any, counters: dict[str, int], written: list[Message]) -> Message:
+    """The message of a step: its client's next one, with its ops or, of a number, an undo of what was written."""
+    client, lt, what = given_step
+    counters[client] += 1
+    id = f"{client}:{counters[client]}"
+    if isinstance(what, int):
+        target = written[what % len(written)].id if written else "nobody:1"
+        made = message(13 + what, undo(target), client=client, id=id)
+    else:
+        made = message(lt, *what, client=client, id=id)
+    made.clock[client] = counters[client]
+    return made

@@ -1,0 +1,41 @@
+"""How far down the total order the later messages of a journal reach (rules J14, J18).  Pure.
+
+A cut F folds what is below it; whoever wants to know the state *before* a later message must then be able to leave
+that message out.  It can, unless the message is folded as well (its Lamport time is F or less) or has decided
+whether a folded one counts (it undoes or redoes it).
+"""
+
+from collections.abc import Iterable
+
+from vuer_rtc.crdt.dtype import META_OPS
+from vuer_rtc.crdt.message import Message
+
+UNKNOWN = 0
+"""Depth of a message that undoes or redoes one that is not retained: as deep as can be."""
+
+
+class Depths:
+    """Messages in the order of their sequence, each with its depth."""
+
+    def __init__(self) -> None:
+        self._lt: dict[str, int] = {}
+        self._messages: list[tuple[int, int, tuple[str, ...]]] = []
+
+    def add(self, message: Message) -> None:
+        """Afterwards the message, which is journalled, is known.  Server records reach nowhere."""
+        if message.is_server_record:
+            return
+        self._lt[message.id] = message.lt
+        targets = tuple(str(op.target) for op in message.ops if op.ot in META_OPS)
+        self._messages.append((message.server_seq, message.lt, targets))
+
+    def known(self) -> Iterable[tuple[int, int]]:
+        """Sequence and depth of each message: the lowest Lamport time of itself and of those that it undoes or
+        redoes."""
+        for seq, lt, targets in self._messages:
+            yield seq, min([lt, *(self._lt.get(target, UNKNOWN) for target in targets)])
+
+
+def last_at_or_below(depths: Iterable[tuple[int, int]], cut: int, upto: int) -> int:
+    """Sequence of the last message up to `upto` that reaches below the cut; 0: none does."""
+    return max((seq for seq, depth in depths if depth <= cut and seq <= upto), default=0)

@@ -1,0 +1,159 @@
+"""The states a document has been in: at a server sequence, at a time (rule J18)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from journal.depth import Depths, last_at_or_below
+from journal.error import CorruptJournal, OutOfReach
+from journal.models import JournalBatch
+from journal.reader import (
+    BACKUP_HINT,
+    read_heads,
+    restored,
+    retained,
+    usable_snapshots,
+    verified,
+    while_retained,
+)
+from vuer_rtc.crdt.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The server sequences whose states can be told: all of them from one to the other."""
+
+    oldest_seq: int
+    """0: the empty document."""
+    head_seq: int
+
+    def __contains__(self, seq: int) -> bool:
+        return self.oldest_seq <= seq <= self.head_seq
+
+
+def reach_of(document_id: UUID) -> Reach:
+    """How far back states can be told exactly.  Cost: without a compaction none to speak of, else one pass over
+    the retained messages, which are not applied.
+
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+    return while_retained(document_id, lambda truncated_seq: _reach(document_id, truncated_seq))
+
+
+def graph_at(document_id: UUID, seq: int) -> Graph:
+    """The document as it was when `seq` was its newest message; its clock and Lamport time may be later ones.
+
+    It is for reading: what is applied to it may not merge as it did then.  Cost: that of a recovery, and the
+    pass of `reach_of` when `seq` is older than the oldest snapshot.
+
+    Raises: OutOfReach (`folded-away`, `ahead`); CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+    return while_retained(document_id, lambda truncated_seq: _graph_at(document_id, truncated_seq, seq))
+
+
+def seq_at(document_id: UUID, moment: datetime) -> int:
+    """The last server sequence that, with all before it, was received at or before `moment`; 0: none was.
+
+    By the clock of the server, which may have been set: sequences decide, times only help to find them.
+
+    Raises: OutOfReach (`folded-away`) when that may be older than what is retained; CorruptJournal;
+    UnknownDocument; JournalUnavailable.
+    """
+    return while_retained(document_id, lambda truncated_seq: _seq_at(document_id, truncated_seq, moment))
+
+
+# Reach
+
+
+def _reach(document_id: UUID, truncated_seq: int) -> Reach:
+    head_seq = read_heads([document_id])[document_id]
+    if not truncated_seq:
+        return Reach(0, head_seq)
+    rows = usable_snapshots(document_id, truncated_seq).values_list("seq", "cut")
+    depths = _depths(document_id, truncated_seq)
+    oldest_seq = min((_exact_from(depths, seq, cut) for seq, cut in rows), default=head_seq)
+    return Reach(max(truncated_seq, oldest_seq), head_seq)
+
+
+def _depths(document_id: UUID, truncated_seq: int) -> list[tuple[int, int]]:
+    depths = Depths()
+    for batch in retained(document_id, truncated_seq):
+        for entry in batch.entries:
+            depths.add(entry.message)
+    return list(depths.known())
+
+
+def _exact_from(depths: Iterable[tuple[int, int]], seq: int, cut: int) -> int:
+    """The oldest sequence that a snapshot can tell: its last message that reaches below its cut."""
+    return last_at_or_below(depths, cut, upto=seq)
+
+
+# States
+
+
+def _graph_at(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
+    head_seq = read_heads([document_id])[document_id]
+    if seq > head_seq:
+        raise OutOfReach("ahead", f"the document has come to sequence {head_seq}, not to {seq} yet")
+    if seq < truncated_seq:
+        raise OutOfReach("folded-away", f"sequence {seq} is folded away: history begins at {truncated_seq}")
+    graph = _origin(document_id, truncated_seq, seq)
+    for batch in retained(document_id, truncated_seq):
+        if batch.first_seq > seq:
+            break
+        for entry in batch.entries:
+            if entry.message.server_seq <= seq:
+                graph.apply(entry.message)
+    graph.head_seq = seq
+    return graph
+
+
+def _origin(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
+    """A state that holds nothing later than `seq`, and everything that is no longer retained."""
+    rows = list(usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut"))
+    earlier = sorted((row for row in rows if row[1] <= seq), key=lambda row: row[1:], reverse=True)
+    for pk, _, _ in earlier:
+        if (found := restored(pk)) is not None:
+            return found[0]
+    if not truncated_seq:
+        return Graph()
+    depths = _depths(document_id, truncated_seq)
+    later = sorted((row for row in rows if row[1] > seq), key=lambda row: row[1:])
+    exact = [pk for pk, at, cut in later if _exact_from(depths, at, cut) <= seq]
+    for pk in exact:
+        if (found := restored(pk)) is not None:
+            return found[0]
+    if exact or earlier:
+        problem = "no good snapshot tells the state there"
+        raise CorruptJournal(document_id, seq, problem, BACKUP_HINT)
+    oldest_seq = _reach(document_id, truncated_seq).oldest_seq
+    raise OutOfReach(
+        "folded-away",
+        f"sequence {seq} cannot be told exactly any more: later messages were folded with older ones; history "
+        f"begins at {oldest_seq}",
+    )
+
+
+# Times
+
+
+def _seq_at(document_id: UUID, truncated_seq: int, moment: datetime) -> int:
+    rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=truncated_seq)
+    begun = rows.filter(created_at__lte=moment).order_by("-last_seq").values_list("last_seq", flat=True)[:1]
+    found = next(iter(begun), truncated_seq)
+    at = moment.timestamp()
+    for row in rows.filter(last_seq__gt=found).order_by("last_seq").iterator(chunk_size=10):
+        for entry in verified(row).entries:
+            if entry.received_at > at:
+                return _told(found, truncated_seq, moment)
+            found = entry.message.server_seq
+    return _told(found, truncated_seq, moment)
+
+
+def _told(found: int, truncated_seq: int, moment: datetime) -> int:
+    if found == truncated_seq and truncated_seq:
+        raise OutOfReach(
+            "folded-away", f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC is before what is retained"
+        )
+    return found

@@ -1,0 +1,159 @@
+"""J18: the states a document has been in."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.test import override_settings
+
+from journal.compaction import KeepRules, compact_document
+from journal.entry import Entry
+from journal.error import CorruptJournal, OutOfReach, UnknownDocument
+from journal.history import Reach, graph_at, reach_of, seq_at
+from journal.models import Document, JournalBatch, Snapshot
+from journal.reader import hydrate
+from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
+from journal.writer import Draft, append_batches
+from tests.journal.history import append, append_each, head_of, insert, message, put, undo
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
+
+STEPS = [message(1, insert("a", x=0)), *(message(lt, put("a", "x", 10 * lt)) for lt in range(2, 9))]
+
+
+def x_at(document: Document, seq: int) -> object:
+    return graph_at(document.pk, seq).nodes()["a"].properties["x"]
+
+
+def compact(document: Document, keep: int) -> None:
+    document.refresh_from_db()
+    compact_document(document, KeepRules(messages=keep, days=0))
+    document.refresh_from_db()
+
+
+def snapshot(document: Document) -> Snapshot:
+    row = take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
+    assert row is not None
+    return row
+
+
+def assert_refused(document: Document, seq: int, code: str) -> None:
+    with pytest.raises(OutOfReach) as caught:
+        graph_at(document.pk, seq)
+    assert caught.value.code == code
+
+
+def test_j18_a_document_without_messages_has_one_state(document: Document) -> None:
+    assert reach_of(document.pk) == Reach(0, 0)
+    assert graph_at(document.pk, 0).digest() == Graph().digest()
+    assert_refused(document, 1, "ahead")
+    assert_refused(document, -1, "folded-away")
+
+
+def test_j18_every_state_since_the_beginning_is_told_also_inside_a_batch(document: Document) -> None:
+    append_each(document, STEPS, size=3)
+    assert reach_of(document.pk) == Reach(0, 8)
+    assert [x_at(document, seq) for seq in range(1, 9)] == [0, 20, 30, 40, 50, 60, 70, 80]
+
+
+def test_j18_after_a_compaction_all_that_is_retained_is_told(document: Document) -> None:
+    append_each(document, STEPS)
+    compact(document, keep=4)
+    assert reach_of(document.pk) == Reach(4, 9)
+    assert [x_at(document, seq) for seq in range(4, 10)] == [40, 50, 60, 70, 80, 80]
+    assert_refused(document, 3, "folded-away")
+
+
+def test_j18_a_late_message_that_was_folded_hides_the_states_before_it(document: Document) -> None:
+    late = message(1, put("a", "y", 1), client="bob")
+    append_each(document, [*STEPS[:7], late, STEPS[7]])
+    compact(document, keep=4)
+    assert document.truncated_seq == 5  # no clean point: the late message reaches below all of them
+    assert reach_of(document.pk) == Reach(8, 10)
+    assert_refused(document, 7, "folded-away")
+    assert x_at(document, 8) == 70
+
+
+def test_j18_an_undo_of_a_folded_message_hides_the_states_before_it(document: Document) -> None:
+    undone = message(9, undo("ann:2"))
+    append_each(document, [*STEPS, undone])
+    compact(document, keep=3)
+    assert reach_of(document.pk) == Reach(9, 10)
+    assert_refused(document, 8, "folded-away")
+
+
+def test_j14_compaction_ends_before_a_message_that_is_undone_later(document: Document) -> None:
+    append_each(document, [*STEPS, message(9, undo("ann:6"))])
+    compact(document, keep=3)
+    assert document.truncated_seq == 5
+    assert reach_of(document.pk) == Reach(5, 10)
+    assert [x_at(document, seq) for seq in range(5, 11)] == [50, 60, 70, 80, 80, 80]
+
+
+def test_j18_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: Document) -> None:
+    append_each(document, STEPS)
+    compact(document, keep=4)
+    append(document, message(2, put("a", "y", 1), client="bob"))  # late
+    with override_settings(VUER_RTC={"JOURNAL_KEEP_SNAPSHOTS": 1}):
+        for lt in (10, 11):
+            append(document, message(lt, put("a", "x", 10 * lt)))
+            snapshot(document)
+        assert prune_snapshots(document.pk) == 1
+    assert [row.reason for row in Snapshot.objects.order_by("seq")] == ["compaction", "count"]
+    assert reach_of(document.pk) == Reach(4, 12)
+    assert x_at(document, 5) == 50
+
+
+def test_j18_a_damaged_snapshot_is_passed_over(document: Document) -> None:
+    append_each(document, STEPS)
+    compact(document, keep=4)
+    append(document, message(10, put("a", "x", 100)))
+    row = snapshot(document)
+    Snapshot.objects.filter(pk=row.pk).update(checksum="no")
+    assert x_at(document, 10) == 100
+    Snapshot.objects.update(checksum="no")
+    with pytest.raises(CorruptJournal, match="no good snapshot"):
+        graph_at(document.pk, 10)
+
+
+def test_a_document_that_is_not_there_has_no_history(document: Document) -> None:
+    gone = document.pk
+    document.delete()
+    with pytest.raises(UnknownDocument):
+        reach_of(gone)
+
+
+# Times
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(1.75e9 + seconds, UTC)
+
+
+def received(document: Document, *messages: Message, committed: float) -> None:
+    """One batch, each message received at the second of its Lamport time."""
+    entries = [Entry(item, received_at=1.75e9 + item.lt) for item in messages]
+    first_seq = head_of(document) + 1
+    append_batches([Draft(document.pk, first_seq, entries)], "test")
+    JournalBatch.objects.filter(document=document, first_seq=first_seq).update(created_at=at(committed))
+
+
+def test_j18_a_time_names_the_last_message_received_until_then(document: Document) -> None:
+    received(document, *STEPS[:3], committed=3.5)
+    received(document, *STEPS[3:6], committed=6.5)
+    moments = [0, 1, 2.9, 3, 3.7, 4, 6.4, 6.5, 99]
+    assert [seq_at(document.pk, at(moment)) for moment in moments] == [0, 1, 2, 3, 3, 4, 6, 6, 6]
+
+
+def test_j18_times_of_an_import_are_those_of_its_messages(document: Document) -> None:
+    received(document, *STEPS, committed=1000)
+    assert [seq_at(document.pk, at(moment)) for moment in (0, 5, 500)] == [0, 5, 8]
+
+
+def test_j18_a_time_before_what_is_retained_is_refused(document: Document) -> None:
+    for item in STEPS:
+        received(document, item, committed=item.lt + 0.1)
+    compact(document, keep=4)
+    assert seq_at(document.pk, at(5)) == 5
+    with pytest.raises(OutOfReach) as caught:
+        seq_at(document.pk, at(4.5))
+    assert caught.value.code == "folded-away"

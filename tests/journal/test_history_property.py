@@ -1,0 +1,112 @@
+"""J18 for random histories, compactions and snapshots: what time travel tells is what was, and it tells all it can."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from journal.compaction import KeepRules, compact_document
+from journal.error import OutOfReach
+from journal.history import graph_at, reach_of
+from journal.models import Document, Snapshot
+from journal.reader import hydrate, read_after
+from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
+from tests.journal.history import append, copy_records, undo
+from tests.journal.test_compaction_property import CLIENTS, message_of, op, step
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
+
+SNAPSHOT = "snapshot"
+
+rising = st.tuples(
+    st.sampled_from(CLIENTS),
+    st.sampled_from(["next", "next", "next", "late"]),
+    st.lists(op, min_size=1, max_size=3),
+)
+"""Messages whose Lamport time mostly follows the highest so far, as in a live room."""
+
+any_step = st.one_of(step, st.just(SNAPSHOT))
+live_step = st.one_of(
+    rising,
+    rising,
+    st.tuples(st.sampled_from(CLIENTS), st.just(0), st.integers(0, 5)),
+    st.builds(KeepRules, st.integers(0, 4), st.just(0)),
+    st.just(SNAPSHOT),
+)
+
+
+class Histories(TestCase):
+    """`compacted` is compacted and snapshotted; `whole` has the same messages and cuts, and all of its batches."""
+
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+    @given(steps=st.lists(st.one_of(any_step, live_step), min_size=2, max_size=24))
+    def test_j18_every_state_that_is_told_is_the_state_that_was(self, steps: list[Any]) -> None:
+        compacted, whole = self.documents(steps)
+        self.assert_told(compacted, whole)
+
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+    @given(steps=st.lists(live_step, min_size=4, max_size=24))
+    def test_j18_also_in_the_life_of_a_room(self, steps: list[Any]) -> None:
+        compacted, whole = self.documents(steps)
+        self.assert_told(compacted, whole)
+
+    def documents(self, steps: list[Any]) -> tuple[Document, Document]:
+        compacted, whole = (Document.objects.create(slug=slug) for slug in ("compacted", "whole"))
+        written: list[Message] = []
+        counters = dict.fromkeys(CLIENTS, 0)
+        for given_step in steps:
+            if isinstance(given_step, KeepRules):
+                compact_document(compacted, given_step)
+                copy_records(compacted, whole)
+            elif given_step == SNAPSHOT:
+                take_snapshot(
+                    compacted.pk, draft_snapshot(hydrate(compacted.pk).graph), Snapshot.Reason.COUNT
+                )
+                prune_snapshots(compacted.pk)
+            else:
+                item = message_of(self.timed(given_step, written), counters, written)
+                written.append(item)
+                append(compacted, item)
+                append(whole, item)
+        return compacted, whole
+
+    def timed(self, given_step: Any, written: list[Message]) -> Any:
+        client, lt, what = given_step
+        highest = max((item.lt for item in written), default=0)
+        match lt:
+            case "next":
+                return client, highest + 1, what
+            case "late":
+                return client, max(1, highest - 2), what
+            case 0 if written and isinstance(what, int):
+                return client, highest + 1, [undo(written[-1 - what % len(written)].id)]
+        return given_step
+
+    def assert_told(self, compacted: Document, whole: Document) -> None:
+        """Every state of the reach is that of the whole journal; those before are refused; the reach is all that is
+        retained when nothing behind the truncation point reaches below the cut."""
+        messages = [entry.message for _, entries in read_after(whole.pk, 0) for entry in entries]
+        compacted.refresh_from_db()
+        reach = reach_of(compacted.pk)
+        assert compacted.truncated_seq <= reach.oldest_seq <= reach.head_seq == len(messages)
+        told = Graph()
+        for message in messages[: reach.oldest_seq]:
+            told.apply(message)
+        for seq in range(reach.oldest_seq, len(messages) + 1):
+            if seq > reach.oldest_seq:
+                told.apply(messages[seq - 1])
+            found = graph_at(compacted.pk, seq)
+            assert (found.digest(), found.head_seq) == (told.digest(), seq)
+        if reach.oldest_seq:
+            with pytest.raises(OutOfReach, match="history begins at"):
+                graph_at(compacted.pk, reach.oldest_seq - 1)
+        if self.is_clean(messages, compacted.truncated_seq, compacted.cut):
+            assert reach.oldest_seq == compacted.truncated_seq
+
+    def is_clean(self, messages: list[Message], truncated_seq: int, cut: int) -> bool:
+        lt_of = {message.id: message.lt for message in messages}
+        behind = [message for message in messages[truncated_seq:] if not message.is_server_record]
+        targets = [op.target for message in behind for op in message.ops if isinstance(op.target, str)]
+        return all(message.lt > cut for message in behind) and all(lt_of.get(t, 0) > cut for t in targets)
