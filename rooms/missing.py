@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from rooms.fanout import Delivery
-from rooms.native import retained_messages
 from rooms.recent import Recent
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
@@ -25,5 +24,5 @@ def safe_forms(graph: Graph, messages: Sequence[Message]) -> dict[str, Message]:
     if not messages:
         return {}
     first = min(message.stamp for message in messages)
-    tail = sum(message.stamp >= first for message in retained_messages(graph))
+    tail = sum(message.stamp >= first for message in graph.retained_messages())
     return {message.id: message for message in graph.state(tail).journal}

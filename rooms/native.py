@@ -8,18 +8,13 @@ from vuer_rtc.protocol.wire import NativeDocument
 
 def native_document(graph: Graph) -> NativeDocument:
     """From this `Graph` makes the same document, to the last thing a later merge may depend on."""
-    return NativeDocument(graph.snapshot(), retained_messages(graph))
-
-
-def retained_messages(graph: Graph) -> list[Message]:
-    """The messages above the cut, in sequence."""
-    return sorted((placed.message for placed in graph._log.order), key=lambda message: message.server_seq)
+    return NativeDocument(graph.snapshot(), graph.retained_messages())
 
 
 def undoable_ids(graph: Graph, client: str, ids_max: int) -> list[str]:
     """Ids of the client's retained messages that are not undone, oldest first; at most the newest so many."""
     undone = graph.undone_ids()
-    own = (message for message in retained_messages(graph) if message.client == client)
+    own = (message for message in graph.retained_messages() if message.client == client)
     ids = [message.id for message in own if message.id not in undone and is_undoable(message)]
     return ids[-ids_max:] if ids_max else []
 

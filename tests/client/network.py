@@ -7,57 +7,88 @@ from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.message import core_message, journalled
 from vuer_rtc.client.outbox import Outbox
 from vuer_rtc.client.syncer import Syncer
-from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.graph import Graph, Identity
+from vuer_rtc.crdt.message import Message, cut_record
 from vuer_rtc.protocol.codec import message_fields
+from vuer_rtc.protocol.wire import Edition, Naming
 
 Wire = dict[str, Any]
 
 
+def native_fields(message: Message) -> Wire:
+    return message_fields(message, Naming.COMPRESSED, Edition.NATIVE)
+
+
+def broadcast(message: Message) -> Wire:
+    return {"mtype": "broadcast", "msg": native_fields(message)}
+
+
 class FakeServer:
-    """The documented behaviour of a room, without limits or disk.  It folds nothing."""
+    """The documented behaviour of a room towards native clients, without limits or disk."""
 
     def __init__(self) -> None:
         self.graph = Graph()
         self.journal: list[Message] = []
+        self.truncated_seq = 0
         self.lines: dict[str, Line] = {}
 
+    def welcome(self, *, resumed: bool) -> Wire:
+        return {"mtype": "welcome", "document": "one", "serverSeq": len(self.journal), "resumed": resumed}
+
     def state(self) -> Wire:
-        state = self.graph.state(1000)
-        snapshot = {
-            "graph": state.graph,
-            "vectorClock": state.vector_clock,
-            "lt": state.lt,
-            "journalIndex": len(self.journal),
-            "textRopes": state.text_ropes,
-        }
-        journal = [message_fields(message) for message in state.journal]
-        return {"mtype": "state", "snapshot": snapshot, "journal": journal, "serverSeq": len(self.journal)}
+        journal = [native_fields(message) for message in self.graph.retained_messages()]
+        native = self.graph.snapshot()
+        return {"mtype": "state", "native": native, "journal": journal, "serverSeq": len(self.journal)}
+
+    def greeting(self, since: int | None) -> list[Wire]:
+        """What who joins is sent."""
+        if since is None or since < self.truncated_seq:
+            return [self.welcome(resumed=False), self.state()]
+        missed = [broadcast(message) for message in self.journal[since:]]
+        batch = [{"mtype": "batch", "messages": missed}] if len(missed) > 1 else missed
+        return [self.welcome(resumed=True), *batch]
 
     def receive(self, client: str, wire: Wire) -> list[Wire]:
         """Its answers; broadcasts go to the others' lines."""
         match wire["mtype"]:
             case "crdt":
-                return [self._journal(client, core_message(wire["msg"]))]
+                return [self._take(client, core_message(wire["msg"]))]
             case "sync":
-                missing = self.graph.messages_since(wire["vectorClock"]) or []
-                return [{"mtype": "broadcast", "msg": message_fields(message)} for message in missing]
+                return [self.state()]
             case "sync-check":
-                status = {"serverSeq": len(self.journal), "vectorClock": self.graph.clock, "digest": ""}
+                digest = self.graph.digest()
+                status = {"serverSeq": len(self.journal), "vectorClock": self.graph.clock, "digest": digest}
                 return [{"mtype": "sync-status", "requestId": wire["requestId"], "status": status}]
         return []
 
-    def _journal(self, client: str, message: Message) -> Wire:
-        seq = self.graph.seq_of(message.id)
-        if seq is None:
-            message = journalled(message, len(self.journal) + 1)
-            self.journal.append(message)
-            self.graph.apply(message)
-            seq = message.server_seq
-            for other, line in self.lines.items():
-                if other != client and line.is_up:
-                    line.down.append({"mtype": "broadcast", "msg": message_fields(message)})
-        return {"mtype": "ack", "msgId": message.id, "serverSeq": seq}
+    def _take(self, client: str, message: Message) -> Wire:
+        match self.graph.identify(message):
+            case Identity.DUPLICATE:
+                return {"mtype": "ack", "msgId": message.id, "serverSeq": self.graph.seq_of(message.id)}
+            case Identity.REUSED:
+                return {"mtype": "error", "msgId": message.id, "error": "id-reused: ", "code": "id-reused"}
+        if code := self.graph.refusal(message):
+            return {"mtype": "error", "msgId": message.id, "error": f"{code}: ", "code": code}
+        return {"mtype": "ack", "msgId": message.id, "serverSeq": self.append(message, author=client)}
+
+    def append(self, message: Message, author: str = "") -> int:
+        """Journal a message and send it to all but its author; its sequence."""
+        message = journalled(message, len(self.journal) + 1)
+        self.journal.append(message)
+        self.graph.apply(message)
+        for other, line in self.lines.items():
+            if other != author and line.is_up:
+                line.down.append(broadcast(message))
+        return message.server_seq
+
+    def cut(self, rng: random.Random) -> None:
+        """Fold some history away, and forget as much of the journal."""
+        if self.graph.lt > self.graph.cut:
+            record = cut_record(
+                f"=server:{len(self.journal)}", rng.randint(self.graph.cut + 1, self.graph.lt), 1
+            )
+            self.append(record)
+            self.truncated_seq = rng.randint(self.truncated_seq, len(self.journal))
 
 
 class Line:
@@ -75,7 +106,7 @@ class Line:
     def connect(self) -> None:
         self.syncer.connected()
         self.is_up = True
-        self.down.append(self.server.state())
+        self.down.extend(self.server.greeting(self.syncer.since))
 
     def cut(self) -> None:
         """Break the connection; what was on the way is lost."""
@@ -109,4 +140,7 @@ class Line:
             self.down.extend(self.server.receive(self.store.client, wire))
         else:
             self.send(self.syncer.receive(wire))
+            if self.syncer.has_lost_track:
+                self.cut()
+                self.connect()
         return True

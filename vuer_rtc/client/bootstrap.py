@@ -51,6 +51,8 @@ class Origin:
     messages: tuple[Message, ...] = ()
     builder: "Builder | None" = None
     """What made the messages; None for a document that began empty."""
+    native: bytes = b""
+    """What `Graph.snapshot` made, for a replica that was told everything; empty for one that was not."""
 
     def learn(self, message: Message, known: Container[str]) -> bool:
         """Learn who wrote a plain string of the snapshot, when the message types into it; true when that is news.
@@ -64,13 +66,15 @@ class Origin:
 
     def graph(self) -> Graph:
         """A new engine with the snapshot in it."""
-        graph = Graph()
+        graph = Graph.restore(self.native) if self.native else Graph()
         for message in self.messages:
             graph.apply(message)
         return graph
 
     def holds(self, message: Message) -> bool:
-        """True when the snapshot has the message, as far as anybody can tell."""
+        """True when the snapshot has the message, as far as anybody can tell; a native one tells by itself."""
+        if self.native:
+            return False
         if message.server_seq and self.head_seq:
             return message.server_seq <= self.head_seq
         return message.counter <= self.clock.get(message.client, 0)

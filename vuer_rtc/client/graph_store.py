@@ -158,9 +158,9 @@ class GraphStore:
         self._store.receive(msg)
         self._tell()
 
-    def ack(self, msg_id: str, server_seq: int = 0) -> None:
-        """The server has a commit of ours."""
-        self._store.ack(msg_id, server_seq)
+    def ack(self, msg_id: str, server_seq: int = 0, *, auth: bool = False) -> None:
+        """The server has a commit of ours; with `auth` its undos count on anybody's commits."""
+        self._store.ack(msg_id, server_seq, auth=auth)
         self._tell()
 
     def reject(self, msg_id: str) -> None:

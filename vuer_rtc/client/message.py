@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message, Op
@@ -89,7 +89,7 @@ def core_message(message: AnyMessage) -> Message:
     return journalled(canonical, seq) if type(seq) is int else canonical
 
 
-def journalled(message: Message, server_seq: int) -> Message:
+def journalled(message: Message, server_seq: int, *, auth: bool = False) -> Message:
     """The message as it stands in the journal."""
     return Message(
         message.id,
@@ -98,9 +98,17 @@ def journalled(message: Message, server_seq: int) -> Message:
         message.lt,
         message.ts,
         message.ops,
-        message.auth,
+        message.auth or auth,
         server_seq,
     )
+
+
+def native_message(fields: dict[str, Any]) -> Message:
+    """A message as a server tells native clients: in canonical form already (rule N3).
+
+    Raises: msgspec.ValidationError, a ValueError.
+    """
+    return convert(fields, Message)
 
 
 def published_message(message: Message) -> CRDTMessage:
@@ -133,6 +141,7 @@ __all__ = [
     "journalled",
     "message_from_json",
     "message_json",
+    "native_message",
     "op_fields",
     "published_message",
 ]

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.graph import Applied
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import INTEGER_MAX, Message
 
 from .bootstrap import Origin
 from .clock import VectorClock, merge_into
@@ -30,9 +30,13 @@ class Replica:
         """What this client has seen or heard of: every counter in every clock received."""
         self.clock.setdefault(client, 0)
         self.lt = self.origin.lt
-        self._journalled = 0
-        """Messages beyond the origin that have their sequence."""
         self.graph = self.origin.graph()
+        self._origin_cut = self.graph.cut
+
+    @property
+    def is_native(self) -> bool:
+        """True for one that is told every message as it was journalled, in sequence (PROTOCOL.md, N)."""
+        return bool(self.origin.native)
 
     def apply(self, message: Message, *, is_tail: bool = False) -> Applied:
         """Afterwards the replica holds the message; idempotent, also for what the origin holds.
@@ -50,8 +54,6 @@ class Replica:
             message = self._authorised(message)
         if self.origin.learn(message, self.log):
             self.without(())
-        if message.server_seq > self.origin.head_seq:
-            self._journalled += 1
         self.log[message.id] = message
         merge_into(self.clock, message.clock)
         if message.lt > self.lt:
@@ -66,15 +68,21 @@ class Replica:
             self.without(())
 
     def _authorised(self, message: Message) -> Message:
-        """An undo that the server journalled counts, whoever's commit it is of: the server has asked for the right."""
-        if not message.server_seq or message.auth or not any(op.ot in META_OPS for op in message.ops):
+        """An undo that the server journalled counts, whoever's commit it is of: the server has asked for the right.
+        Native clients are told which count."""
+        if (
+            self.is_native
+            or not message.server_seq
+            or message.auth
+            or not any(op.ot in META_OPS for op in message.ops)
+        ):
             return message
         return replace(message, auth=True)
 
-    def acknowledge(self, message_id: str, server_seq: int) -> Applied:
+    def acknowledge(self, message_id: str, server_seq: int, *, auth: bool = False) -> Applied:
         """Afterwards a message of our own stands in the journal at that sequence."""
         known = self.log.get(message_id)
-        return NOTHING if known is None else self.apply(journalled(known, server_seq))
+        return NOTHING if known is None else self.apply(journalled(known, server_seq, auth=auth))
 
     def undoes_others(self, message_id: str) -> bool:
         """True for a commit that undoes or redoes somebody else's."""
@@ -91,8 +99,23 @@ class Replica:
         for message_id in message_ids:
             self.log.pop(message_id, None)
         self.graph = self.origin.graph()
-        for message in self.log.values():
+        for message in sorted(self.log.values(), key=lambda message: message.server_seq or INTEGER_MAX):
             self.graph.apply(message)
+
+    def forget_folded(self) -> list[str]:
+        """Afterwards what a cut has folded is in the origin and nowhere else; ids of the messages that went.
+
+        Nothing happens while commits of our own are not journalled: one of them may be late.
+        """
+        graph = self.graph
+        if not self.is_native or graph.cut <= self._origin_cut or graph.pending_count:
+            return []
+        retained = {message.id: message for message in graph.retained_messages()}
+        gone = [message_id for message_id in self.log if message_id not in retained]
+        self.origin = Origin(dict(self.clock), self.lt, graph.head_seq, native=graph.snapshot())
+        self._origin_cut = graph.cut
+        self.log = retained
+        return gone
 
     def is_undone(self, message_id: str) -> bool:
         """True while a commit that the replica knows is undone."""
@@ -107,14 +130,6 @@ class Replica:
             clock, {client: n for client, n in self.graph.clock.items() if n > 0 and client[:1] != "="}
         )
         return clock
-
-    @property
-    def may_differ(self) -> bool:
-        """True when the document may hold what this replica was not told.
-
-        Servers leave out what has no effect when it arrives, and a snapshot does not tell everything.
-        """
-        return bool(self.origin.messages) or self.head_seq - self.origin.head_seq > self._journalled
 
     @property
     def head_seq(self) -> int:

@@ -26,13 +26,16 @@ from .message import CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
 from .outbox import Outbox
 from .scene import Scene
-from .syncer import Refusal, Status, Syncer, Wire
+from .syncer import NotNative, Refusal, Status, Syncer, Welcome, Wire
 
 if TYPE_CHECKING:
     from vuer_rtc.crdt.message import Message
 
 logger = logging.getLogger(__name__)
 
+
+FEATURES = "batch"
+"""What it asks the server for, beyond what every native client gets."""
 
 ANSWER_MAX_S = 3.0
 """A question that is not answered so long is asked again."""
@@ -87,7 +90,6 @@ class RoomClient:
         backoff: Backoff = Backoff(),
         retry_pause_s: float = 0.5,
         heartbeat_s: float = 20.0,
-        check_s: float | None = 10.0,
         on_change: Callable[[frozenset[str]], object] | None = None,
         on_refused: Callable[[Refusal], object] | None = None,
     ) -> None:
@@ -97,9 +99,6 @@ class RoomClient:
         With `outbox`, a file, commits that are not acknowledged outlive the process.  `headers` go with the
         handshake: where the room wants an account, `{"Cookie": "sessionid=…"}`.  `on_change` is called with the keys
         of the nodes that may differ, `on_refused` with every commit that the server does not take.
-
-        `check_s` is how often, while things change, the scene is compared with the server's, where the two may differ
-        (the server leaves out what had no effect when it arrived); it begins anew when they do.  None: never.
 
         Raises: OutboxError when the file is in use, or another client's.
         """
@@ -113,7 +112,6 @@ class RoomClient:
         self._backoff = backoff
         self._retry_pause_s = retry_pause_s
         self._heartbeat_s = heartbeat_s
-        self._check_s = check_s
         self._on_change = on_change
         self._on_refused = on_refused
         self.store = _RoomStore(self.client, self._committed)
@@ -126,6 +124,7 @@ class RoomClient:
         self._watchers: set[_Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._end: RoomClosed | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self.store.subscribe(self._tell)
 
     # Life
@@ -175,6 +174,11 @@ class RoomClient:
         """True while connected and caught up."""
         return self._syncer.is_live
 
+    @property
+    def welcome(self) -> Welcome:
+        """What the server told at the last join: rights, limits, what an ack promises, what can be undone."""
+        return self._syncer.welcome
+
     # Editing
 
     @property
@@ -215,7 +219,7 @@ class RoomClient:
     async def synced(self, *, verify: bool = False) -> Status:
         """Returns when everything committed before is on the server's disk and everything it had then is here.
 
-        With `verify` the answer says whether the scene here is the server's; that reads all of it.
+        With `verify` the answer says whether the scene here is the server's, by digest; that reads all of it.
 
         Raises: CommitRefused when it refused commits since the last call, RoomClosed.
         """
@@ -301,7 +305,7 @@ class RoomClient:
                 self._consider(closed)
             except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
                 logger.info("%s cannot be reached: %s", self._url, error)
-            except InvalidURI as error:
+            except (InvalidURI, NotNative) as error:
                 self._finish(RoomClosed(None, str(error)))
             except Exception as error:
                 logger.exception("the connection to %s failed", self._url)
@@ -313,14 +317,15 @@ class RoomClient:
                 await asyncio.sleep(self._backoff.pause_s(attempt))
 
     async def _attend(self) -> None:
-        """One connection, from handshake to end; always ends with an exception."""
+        """One connection, from handshake to end."""
         address = self._address()
         async with connect(
             address, additional_headers=self._headers, max_size=None, compression=None, close_timeout=1
         ) as socket:
             self._queue = asyncio.Queue()
             self._syncer.connected()
-            works = (self._read(socket), self._write(socket), self._beat(), self._check())
+            self._end_pause()
+            works = (self._read(socket), self._write(socket), self._beat())
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -332,25 +337,37 @@ class RoomClient:
                 task.result()
 
     def _address(self) -> str:
-        return f"{self._url}?{urlencode({'client': self.client, 'format': 'msgpack'})}"
+        query = {"client": self.client, "format": "msgpack", "v": "2", "features": FEATURES}
+        if self._syncer.since is not None:
+            query["since"] = str(self._syncer.since)
+        return f"{self._url}?{urlencode(query)}"
 
     async def _read(self, socket: ClientConnection) -> None:
-        while True:
-            frame = await socket.recv()
-            wire = msgspec.msgpack.decode(frame) if isinstance(frame, bytes) else msgspec.json.decode(frame)
+        """Takes in frames; returns when this connection is of no more use, and another may be."""
+        while not self._syncer.has_lost_track:
+            wire = msgspec.msgpack.decode(await socket.recv(decode=False))
+            told = len(self._syncer.refusals)
             self._put(self._syncer.receive(wire))
-            self._after(wire)
+            self._after(self._syncer.refusals[told:])
+        logger.info("%s: something was lost on the way; connecting again", self._url)
 
-    def _after(self, wire: Wire) -> None:
-        if wire.get("mtype") == "error":
-            if self._syncer.must_pause:
-                asyncio.get_running_loop().call_later(self._retry_pause_s, self._again, self._queue)
-            elif self._on_refused is not None and self._syncer.refusals:
-                self._on_refused(self._syncer.refusals[-1])
-            logger.warning("%s: %s", self._url, wire.get("error"))
+    def _after(self, refused: list[Refusal]) -> None:
+        for refusal in refused:
+            logger.warning("%s: %s", self._url, refusal.text)
+            if self._on_refused is not None:
+                self._on_refused(refusal)
+        if self._syncer.must_pause and self._pause is None:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(self._retry_pause_s, self._again, self._queue)
         self._progressed()
 
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = None
+
     def _again(self, queue: asyncio.Queue[Wire]) -> None:
+        self._end_pause()
         if queue is self._queue and self._syncer.must_pause:
             self._put(self._syncer.again())
 
@@ -364,27 +381,6 @@ class RoomClient:
             await asyncio.sleep(self._heartbeat_s)
             clock = self.store._store.replica.sync_clock
             self._put([{"mtype": "heartbeat", "client": self.client, "vectorClock": clock}])
-
-    async def _check(self) -> None:
-        """Compare the scene with the server's, and begin anew when it is another."""
-        checked = -1
-        while True:
-            await asyncio.sleep(self._check_s if self._check_s is not None else 3600)
-            version, replica = self.store._store.version, self.store._store.replica
-            if (
-                self._check_s is None
-                or version == checked
-                or not replica.may_differ
-                or not self._syncer.is_live
-            ):
-                continue
-            answer = await self._answer(verify=True)
-            if answer is not None and answer.is_same is False:
-                logger.info("%s differs from what this client was told; it begins anew", self._url)
-                await self.refresh()
-                checked = self.store._store.version
-            elif answer is not None and answer.is_same:
-                checked = version
 
     def _consider(self, closed: ConnectionClosed) -> None:
         """End for good when the server has said so; otherwise try again."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vuer_rtc.crdt.canonical import InvalidMessage, canonical_message
 from vuer_rtc.crdt.dtype import META_OPS, TEXT_OPS
-from vuer_rtc.crdt.graph import Applied
+from vuer_rtc.crdt.graph import Applied, Graph
 from vuer_rtc.crdt.message import Message, Op
 
 from .bootstrap import Origin
@@ -28,9 +28,12 @@ class Store:
         self.client = client
         self.version = 0
         """Counts actions."""
-        self.began_with = snapshot or Snapshot(SceneGraph(), {})
+        self._began_with = snapshot
         origin = snapshot.origin(head_seq) if snapshot is not None else Origin()
-        self.replica = Replica(client, origin)
+        self._begin(Replica(client, origin))
+
+    def _begin(self, replica: Replica) -> None:
+        self.replica = replica
         self.pending = Buffer()
         self.journal: list[JournalEntry] = []
         self.unacked: dict[str, Message] = {}
@@ -46,7 +49,29 @@ class Store:
         self._lone_drafts: dict[tuple[str, str], TextDraft] = {}
         """Of pending texts whose node is missing."""
         self._compacted: list[str] = []
-        self._checkpoint: tuple[int, Snapshot] = (0, self.began_with)
+        self._checkpoint: tuple[int, Snapshot] | None = None
+
+    @classmethod
+    def native(cls, client: str, snapshot: bytes, retained: Iterable[Message]) -> "Store":
+        """A store that holds the very document of a server: what `Graph.snapshot` made there, and every retained
+        message in sequence.
+
+        Raises: SnapshotError.
+        """
+        made = cls(client)
+        graph = Graph.restore(snapshot)
+        origin = Origin(dict(graph.clock), graph.lt, graph.head_seq, native=snapshot)
+        made._begin(Replica(client, origin))
+        for message in retained:
+            made._apply(message, None, is_acked=True, is_tail=True)
+        return made
+
+    @property
+    def began_with(self) -> Snapshot:
+        """The document before everything in the journal, in the published form; made when somebody asks."""
+        if self._began_with is None:
+            self._began_with = published_snapshot(self.replica.origin.graph())
+        return self._began_with
 
     # Reading
 
@@ -176,7 +201,7 @@ class Store:
             warnings.warn(f"a message is ignored: {refusal}", stacklevel=3)
             return False
         if message.client == self.client and message.id in self.unacked:
-            self.ack(message.id, message.server_seq)
+            self.ack(message.id, message.server_seq, auth=message.auth)
             return False
         return self._apply(message, msg if isinstance(msg, CRDTMessage) else None, is_acked=True)
 
@@ -191,6 +216,9 @@ class Store:
                 self._note_authority(message.id)
             return False
         self._note(applied)
+        if message.is_server_record:
+            self._forget_folded()
+            return True
         entry = self._entries[message.id] = JournalEntry.of(message, msg, is_acked)
         self.journal.append(entry)
         self._note_meta(message, entry)
@@ -246,8 +274,20 @@ class Store:
             self.unacked[message.id] = message
             self._apply(message, None, is_acked=False, is_tail=True)
 
-    def ack(self, msg_id: str, server_seq: int = 0) -> None:
-        """The server has the commit, at that sequence if it said so."""
+    def _forget_folded(self) -> None:
+        """A cut has folded history away: what went with it can be neither undone nor told apart any more."""
+        gone = set(self.replica.forget_folded())
+        if not gone:
+            return
+        self._began_with, self._checkpoint = None, None
+        self._compacted = [message_id for message_id in self._compacted if message_id not in gone]
+        self.journal = [entry for entry in self.journal if entry.message_id not in gone]
+        for message_id in gone:
+            self._entries.pop(message_id, None)
+            self._undoable.discard(message_id)
+
+    def ack(self, msg_id: str, server_seq: int = 0, *, auth: bool = False) -> None:
+        """The server has the commit, at that sequence if it said so; with `auth` its undos count on anybody's."""
         self.version += 1
         self.unacked.pop(msg_id, None)
         entry = self._entries.get(msg_id)
@@ -255,8 +295,9 @@ class Store:
             return
         entry.ack = True
         if server_seq:
-            self.replica.acknowledge(msg_id, server_seq)
+            self._note(self.replica.acknowledge(msg_id, server_seq, auth=auth))
             self._note_authority(msg_id)
+            self._forget_folded()
 
     def reject(self, msg_id: str) -> bool:
         """Take back a commit that the server refused; true when there was one.  Costs as much as history is long."""
@@ -306,7 +347,7 @@ class Store:
 
     def checkpoint(self) -> Snapshot:
         """The document as of the last `compact()`."""
-        done, snapshot = self._checkpoint
+        done, snapshot = self._checkpoint or (0, self.began_with)
         if done == len(self._compacted):
             return snapshot
         graph = self.replica.origin.graph()
@@ -316,32 +357,33 @@ class Store:
             graph.apply(message)
             lt = max(lt, message.lt)
             clock[message.client] = max(clock.get(message.client, 0), message.counter)
-        state = graph.state(0)
-        snapshot = Snapshot(
-            SceneGraph.from_dict(state.graph),
-            clock,
-            lt,
-            self.began_with.journalIndex + len(self._compacted),
-            state.text_ropes,
-        )
+        folded = published_snapshot(graph)
+        index = self.began_with.journalIndex + len(self._compacted)
+        snapshot = Snapshot(folded.graph, clock, lt, index, folded.textRopes)
         self._checkpoint = (len(self._compacted), snapshot)
         return snapshot
 
     def copy(self) -> "Store":
         """A store of its own that knows the same."""
         twin = Store(self.client)
-        twin.began_with, twin.replica = self.began_with, Replica(self.client, self.replica.origin)
-        twin._checkpoint = (0, twin.began_with)
-        twin._view = View(twin.replica.graph)
+        twin._began_with = self._began_with
+        twin._begin(Replica(self.client, self.replica.origin))
         for message in self.replica.log.values():
-            entry = self._entries[message.id]
-            twin._apply(message, None, is_acked=entry.ack, is_tail=True)
+            entry = self._entries.get(message.id)
+            twin._apply(message, None, is_acked=entry is None or entry.ack, is_tail=True)
         twin.unacked = dict(self.unacked)
         compacted = set(self._compacted)
         twin._compacted = list(self._compacted)
         twin.journal = [entry for entry in twin.journal if entry.message_id not in compacted]
         twin.take_pending(self)
         return twin
+
+
+def published_snapshot(graph: Graph) -> Snapshot:
+    """The document of an engine, in the published form."""
+    state = graph.state(0)
+    nodes = SceneGraph.from_dict(state.graph)
+    return Snapshot(nodes, dict(state.vector_clock), state.lt, state.journal_index, state.text_ropes)
 
 
 __all__ = ["Store"]

@@ -1,30 +1,35 @@
 """What a client says and does over one room's connections; decides, never waits.
 
-connect    the server sends `state`.  The first one ever is where the store begins; after a break the store lives on and
-           asks with `sync` for what its clock lacks.  A further `state` means that this is folded away: begin anew.
+It is a native client (PROTOCOL.md, N): it holds the document that the server has, to the last thing a later merge may
+depend on, and knows up to which sequence.
+
+connect    the server sends `welcome`, and then either what is missing since that sequence, or a `state` to begin from
 commits    travel in order, a window of them unacknowledged at a time.  After a break, or a refusal for now, everything
-           unacknowledged travels again, in order: the server knows duplicates.
-in doubt   a commit that a fresh `state` may or may not contain is not shown, but sent again: its acknowledgement tells.
+           unacknowledged travels again, in order: the server knows duplicates
+a gap      in the sequences means that something was lost: come back, and be sent what is missing
 """
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import message_fields
 
 from .graph_store import GraphStore
-from .message import core_message, journalled
+from .message import native_message
 from .outbox import Outbox
-from .state import Snapshot
 from .store import Store
 
 Wire = dict[str, Any]
 
 WINDOW_MAX = 200
 """Commits on the way at a time.  Far below the burst that a server takes, far above what one group commit holds."""
+
+
+class NotNative(RuntimeError):
+    """The server does not speak to native clients."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +52,53 @@ class Status:
     """Whether the scene here was the document then; None: nobody asked, or own commits were on the way."""
 
 
+@dataclass(frozen=True)
+class Welcome:
+    """What the server told when this connection joined."""
+
+    document: str = ""
+    """The document's key: sequences of another mean nothing here."""
+    features: frozenset[str] = frozenset()
+    """Those granted of those asked for."""
+    rights: frozenset[str] = frozenset()
+    """Of `view`, `edit`, `moderate`."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """In force in this document, by name."""
+    durability: dict[str, Any] = field(default_factory=dict)
+    """`full`: whether an acknowledged commit survives a power cut; `detail`: for people."""
+    undoable: tuple[str, ...] = ()
+    """Ids of this client's commits that could be undone when it joined, oldest first."""
+
+
 class Syncer:
     """Wire messages in, wire messages out, a store between."""
 
     def __init__(self, store: GraphStore, outbox: Outbox | None = None) -> None:
         self.store = store
         self.outbox = outbox
+        self.welcome = Welcome()
         self.is_joined = False
         """True once a `state` has come, ever."""
         self.is_live = False
         """True while connected and caught up."""
+        self.has_lost_track = False
+        """True when this connection is of no more use: come back."""
         self.must_pause = False
         """True after a refusal for now: send again after a pause, with `again`."""
         self.refusals: list[Refusal] = []
         """Since somebody cleared it."""
         self.answers: dict[str, Status] = {}
         """By the id of the question, until somebody takes them."""
-        self._has_state = False
-        self._resume_id = ""
-        self._whole_seq = 0
-        self._whole_clock: dict[str, int] = {}
-        """How far nothing was missing, when last a connection broke."""
+        self.beginnings = 0
+        """How often the document began from a `state`."""
+        self._seq = 0
+        """Everything up to here is known."""
+        self._live_at = 0
+        """The sequence at which this connection has caught up."""
+        self._may_send = False
         self._numbers = itertools.count(1)
         self._to_verify: set[str] = set()
-        self.beginnings = 0
-        """How often the document began anew from a `state`."""
         self._in_flight: dict[str, None] = {}
-        self._doubtful: dict[str, Message] = {}
         if outbox is not None:
             self._begin_from(outbox)
 
@@ -86,39 +111,49 @@ class Syncer:
     @property
     def waiting(self) -> list[str]:
         """Ids of own commits that are not settled."""
-        return [*self._doubtful, *self.store._store.unacked]
+        return list(self.store._store.unacked)
 
     # The connection
 
+    @property
+    def since(self) -> int | None:
+        """The sequence up to which this client knows everything, for the next connection; None: it begins anew."""
+        return self._seq if self.is_joined else None
+
     def connected(self) -> None:
-        """A connection stands; the server will send `state`."""
+        """A connection stands; the server will send `welcome`."""
         self.lost()
-        self._has_state, self.must_pause, self._resume_id = False, False, ""
+        self.must_pause = self.has_lost_track = self._may_send = False
 
     def lost(self) -> None:
-        """The connection is gone.  What came while something was still missing does not count as seen."""
-        if self.is_live:
-            replica = self.store._store.replica
-            self._whole_seq, self._whole_clock = replica.head_seq, replica.sync_clock
+        """The connection is gone."""
         self.is_live = False
         self._in_flight.clear()
 
     def receive(self, wire: Wire) -> list[Wire]:
-        """Take in what the server sent; what to send now."""
+        """Take in what the server sent; what to send now.
+
+        Raises: NotNative; ValueError for what no server sends.
+        """
+        for part in wire["messages"] if wire.get("mtype") == "batch" else (wire,):
+            if not self.has_lost_track:
+                self._take(part)
+        return self.to_send()
+
+    def _take(self, wire: Wire) -> None:
         match wire.get("mtype"):
-            case "state":
-                return self._take_state(wire)
             case "broadcast" | "crdt":
-                self._take_message(wire.get("msg"))
+                self._take_message(native_message(wire["msg"]))
             case "ack":
-                self._settle(str(wire.get("msgId")), wire.get("serverSeq") or 0)
+                self._take_ack(str(wire["msgId"]), wire.get("serverSeq") or 0, auth=bool(wire.get("auth")))
             case "error":
                 self._take_error(wire)
             case "sync-status":
                 self._take_status(wire)
-            case "room-reset":
-                self._has_state, self.is_joined, self.is_live = False, False, False
-        return self.to_send()
+            case "welcome":
+                self._take_welcome(wire)
+            case "state":
+                self._take_state(wire)
 
     # Commits
 
@@ -130,12 +165,12 @@ class Syncer:
 
     def to_send(self) -> list[Wire]:
         """Commits that may travel now."""
-        if not self._has_state or self.must_pause:
+        if not self._may_send or self.must_pause or self.has_lost_track:
             return []
         room = WINDOW_MAX - len(self._in_flight)
         if room <= 0:
             return []
-        own = itertools.chain(self._doubtful.values(), self.store._store.unacked.values())
+        own = self.store._store.unacked.values()
         fresh = itertools.islice((message for message in own if message.id not in self._in_flight), room)
         return [self._travel(message) for message in list(fresh)]
 
@@ -158,62 +193,81 @@ class Syncer:
 
     # What the server sends
 
-    def _take_state(self, wire: Wire) -> list[Wire]:
-        is_first, self._has_state = not self._has_state, True
-        seq = wire.get("serverSeq") or wire["snapshot"].get("journalIndex", 0)
-        if is_first and self.is_joined:
-            if seq == self._whole_seq == self.store._store.replica.head_seq:
-                self.is_live = True
-                return self.to_send()
-            return self._resume()
-        self._begin_anew(Snapshot.from_dict(wire["snapshot"]), wire.get("journal") or [], seq)
-        self.is_joined = True
-        self.beginnings += 1
-        self.is_live = not self._resume_id
-        return self.to_send()
-
-    def _resume(self) -> list[Wire]:
-        """Ask for what was missed; the answer to the question after it says that it has all come."""
-        self._resume_id, question = self.ask()
-        request: Wire = {"mtype": "sync", "vectorClock": self._whole_clock, "filter": b"", "count": 0}
-        return [request, question, *self.to_send()]
-
-    def _begin_anew(self, snapshot: Snapshot, journal: Iterable[Wire], seq: int) -> None:
-        """The document is what the server says, with what is not settled on top."""
-        old = self.store._store
-        fresh = Store(old.client, snapshot, head_seq=seq)
-        fresh.load(journal)
-        unsettled = [*self._doubtful.values(), *old.unacked.values()]
-        seen = snapshot.vectorClock.get(old.client, 0)
-        self._doubtful = {message.id: message for message in unsettled if message.counter <= seen}
-        fresh.replica.clock[old.client] = max(seen, old.replica.clock.get(old.client, 0))
-        fresh.replica.lt = max(fresh.replica.lt, old.replica.lt)
-        fresh.restore(message for message in unsettled if message.counter > seen)
-        fresh.take_pending(old)
-        self._in_flight.clear()
-        self.store.replace(fresh)
-
-    def _take_message(self, raw: Any) -> None:
-        message = core_message(raw) if isinstance(raw, dict) else None
-        if message is None:
+    def _take_welcome(self, wire: Wire) -> None:
+        known, self.welcome = self.welcome.document, welcome_of(wire)
+        self._live_at = wire["serverSeq"]
+        if not wire.get("resumed"):
             return
-        if message.id in self._doubtful:
-            self._settle(message.id, message.server_seq)
+        if known != self.welcome.document:
+            self._lose_track(begin_anew=True)
+            return
+        self._may_send = True
+        self._look_whether_live()
+
+    def _take_state(self, wire: Wire) -> None:
+        if "native" not in wire:
+            raise NotNative("the server does not speak protocol version 2 (v=2)")
+        fresh = Store.native(self.store.client, wire["native"], map(native_message, wire["journal"]))
+        self._carry_over(self.store._store, fresh)
+        self.store.replace(fresh)
+        self._seq = self._live_at = wire["serverSeq"]
+        self._in_flight.clear()
+        self.is_joined = self._may_send = True
+        self.beginnings += 1
+        self._look_whether_live()
+
+    def _carry_over(self, old: Store, fresh: Store) -> None:
+        """What is not settled goes on top of what the server says; what the server has is settled."""
+        replica, client = fresh.replica, old.client
+        unsettled = []
+        for message in old.unacked.values():
+            if message.id in replica.log or replica.graph.identify(message) is Identity.DUPLICATE:
+                self._forget(message.id)
+            else:
+                unsettled.append(message)
+        replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
+        replica.lt = max(replica.lt, old.replica.lt)
+        fresh.restore(unsettled)
+        fresh.take_pending(old)
+
+    def _take_message(self, message: Message) -> None:
+        if not self._note_seq(message.server_seq):
             return
         is_own = message.id in self.store._store.unacked
         self.store.receive(message)
         if is_own:
             self._forget(message.id)
+        self._look_whether_live()
 
-    def _settle(self, message_id: str, seq: int) -> None:
-        """A commit of ours is in the journal."""
-        doubtful = self._doubtful.pop(message_id, None)
-        if doubtful is not None:
-            if seq > self.store._store.replica.origin.head_seq:
-                self.store.receive(journalled(doubtful, seq))
-        else:
-            self.store.ack(message_id, seq)
-        self._forget(message_id)
+    def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
+        if message_id not in self.store._store.unacked:
+            self._note_seq(seq)
+        elif not seq:
+            self._lose_track(
+                begin_anew=True
+            )  # it stands in history that is folded away, and so may more of what we show
+        elif self._note_seq(seq):
+            self.store.ack(message_id, seq, auth=auth)
+            self._forget(message_id)
+        self._look_whether_live()
+
+    def _note_seq(self, seq: int) -> bool:
+        """Note that this sequence has come; False when others before it have not."""
+        if seq > self._seq + 1:
+            self._lose_track()
+            return False
+        self._seq = max(self._seq, seq)
+        return True
+
+    def _lose_track(self, *, begin_anew: bool = False) -> None:
+        self.has_lost_track = True
+        self.is_live = False
+        if begin_anew:
+            self.is_joined = False
+
+    def _look_whether_live(self) -> None:
+        if self._may_send and not self.has_lost_track and self._seq >= self._live_at:
+            self.is_live = True
 
     def _forget(self, message_id: str) -> None:
         self._in_flight.pop(message_id, None)
@@ -224,33 +278,36 @@ class Syncer:
         message_id = str(wire.get("msgId") or "")
         if wire.get("retry"):
             self.must_pause = self.must_pause or message_id in self._in_flight
-            return
-        is_ours = self._doubtful.pop(message_id, None) is not None
-        if message_id in self.store._store.unacked:
+        elif message_id in self.store._store.unacked:
             self.store.reject(message_id)
-            is_ours = True
-        if is_ours:
             self._forget(message_id)
             text = str(wire.get("error", ""))
             self.refusals.append(Refusal(message_id, str(wire.get("code") or text.partition(":")[0]), text))
 
     def _take_status(self, wire: Wire) -> None:
-        request, status = wire.get("requestId"), wire.get("status") or {}
-        if request == self._resume_id:
-            self._resume_id, self.is_live = "", True
-            return
-        self.answers[str(request)] = Status(
-            status.get("serverSeq", 0),
-            status.get("vectorClock", {}),
-            status.get("digest", ""),
-            self._is_same(status.get("digest")) if request in self._to_verify else None,
-        )
-        self._to_verify.discard(str(request))
+        request, status = str(wire.get("requestId")), wire.get("status") or {}
+        digest = status.get("digest", "")
+        is_same = self._is_same(digest) if request in self._to_verify else None
+        seq, clock = status.get("serverSeq", 0), status.get("vectorClock", {})
+        self.answers[request] = Status(seq, clock, digest, is_same)
+        self._to_verify.discard(request)
 
-    def _is_same(self, digest: Any) -> bool | None:
+    def _is_same(self, digest: str) -> bool | None:
         if self.waiting or not self.is_live:
             return None
-        return bool(self.store._store.replica.graph.digest() == digest)
+        return self.store._store.replica.graph.digest() == digest
 
 
-__all__ = ["WINDOW_MAX", "Refusal", "Status", "Syncer"]
+def welcome_of(wire: Wire) -> Welcome:
+    """What a `welcome` tells."""
+    return Welcome(
+        document=wire["document"],
+        features=frozenset(wire.get("features", ())),
+        rights=frozenset(wire.get("rights", ())),
+        limits=wire.get("limits", {}),
+        durability=wire.get("durability", {}),
+        undoable=tuple(wire.get("undoable", ())),
+    )
+
+
+__all__ = ["WINDOW_MAX", "NotNative", "Refusal", "Status", "Syncer", "Welcome"]

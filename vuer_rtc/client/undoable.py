@@ -34,8 +34,10 @@ class Undoable:
             self._undone.remove(age)
 
     def discard(self, message_id: str) -> None:
-        """A commit was refused: it is neither undone nor redone again."""
+        """A commit was refused or folded away: it is neither undone nor redone again."""
         age = self._ages.pop(message_id, None)
+        if age is None:
+            return
         for ages in (self._in_force, self._undone):
             if age in ages:
                 ages.remove(age)

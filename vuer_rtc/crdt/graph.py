@@ -226,6 +226,15 @@ class Graph:
         """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
         return self._log.messages_since(clock)
 
+    def retained_messages(self) -> list[Message]:
+        """The messages above the cut, by sequence; those without one first."""
+        return sorted((placed.message for placed in self._log.order), key=lambda message: message.server_seq)
+
+    @property
+    def pending_count(self) -> int:
+        """How many messages have no sequence yet."""
+        return self._log.pending
+
     def refusal(self, message: Message) -> str | None:
         """The error code of a message whose meta ops cannot count; None when there is nothing against it (rule U4)."""
         for op in message.ops:
