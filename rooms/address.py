@@ -1,4 +1,4 @@
-"""What the address of a WebSocket asks for: `/ws/rooms/<slug>/?client=<id>[&format=…][&naming=…][&v=2…]`."""
+"""What the handshake of a WebSocket asks for: `/ws/rooms/<slug>/?client=<id>[&format=…][&naming=…][&v=2…]`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +11,11 @@ from vuer_rtc.crdt.message import INTEGER_MAX, SERVER_CLIENT
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import Edition, Feature, Framing, Naming
+
+SUBPROTOCOL = "vuer-rtc"
+"""What the server agrees to speak, with who offers it."""
+TOKEN_SUBPROTOCOL = "vuer-rtc.token."
+"""A subprotocol that begins so carries a token: browsers can set no other header of a handshake."""
 
 Scope = Mapping[str, Any]
 Choice = TypeVar("Choice", Framing, Naming, Edition)
@@ -32,6 +37,8 @@ class Address:
     """Those asked for that there are; none for a published client."""
     since: int | None = None
     """The sequence up to which a native client holds everything; None: it begins anew."""
+    token: str | None = field(default=None, repr=False)
+    """Room token; kept out of logs."""
 
     @property
     def transport(self) -> str:
@@ -63,14 +70,20 @@ def read_address(scope: Scope) -> Address:
         edition=edition,
         features=_features(given.get("features", "")) if is_native else frozenset(),
         since=_sequence(given.get("since")) if is_native else None,
+        token=_token(scope, given.get("token")),
     )
 
 
 def _client(text: str) -> str:
-    is_usable = text.isprintable() and not text.startswith(SERVER_CLIENT[0])
-    if not text or len(text) > Limits().client_id_chars_max or not is_usable:
+    if not is_client_id(text):
         raise Refused(CloseCode.BAD_CLIENT)
     return text
+
+
+def is_client_id(text: str) -> bool:
+    """True for what a client may call itself."""
+    is_usable = text.isprintable() and not text.startswith(SERVER_CLIENT[0])
+    return is_usable and 0 < len(text) <= Limits().client_id_chars_max
 
 
 def _choice(kind: type[Choice], text: str | None) -> Choice | None:
@@ -91,6 +104,20 @@ def _sequence(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= INTEGER_MAX):
         raise Refused(CloseCode.PROTOCOL)
     return int(text)
+
+
+def _token(scope: Scope, in_query: str | None) -> str | None:
+    """The token, from where no log finds it if there is one there: subprotocol, header, query."""
+    for offered in scope.get("subprotocols", ()):
+        if offered.startswith(TOKEN_SUBPROTOCOL):
+            return str(offered.removeprefix(TOKEN_SUBPROTOCOL))
+    scheme, _, token = header_of(scope, b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else in_query
+
+
+def agreed_subprotocol(scope: Scope) -> str | None:
+    """What the server answers to the subprotocols offered; never the one with the token."""
+    return SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
 
 
 def header_of(scope: Scope, wanted: bytes) -> str:

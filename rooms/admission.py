@@ -2,20 +2,22 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, IntegrityError, router, transaction
 from django.utils import timezone
 
 from journal.models import Document
 from rooms.address import Address, Scope
-from rooms.models import Session
-from rooms.policy import User, policy
+from rooms.credential import Accounts, Credential, credential_of, rights_of
+from rooms.models import Session, SpentToken
 from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
 from rooms.session import owner_of_client
 from rooms.settings import settings
-from rooms.visitor import visitor_of
+from rooms.tokens import Grant
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Right, Rights
@@ -30,31 +32,59 @@ class Admission:
     document_id: UUID
     session_id: UUID
     """Of the row that was written for it."""
-    user: str | None
-    """Primary key of the account, as text; None: anonymous."""
+    credential: Credential
     rights: Rights
     limits: Limits
 
+    @property
+    def user(self) -> str | None:
+        """Primary key of the account, as text; None: anonymous."""
+        account = self.credential.account
+        return None if account is None else str(account)
+
 
 def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission:
-    """Afterwards the session's row is there.
+    """Afterwards the session's row is there, and a token for single use is spent.
 
     Who may not see a document is told the same as who names one that does not exist.
 
     Raises: Refused.
     """
     try:
-        user = visitor_of(scope)
+        accounts = Accounts()
+        credential = credential_of(address, scope, accounts)
         document = _document(address.slug)
-        rights = policy().rights(user, document)
-        if Right.VIEW not in rights:
-            raise Refused(CloseCode.UNKNOWN_ROOM)
-        session = _claim_client(document, address, user, process)
+        rights = _rights(credential, document, accounts)
+        if credential.grant is not None and credential.grant.is_single_use:
+            _spend(credential.grant)
+        session = _claim_client(document, address, credential.account, process)
     except Error as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
         raise Refused(CloseCode.UNAVAILABLE) from error
-    account = None if user.is_anonymous else str(user.pk)
-    return Admission(document.pk, session.pk, account, rights, limits_of(document))
+    return Admission(document.pk, session.pk, credential, rights, limits_of(document))
+
+
+def _rights(credential: Credential, document: Document, accounts: Accounts) -> Rights:
+    """With `view` among them.  That a token has expired is told to who could enter with it, and to nobody else."""
+    try:
+        rights = rights_of(credential, document, accounts)
+    except Refused as refusal:
+        is_told = refusal.code is CloseCode.TOKEN_EXPIRED
+        raise refusal if is_told else Refused(CloseCode.UNKNOWN_ROOM) from None
+    if Right.VIEW not in rights:
+        raise Refused(CloseCode.UNKNOWN_ROOM)
+    return rights
+
+
+def _spend(grant: Grant) -> None:
+    """Afterwards the token lets nobody in any more; the primary key arbitrates between processes."""
+    SpentToken.objects.filter(expires_at__lt=timezone.now()).delete()
+    expires_at = datetime.fromtimestamp(grant.expires_at, UTC)
+    try:
+        with transaction.atomic(using=router.db_for_write(SpentToken)):
+            SpentToken.objects.create(id=grant.id, expires_at=expires_at)
+    except IntegrityError:
+        raise Refused(CloseCode.BAD_TOKEN) from None
 
 
 def _document(slug: str) -> Document:
@@ -65,17 +95,16 @@ def _document(slug: str) -> Document:
     return document
 
 
-def _claim_client(document: Document, address: Address, user: User, process: ProcessIdentity) -> Session:
+def _claim_client(document: Document, address: Address, account: Any, process: ProcessIdentity) -> Session:
     """The session's row.  Asked before and after it is written: of two accounts that claim one client id at
     the same time, whoever's row is older has it."""
-    pk = None if user.is_anonymous else user.pk
-    if owner_of_client(document.pk, address.client) not in (None, pk):
+    if owner_of_client(document.pk, address.client) not in (None, account):
         raise Refused(CloseCode.CLIENT_TAKEN)
     now = timezone.now()
     session = Session.objects.create(
         document=document,
         client=address.client,
-        user_id=pk,
+        user_id=account,
         transport=address.transport,
         remote_address=address.remote_address,
         user_agent=address.user_agent,
@@ -83,7 +112,7 @@ def _claim_client(document: Document, address: Address, user: User, process: Pro
         connected_at=now,
         last_seen_at=now,
     )
-    if owner_of_client(document.pk, address.client) not in (None, pk):
+    if owner_of_client(document.pk, address.client) not in (None, account):
         session.delete()
         raise Refused(CloseCode.CLIENT_TAKEN)
     return session

@@ -20,6 +20,8 @@ from vuer_rtc.protocol.wire import Dialect, Feature, Frame, Outbound, Promise, S
 
 VERSION = 2
 """Of the protocol that native clients are spoken to in."""
+EXPIRY_CHECK_S = 3600
+"""Longest wait for a token's end in one go: the wall clock may be set meanwhile."""
 
 
 class Connection:
@@ -61,6 +63,7 @@ class Connection:
         self._reader = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut_off = False
+        self._expiry = self._call_at_expiry()
 
     # What the client sends
 
@@ -145,6 +148,21 @@ class Connection:
 
     # The end
 
+    def _call_at_expiry(self) -> asyncio.TimerHandle | None:
+        """The timer that closes the connection when its token ends; None without a token."""
+        expires_at = self.admission.credential.expires_at
+        if expires_at is None:
+            return None
+        delay_s = min(max(0.0, expires_at - time.time()), EXPIRY_CHECK_S)
+        return asyncio.get_running_loop().call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        expires_at = self.admission.credential.expires_at
+        if expires_at is not None and time.time() >= expires_at:
+            self.close(CloseCode.TOKEN_EXPIRED)
+        else:
+            self._expiry = self._call_at_expiry()
+
     def close(self, code: CloseCode) -> None:
         """Send what is queued, then the close frame; a peer that does not take it is cut off.  Idempotent."""
         if self.close_code is None:
@@ -162,8 +180,9 @@ class Connection:
     def ended(self, code: int) -> End:
         """The socket is gone, with that code if it was not ours: leave the room.  Returns what is to be
         recorded."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._expiry):
+            if timer is not None:
+                timer.cancel()
         self._outbox.abandon()
         self.room.leave(self)
         return End(self.progress, self.close_code if self.close_code is not None else code)

@@ -11,6 +11,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
+from rooms.address import agreed_subprotocol
 from rooms.connection import Connection
 from rooms.hub import current_hub
 from rooms.outbox import close_event
@@ -31,7 +32,7 @@ class RoomConsumer(AsyncConsumer):
         self, scope: Event, receive: Receive, send: Callable[[Event], Awaitable[None]]
     ) -> None:
         await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.accept", "subprotocol": agreed_subprotocol(scope)})
         hub = current_hub()
         try:
             connection = await hub.join(scope, send)

@@ -93,3 +93,20 @@ class Session(models.Model):
     @property
     def is_connected(self) -> bool:
         return self.closed_at is None
+
+
+class SpentToken(models.Model):
+    """A token for single use that has let somebody in; forgotten once it has expired."""
+
+    id = models.UUIDField(
+        primary_key=True,
+        editable=False,
+        db_column="_id",
+        help_text="Id of the token. As the primary key it lets one of several processes win.",
+    )
+    expires_at = models.DateTimeField(
+        db_index=True, help_text="When the token ends, and this row has no use any more."
+    )
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -16,6 +16,14 @@ class RoomSettings:
     policy: str = "rooms.policy.RoomPolicy"
     """Dotted path of the class that says who may do what; see `rooms.policy`."""
 
+    token_lifetime_s: float = 3600
+    """How long a room token holds unless it was asked for otherwise.  A connection is closed when its token ends; a
+    client that stays longer fetches another."""
+    token_lifetime_max_s: float = 86_400
+    """Longest that the page for tokens gives; Python code may mint longer ones."""
+    token_requests_per_minute_max: int = 60
+    """Tokens that the page gives one account, or one address without an account, in a minute."""
+
     group_commit_window_ms: float = 33
     """Longest a message waits for company before its commit begins.  A batch closes as soon as a turn of
     the event loop brings nothing more, so an idle server commits at once, and under a flood after as long as

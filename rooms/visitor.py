@@ -1,8 +1,8 @@
-"""Whose connection it is.
+"""Who is behind a session cookie.
 
 Channels' `AuthMiddlewareStack` would tell, but it also wraps `send`, and looks at the session for every frame sent
-to every receiver: a quarter of a busy server's time.  So the cookie is read here, once, in the thread that asks
-the database anyway.  Where a site's own middleware has put a user into the scope, that user counts.
+to every receiver: a quarter of a busy server's time.  So the cookie is read here, in a thread that may ask the
+database.
 """
 
 from importlib import import_module
@@ -15,13 +15,14 @@ from rooms.address import Scope, header_of
 from rooms.policy import User
 
 
-def visitor_of(scope: Scope) -> User:
-    """The account of the session cookie, or the anonymous visitor.  Asks the database."""
-    given: User | None = scope.get("user")
-    if given is not None:
-        return given
+def session_key_of(scope: Scope) -> str | None:
+    """What the session cookie of a handshake holds; None without one."""
     cookies = parse_cookie(header_of(scope, b"cookie"))
+    return cookies.get(django_settings.SESSION_COOKIE_NAME) or None
+
+
+def user_of_session(session_key: str) -> User:
+    """The account that is logged in under that key, or the anonymous visitor.  Asks the database."""
     request = HttpRequest()
-    engine = import_module(django_settings.SESSION_ENGINE)
-    request.session = engine.SessionStore(cookies.get(django_settings.SESSION_COOKIE_NAME))
+    request.session = import_module(django_settings.SESSION_ENGINE).SessionStore(session_key)
     return get_user(request)

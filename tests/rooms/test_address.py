@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from rooms.address import read_address
+from rooms.address import agreed_subprotocol, read_address
 from rooms.refusal import Refused
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Edition, Feature, Framing, Naming
@@ -83,3 +83,18 @@ def test_a_format_that_does_not_exist_is_refused(query: str) -> None:
     with pytest.raises(Refused) as refusal:
         read_address(scope(query))
     assert refusal.value.code is CloseCode.PROTOCOL
+
+
+def test_a_token_is_taken_from_where_no_log_finds_it_if_it_is_there() -> None:
+    """R1."""
+    everywhere = scope(
+        "client=ann&token=q",
+        subprotocols=["vuer-rtc", "vuer-rtc.token.s"],
+        headers=[(b"authorization", b"Bearer h")],
+    )
+    assert read_address(everywhere).token == "s"
+    assert agreed_subprotocol(everywhere) == "vuer-rtc"
+    assert read_address(everywhere | {"subprotocols": ["chat"]}).token == "h"
+    assert agreed_subprotocol(everywhere | {"subprotocols": ["vuer-rtc.token.s"]}) is None
+    assert read_address(scope("client=ann&token=q", headers=[(b"authorization", b"Basic eDp5")])).token == "q"
+    assert read_address(scope("client=ann")).token is None

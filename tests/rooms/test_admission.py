@@ -11,9 +11,10 @@ from journal.models import Document
 from rooms import admission
 from rooms.address import Address
 from rooms.admission import Admission, admit
-from rooms.models import Session
+from rooms.models import Session, SpentToken
 from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
+from rooms.tokens import mint
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Right
 from vuer_rtc.protocol.wire import Framing, Naming
@@ -111,3 +112,43 @@ def test_limits_are_the_site_s_and_the_document_s_and_bad_ones_count_for_nothing
     for bad in ({"nodes_max": -1}, {"no_limit": 1}, [1]):
         Document.objects.filter(pk=document.pk).update(limits=bad)
         assert enter().limits.nodes_max == 10
+
+
+def test_a_token_for_single_use_lets_in_once(document: Document) -> None:
+    ann = account("ann")
+    token = mint(document, ann, single_use=True)
+    assert enter(token=token).user == str(ann.pk)
+    assert_refused(CloseCode.BAD_TOKEN, token=token)
+    token = mint(document, ann)
+    assert enter(token=token, client="a").user == enter(token=token, client="b").user == str(ann.pk)
+
+
+def test_spent_tokens_are_forgotten_once_they_have_expired(document: Document) -> None:
+    enter(token=mint(document, single_use=True), client="a")
+    SpentToken.objects.update(expires_at=timezone.now())
+    enter(token=mint(document, single_use=True), client="b")
+    assert SpentToken.objects.count() == 1
+
+
+def test_that_a_token_has_expired_is_told_to_who_could_enter_and_to_nobody_else(document: Document) -> None:
+    """R2."""
+    ann = account("ann")
+    Document.objects.create(slug="hers", owner=ann)
+    hers = Document.objects.get(slug="hers")
+    assert_refused(CloseCode.TOKEN_EXPIRED, slug="hers", token=mint(hers, ann, expires_in_s=1e-6))
+    assert_refused(CloseCode.UNKNOWN_ROOM, slug="hers", token=mint(hers, account("bob"), expires_in_s=1e-6))
+    assert_refused(CloseCode.UNKNOWN_ROOM, slug="hers", token=mint(document, ann))
+    assert_refused(CloseCode.UNKNOWN_ROOM, slug="nowhere", token=mint(hers, ann))
+    assert_refused(CloseCode.BAD_TOKEN, slug="nowhere", token="forged")
+    ann.is_active = False
+    ann.save()
+    assert_refused(CloseCode.UNKNOWN_ROOM, slug="hers", token=mint(hers, ann))
+
+
+def test_a_client_id_is_its_account_s_whatever_lets_it_in(document: Document) -> None:
+    ann, bob = account("ann"), account("bob")
+    enter(token=mint(document, ann, client="tablet"))
+    enter(ann)
+    assert_refused(CloseCode.CLIENT_TAKEN, token=mint(document, bob))
+    assert_refused(CloseCode.CLIENT_TAKEN, token=mint(document, granter=ann))
+    assert_refused(CloseCode.CLIENT_TAKEN, bob)

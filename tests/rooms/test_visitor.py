@@ -4,7 +4,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from rooms.visitor import visitor_of
+from rooms.policy import User
+from rooms.visitor import session_key_of, user_of_session
 
 
 @pytest.fixture
@@ -15,6 +16,10 @@ def ann(db: None) -> Any:
 def scope(cookie: str | None) -> dict[str, Any]:
     headers = [(b"host", b"here")] + ([(b"cookie", cookie.encode())] if cookie is not None else [])
     return {"headers": headers}
+
+
+def visitor_of(scope: dict[str, Any]) -> User:
+    return user_of_session(session_key_of(scope) or "")
 
 
 def cookie_of(user: Any) -> str:
@@ -39,7 +44,3 @@ def test_a_session_ends_with_the_password_it_was_opened_with(ann: Any) -> None:
     ann.set_password("another")
     ann.save()
     assert visitor_of(scope(cookie)).is_anonymous
-
-
-def test_a_user_found_by_a_site_s_middleware_counts(ann: Any) -> None:
-    assert visitor_of({**scope(None), "user": ann}) == ann

@@ -73,12 +73,18 @@ class CloseCode(IntEnum):
     """The server failed; connect again, with a pause."""
     PROTOCOL = 4400
     """Too many frames that are no messages; mend the client."""
+    TOKEN_EXPIRED = 4401
+    """The token's time is over; get another one, then connect again."""
+    LOGGED_OUT = 4402
+    """The login or the account that the connection came in by is over; log in again."""
     FORBIDDEN = 4403
     """The right to see the document was taken away."""
     UNKNOWN_ROOM = 4404
     """There is no such document, or none you may see."""
     BAD_CLIENT = 4406
     """The address names no usable client id."""
+    BAD_TOKEN = 4407
+    """Not a token of this site, one for another client id, or one for single use that was used; get another."""
     SLOW_CLIENT = 4408
     """The client did not read fast enough; connect again."""
     CLIENT_TAKEN = 4409

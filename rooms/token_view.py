@@ -1,0 +1,110 @@
+"""`POST /api/rooms/<slug>/token/`: a room token for who is logged in here, to be used where the cookie is not.
+
+    {"client"?: id, "rights"?: ["view", …], "expires_in_s"?: seconds, "single_use"?: true, "guest"?: true}
+    200 {"token", "expires_at", "rights", "client", "subprotocols"}
+
+Decided in an order that tells nothing of rooms: rate (429), size and form of the request (413, 400), the room (404:
+there is none, or none one may see), the right to invite guests (403).
+"""
+
+import time
+from http import HTTPStatus
+from typing import Any, Literal
+
+import msgspec
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST
+
+from journal.models import Document
+from rooms import tokens
+from rooms.address import SUBPROTOCOL, TOKEN_SUBPROTOCOL, is_client_id
+from rooms.policy import policy
+from rooms.settings import settings
+from rooms.throttle import Throttle
+from vuer_rtc.protocol.session import Right
+
+BODY_BYTES_MAX = 4096
+
+_throttle = Throttle()
+
+
+class Wish(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request."""
+
+    client: str | None = None
+    """The only client id the token is to let in."""
+    rights: list[Literal["view", "edit", "moderate"]] | None = None
+    """At most these; None: all one has."""
+    expires_in_s: float | None = None
+    single_use: bool = False
+    guest: bool = False
+    """For somebody without an account, on one's own rights; moderators may invite."""
+
+
+@never_cache
+@csrf_protect
+@require_POST
+def token(request: HttpRequest, slug: str) -> JsonResponse:
+    """A token for the document of that name."""
+    if not _throttle.takes(_visitor(request), settings.token_requests_per_minute_max):
+        return _refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many tokens, wait a moment")
+    if int(request.headers.get("Content-Length") or 0) > BODY_BYTES_MAX:
+        return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {BODY_BYTES_MAX} bytes")
+    try:
+        wish = _wish_of(request.body)
+    except ValueError as error:
+        return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+    document = Document.objects.filter(slug=slug, archived_at=None).first()
+    granted = policy().rights(request.user, document) if document is not None else frozenset()
+    if document is None or Right.VIEW not in granted:
+        return _refusal(HTTPStatus.NOT_FOUND, "there is no such room, or none you may see")
+    if wish.guest and Right.MODERATE not in granted:
+        return _refusal(HTTPStatus.FORBIDDEN, "only moderators invite guests")
+    return _answer(document, request.user, wish, granted)
+
+
+def _answer(document: Document, user: Any, wish: Wish, granted: frozenset[Right]) -> JsonResponse:
+    rights = (
+        granted if wish.rights is None else (granted & {Right(name) for name in wish.rights}) | {Right.VIEW}
+    )
+    lifetime_s = wish.expires_in_s or settings.token_lifetime_s
+    minted = tokens.mint(
+        document,
+        **({"granter": user} if wish.guest else {"user": user}),
+        rights=rights,
+        client=wish.client,
+        expires_in_s=lifetime_s,
+        single_use=wish.single_use,
+    )
+    return JsonResponse(
+        {
+            "token": minted,
+            "expires_at": time.time() + lifetime_s,
+            "rights": sorted(rights),
+            "client": wish.client,
+            "subprotocols": [SUBPROTOCOL, TOKEN_SUBPROTOCOL + minted],
+        }
+    )
+
+
+def _wish_of(body: bytes) -> Wish:
+    """Raises: ValueError, with a text for people."""
+    if len(body) > BODY_BYTES_MAX:
+        raise ValueError(f"at most {BODY_BYTES_MAX} bytes")
+    wish = msgspec.json.decode(body or b"{}", type=Wish)
+    if wish.client is not None and not is_client_id(wish.client):
+        raise ValueError("`client` is no usable client id")
+    if wish.expires_in_s is not None and not 0 < wish.expires_in_s <= settings.token_lifetime_max_s:
+        raise ValueError(f"`expires_in_s` is from 0 to {settings.token_lifetime_max_s}")
+    return wish
+
+
+def _visitor(request: HttpRequest) -> str:
+    user = request.user
+    return f"user {user.pk}" if user.is_authenticated else f"address {request.META.get('REMOTE_ADDR')}"
+
+
+def _refusal(status: HTTPStatus, text: str) -> JsonResponse:
+    return JsonResponse({"error": text}, status=status)
