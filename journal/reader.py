@@ -124,11 +124,11 @@ def hydrate(document_id: UUID) -> Hydrated:
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
-    return with_history(document_id, _replay)
+    return with_history(document_id, _replay, is_whole=False)
 
 
 def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
-    graph, head_seq = start.graph, start.truncated_seq
+    graph, head_seq = start.graph, max(start.truncated_seq, start.graph.head_seq)
     for batch in batches:
         for entry in batch.entries:
             graph.apply(entry.message)
@@ -137,19 +137,24 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
 
 
 def with_history(
-    document_id: UUID, use: Callable[[Start, Iterator[Batch]], T], before: Snapshot | None = None
+    document_id: UUID,
+    use: Callable[[Start, Iterator[Batch]], T],
+    before: Snapshot | None = None,
+    *,
+    is_whole: bool = True,
 ) -> T:
     """What `use` returns of the newest good snapshot and the retained batches, in order and contiguous.
 
-    `use` begins again from a new start when a compaction deletes batches under it.  `before` is a snapshot
-    that is to be proved: it does not count, nor do those that live rooms have taken at a later seq.
+    All of these, or, if not `is_whole`, those that hold more than the snapshot does.  `use` begins again from
+    a new start when a compaction deletes batches under it.  `before` is a snapshot that is to be proved: it
+    does not count, nor do those that live rooms have taken at a later seq.
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
 
     def begin(truncated_seq: int) -> T:
         start = _start(document_id, truncated_seq, before)
-        return use(start, retained(document_id, truncated_seq, start.snapshot))
+        return use(start, retained(document_id, truncated_seq, start.snapshot, is_whole=is_whole))
 
     return while_retained(document_id, begin)
 
@@ -209,12 +214,15 @@ def restored(snapshot_id: UUID) -> tuple[Graph, Snapshot] | None:
         return None
 
 
-def retained(document_id: UUID, truncated_seq: int, snapshot: Snapshot | None = None) -> Iterator[Batch]:
-    """Every batch above the truncation point; there must be some up to the snapshot's seq."""
-    head_seq = truncated_seq
-    for batch in read_batches(document_id, truncated_seq):
-        if batch.first_seq != head_seq + 1:
-            raise JournalGap(head_seq + 1, batch.first_seq)
+def retained(
+    document_id: UUID, truncated_seq: int, snapshot: Snapshot | None = None, *, is_whole: bool = True
+) -> Iterator[Batch]:
+    """Every batch above the truncation point, or, if not `is_whole`, above what the snapshot covers; there must
+    be some up to the snapshot's seq."""
+    head_seq = truncated_seq if is_whole or snapshot is None else snapshot.covered_seq
+    for batch in read_batches(document_id, head_seq):
+        if batch.first_seq <= truncated_seq:
+            raise JournalGap(truncated_seq + 1, batch.first_seq)
         head_seq = batch.last_seq
         yield batch
     if snapshot is not None and head_seq < snapshot.seq:

@@ -31,6 +31,8 @@ class SnapshotDraft:
     digest: str = ""
     full_digest: str = ""
     """Of the whole graph at `seq`, messages above the cut included; empty when nobody computed them."""
+    covered_seq: int = 0
+    """`Graph.folded_seq`: every message up to here is in it."""
 
 
 def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft:
@@ -41,6 +43,7 @@ def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft
         state=graph.snapshot(),
         digest=graph.digest() if with_digests else "",
         full_digest=graph.full_digest() if with_digests else "",
+        covered_seq=graph.folded_seq,
     )
 
 
@@ -71,10 +74,12 @@ def write_snapshot(
     label: str = "",
     author_id: int | str | None = None,
 ) -> Snapshot:
-    """Writes a snapshot that holds every message up to `covered_seq`.
+    """Writes a snapshot; the caller knows that it holds every message up to `covered_seq`, the draft perhaps
+    that it holds more.
 
     Raises: SnapshotTooLarge.
     """
+    covered_seq = max(covered_seq, draft.covered_seq)
     payload = zstandard.ZstdCompressor(level=settings.snapshot_compress_level).compress(draft.state)
     if len(payload) > settings.snapshot_bytes_max:
         raise SnapshotTooLarge(

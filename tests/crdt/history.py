@@ -320,12 +320,15 @@ class Replica:
             assert not missed, ("changed", missed)
 
     def reload(self) -> None:
-        """A new engine from a snapshot, the journal replayed; the oracle lives on without what was not journalled."""
-        self.engine = Graph.restore(self.engine.snapshot())
+        """A new engine from a snapshot and what the journal holds beyond it; the oracle lives on without what was not
+        journalled."""
+        folded_seq = self.engine.folded_seq
+        self.engine = Graph.restore(b"".join(self.engine.snapshot_parts(2)))
         self.oracle = OracleGraph(is_terse=self.is_terse)
         for position in range(self.position):
             record = self.history.record(position)
-            self.engine.apply(record)
+            if record.server_seq > folded_seq:
+                self.engine.apply(record)
             self.oracle.apply(record)
 
 

@@ -92,8 +92,10 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(replica=st.integers(0, 1))
     def reload(self, replica: int) -> None:
-        engine = Graph.restore(self.replicas[replica][0].snapshot())
-        for message in self.journal[: self.positions[replica]]:
+        """From a snapshot, and what the journal holds beyond it."""
+        former = self.replicas[replica][0]
+        engine = Graph.restore(former.snapshot())
+        for message in self.journal[former.folded_seq : self.positions[replica]]:
             engine.apply(message)
         self.replicas[replica] = (engine, self.replicas[replica][1])
 

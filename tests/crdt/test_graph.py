@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from tests.crdt.scenario import Author, graph_of, insert, journalled, move, node, prop, remove, undo
-from vuer_rtc.crdt.graph import Graph, Identity
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
+from vuer_rtc.crdt.message import Message, cut_record
 
 
 def scene() -> list[Message]:
@@ -89,6 +89,47 @@ def test_a_snapshot_can_only_be_taken_at_the_cut_in_force() -> None:
     assert graph.snapshot(2) == graph.snapshot()
     with pytest.raises(ValueError, match="cut in force"):
         graph.snapshot(3)
+
+
+@pytest.mark.parametrize("nodes_max", [1, 2, 15, 16, 17, 100_000])
+def test_a_snapshot_in_parts_is_the_same_snapshot(nodes_max: int) -> None:
+    """K5."""
+    author = Author("al")
+    messages: list[Message | int] = [author(lt, insert(f"n{lt}", x=lt)) for lt in range(1, 41)]
+    graph = graph_of(journalled([*messages, 35]))
+    parts = list(graph.snapshot_parts(nodes_max))
+    assert len(parts) == 1 + -(-35 // nodes_max)
+    restored = Graph.restore(b"".join(parts))
+    assert restored.full_digest() == Graph.restore(graph.snapshot()).full_digest()
+    assert restored.snapshot() == graph.snapshot()
+
+
+def test_what_is_applied_between_the_parts_of_a_snapshot_is_not_in_it() -> None:
+    """K5."""
+    graph = graph_of(journalled([*scene(), 3]))
+    expected, parts = graph.snapshot(), graph.snapshot_parts(1)
+    first = next(parts)
+    graph.apply(msgspec.structs.replace(Author("bo")(9, prop("number.set", "x", 9)), server_seq=5))
+    assert Graph.restore(first + b"".join(parts)).snapshot() == Graph.restore(expected).snapshot()
+
+
+@pytest.mark.parametrize("lt", [2, 9])
+def test_a_snapshot_is_given_up_when_something_is_folded_between_its_parts(lt: int) -> None:
+    graph = graph_of(journalled([*scene(), 3]))
+    parts = graph.snapshot_parts(1)
+    next(parts)
+    late = msgspec.structs.replace(Author("bo")(lt, prop("number.set", "x", 9)), server_seq=5)
+    graph.apply(late)
+    graph.apply(msgspec.structs.replace(cut_record("=cut/6", lt, 0), server_seq=6))
+    with pytest.raises(SnapshotOvertaken):
+        list(parts)
+
+
+@pytest.mark.parametrize(("cut", "folded_seq"), [(0, 0), (1, 1), (2, 2), (3, 4)])
+def test_everything_up_to_the_folded_seq_is_in_the_snapshot(cut: int, folded_seq: int) -> None:
+    """K5."""
+    graph = graph_of(journalled([*scene(), cut] if cut else scene()))
+    assert graph.folded_seq == folded_seq
 
 
 def test_replay_skips_what_the_snapshot_holds() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from .layout import (
     SnapshotError,
     decode_content,
     encode_content,
+    encode_parts,
     scene_layout,
     waiting_records,
 )
@@ -48,6 +49,10 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
 NOTHING = Applied(is_new=False)
 
 
+class SnapshotOvertaken(Exception):
+    """What a snapshot was being taken of has changed."""
+
+
 class Graph:
     """All messages of one document above the cut, and the fold of those below it.
 
@@ -60,6 +65,8 @@ class Graph:
         self._undo = Undo()
         self._log = OpLog()
         self._base_seq = 0
+        self._folds = 0
+        """How often the base has changed."""
         self._changes: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=CHANGES_MAX)
         """What the last messages changed, with the head then."""
         self._published: dict[str, PublishedNode] = {}
@@ -202,6 +209,7 @@ class Graph:
         self._forget([placed], ((*placed.place, ""),))
 
     def _forget(self, folded: list[Placed], end: Spot) -> None:
+        self._folds += 1
         self._log.fold_away(folded, end)
         for placed in folded:
             self._undo.forget(placed.message.id, self.cut)
@@ -261,6 +269,21 @@ class Graph:
     @property
     def node_count(self) -> int:
         return self._scene.node_count
+
+    @property
+    def retained_count(self) -> int:
+        """Messages above the cut."""
+        return len(self._log.order)
+
+    def retained_lt(self, index: int) -> int:
+        """Lamport time of a message above the cut, counted from the lowest."""
+        return self._log.order[index].message.lt
+
+    @property
+    def folded_seq(self) -> int:
+        """Every message up to this sequence is folded away.  Costs a look at each that is not."""
+        retained = (placed.message.server_seq for placed in self._log.order)
+        return min((seq - 1 for seq in retained if seq), default=self.head_seq)
 
     def nodes(self) -> dict[str, NodeView]:
         """Every node, tombstones included, by key."""
@@ -339,21 +362,33 @@ class Graph:
         """The fold of everything at or below the cut, as msgpack; `cut` must be the cut in force (rule K5)."""
         if cut is not None and cut != self.cut:
             raise ValueError(f"the cut in force is {self.cut}, not {cut}")
+        return encode_content(self._content())
+
+    def snapshot_parts(self, nodes_max: int) -> Iterator[bytes]:
+        """A snapshot as of the first part, in parts of at most `nodes_max` nodes; messages may be applied between them.
+
+        Raises: SnapshotOvertaken when one of those was folded away: the parts are of no use then.
+        """
+        folds = self._folds
+        for part in encode_parts(self._content(), nodes_max):
+            if self._folds != folds:
+                raise SnapshotOvertaken("the base has changed")
+            yield part
+
+    def _content(self) -> Content:
         below = {target: [m for m in metas if m.stamp[0] <= self.cut] for target, metas in self._undo.items()}
-        return encode_content(
-            Content(
-                format=FORMAT,
-                head=self.head_seq,
-                cut=self.cut,
-                lt=self.lt,
-                clock=self.clock,
-                seen=self._log.folded.intervals(),
-                root=self._scene.tree.base_root,
-                nodes=self._scene.base,
-                waiting=waiting_records(self._scene),
-                metas={target: metas for target, metas in below.items() if metas},
-                spent=self._undo.spent,
-            )
+        return Content(
+            format=FORMAT,
+            head=self.head_seq,
+            cut=self.cut,
+            lt=self.lt,
+            clock=self.clock,
+            seen=self._log.folded.intervals(),
+            root=self._scene.tree.base_root,
+            waiting=waiting_records(self._scene),
+            metas={target: metas for target, metas in below.items() if metas},
+            spent=self._undo.spent,
+            nodes=self._scene.base,
         )
 
     @classmethod
@@ -372,4 +407,4 @@ class Graph:
         return graph
 
 
-__all__ = ["Applied", "Graph", "Identity", "NodeView", "PublishedState", "SnapshotError"]
+__all__ = ["Applied", "Graph", "Identity", "NodeView", "PublishedState", "SnapshotError", "SnapshotOvertaken"]

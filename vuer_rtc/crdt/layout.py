@@ -4,6 +4,7 @@ The layout for the digest is a function of the messages alone; that of snapshots
 writes and reads by itself.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -53,10 +54,11 @@ class Content(msgspec.Struct, gc=False):
     clock: dict[str, int]
     seen: dict[str, list[list[int]]]
     root: str
-    nodes: dict[str, Node]
     waiting: list[Waiting]
     metas: dict[str, list[Meta]]
     spent: dict[str, int]
+    nodes: dict[str, Node]
+    """The last field, so that its entries can be written a few at a time."""
 
 
 _decoder = msgspec.msgpack.Decoder(Content)
@@ -65,6 +67,19 @@ _encoder = msgspec.msgpack.Encoder()
 
 def encode_content(content: Content) -> bytes:
     return _encoder.encode(content)
+
+
+def encode_parts(content: Content, nodes_max: int) -> Iterator[bytes]:
+    """`encode_content`, up to how long the map of nodes says it is, at most `nodes_max` nodes at a time.
+
+    All but the nodes is read for the first part; the nodes there were then are read as the parts are taken.
+    """
+    nodes, keys = content.nodes, list(content.nodes)
+    beside = _encoder.encode(msgspec.structs.replace(content, nodes={}))
+    yield beside[:-1] + b"\xdf" + len(keys).to_bytes(4, "big")  # a map of 32-bit length for the empty one
+    for start in range(0, len(keys), nodes_max):
+        some = {key: nodes[key] for key in keys[start : start + nodes_max]}
+        yield _encoder.encode(some)[1 if len(some) < 16 else 3 if len(some) < 1 << 16 else 5 :]
 
 
 def decode_content(data: bytes) -> Content:
