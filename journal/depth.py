@@ -1,4 +1,4 @@
-"""How far down the total order the later messages of a journal reach (rules J14, J18).  Pure.
+"""How far down the total order the later messages of a journal reach (rules J14, J30).  Pure.
 
 A cut F folds what is below it; whoever wants to know the state *before* a later message must then be able to leave
 that message out.  It can, unless the message is folded as well (its Lamport time is F or less) or has decided

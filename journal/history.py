@@ -1,15 +1,18 @@
-"""The states a document has been in: at a server sequence, at a time (rule J18)."""
+"""The states a document has been in: at a server sequence, at a time (rule J30)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 from journal.depth import Depths, last_at_or_below
+from journal.entry import Entry
 from journal.error import CorruptJournal, OutOfReach
 from journal.models import JournalBatch
 from journal.reader import (
     BACKUP_HINT,
+    read_batches,
     read_heads,
     restored,
     retained,
@@ -18,6 +21,8 @@ from journal.reader import (
     while_retained,
 )
 from vuer_rtc.crdt.graph import Graph
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,20 @@ def graph_at(document_id: UUID, seq: int) -> Graph:
     Raises: OutOfReach (`folded-away`, `ahead`); CorruptJournal; UnknownDocument; JournalUnavailable.
     """
     return while_retained(document_id, lambda truncated_seq: _graph_at(document_id, truncated_seq, seq))
+
+
+def replay(document_id: UUID, seq_a: int, seq_b: int, use: Callable[[Graph, Iterator[Entry]], T]) -> T:
+    """What `use` returns of the state at `seq_a` and the messages after it up to `seq_b`, which it applies itself.
+
+    It begins again from a new state when a compaction overtakes it.  Cost and Raises: as `graph_at`.
+    """
+
+    def begin(truncated_seq: int) -> T:
+        _refuse_unreachable(document_id, truncated_seq, seq_b)
+        graph = _graph_at(document_id, truncated_seq, seq_a)
+        return use(graph, _entries(document_id, seq_a, seq_b))
+
+    return while_retained(document_id, begin)
 
 
 def seq_at(document_id: UUID, moment: datetime) -> int:
@@ -93,20 +112,30 @@ def _exact_from(depths: Iterable[tuple[int, int]], seq: int, cut: int) -> int:
 
 
 def _graph_at(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
+    _refuse_unreachable(document_id, truncated_seq, seq)
+    graph = _origin(document_id, truncated_seq, seq)
+    for entry in _entries(document_id, truncated_seq, seq):
+        graph.apply(entry.message)
+    graph.head_seq = seq
+    return graph
+
+
+def _refuse_unreachable(document_id: UUID, truncated_seq: int, seq: int) -> None:
     head_seq = read_heads([document_id])[document_id]
     if seq > head_seq:
         raise OutOfReach("ahead", f"the document has come to sequence {head_seq}, not to {seq} yet")
     if seq < truncated_seq:
         raise OutOfReach("folded-away", f"sequence {seq} is folded away: history begins at {truncated_seq}")
-    graph = _origin(document_id, truncated_seq, seq)
-    for batch in retained(document_id, truncated_seq):
-        if batch.first_seq > seq:
-            break
+
+
+def _entries(document_id: UUID, after: int, upto: int) -> Iterator[Entry]:
+    """The messages of (after, upto], in order."""
+    for batch in read_batches(document_id, after):
         for entry in batch.entries:
-            if entry.message.server_seq <= seq:
-                graph.apply(entry.message)
-    graph.head_seq = seq
-    return graph
+            if entry.message.server_seq > upto:
+                return
+            if entry.message.server_seq > after:
+                yield entry
 
 
 def _origin(document_id: UUID, truncated_seq: int, seq: int) -> Graph:

@@ -50,6 +50,15 @@ class JournalSettings:
     author_patience_s: float = 10
     """How long the site's own code waits for a database that does not answer.  A page waits for it."""
 
+    history_nodes_max: int = 200
+    """Nodes that a difference, or what one message did, names; it says how many there are."""
+    history_properties_max: int = 50
+    """Properties named of each."""
+    history_touches_max: int = 3
+    """Newest messages named for each of these."""
+    history_steps_max: int = 50
+    """Newest changes of one node that are told."""
+
     projection_rows_max: int = 500
     """Rows of one INSERT or UPDATE of a projection; bounds the parameters of one statement."""
     admin_messages_max: int = 100

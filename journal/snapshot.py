@@ -127,7 +127,7 @@ def prune_snapshots(document_id: UUID) -> int:
     """Deletes all unlabelled snapshots but the newest few; those recovery can start from count as newer.
 
     Returns how many.  The newest usable one always stays, and so does the oldest: it tells the oldest states
-    (rule J18).
+    (rule J30).
     """
     truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
     rows = Snapshot.objects.filter(document=document_id, label="").values_list(

@@ -1,4 +1,4 @@
-"""J18: the states a document has been in."""
+"""J30: the states a document has been in."""
 
 from datetime import UTC, datetime
 
@@ -42,20 +42,20 @@ def assert_refused(document: Document, seq: int, code: str) -> None:
     assert caught.value.code == code
 
 
-def test_j18_a_document_without_messages_has_one_state(document: Document) -> None:
+def test_j30_a_document_without_messages_has_one_state(document: Document) -> None:
     assert reach_of(document.pk) == Reach(0, 0)
     assert graph_at(document.pk, 0).digest() == Graph().digest()
     assert_refused(document, 1, "ahead")
     assert_refused(document, -1, "folded-away")
 
 
-def test_j18_every_state_since_the_beginning_is_told_also_inside_a_batch(document: Document) -> None:
+def test_j30_every_state_since_the_beginning_is_told_also_inside_a_batch(document: Document) -> None:
     append_each(document, STEPS, size=3)
     assert reach_of(document.pk) == Reach(0, 8)
     assert [x_at(document, seq) for seq in range(1, 9)] == [0, 20, 30, 40, 50, 60, 70, 80]
 
 
-def test_j18_after_a_compaction_all_that_is_retained_is_told(document: Document) -> None:
+def test_j30_after_a_compaction_all_that_is_retained_is_told(document: Document) -> None:
     append_each(document, STEPS)
     compact(document, keep=4)
     assert reach_of(document.pk) == Reach(4, 9)
@@ -63,7 +63,7 @@ def test_j18_after_a_compaction_all_that_is_retained_is_told(document: Document)
     assert_refused(document, 3, "folded-away")
 
 
-def test_j18_a_late_message_that_was_folded_hides_the_states_before_it(document: Document) -> None:
+def test_j30_a_late_message_that_was_folded_hides_the_states_before_it(document: Document) -> None:
     late = message(1, put("a", "y", 1), client="bob")
     append_each(document, [*STEPS[:7], late, STEPS[7]])
     compact(document, keep=4)
@@ -73,7 +73,7 @@ def test_j18_a_late_message_that_was_folded_hides_the_states_before_it(document:
     assert x_at(document, 8) == 70
 
 
-def test_j18_an_undo_of_a_folded_message_hides_the_states_before_it(document: Document) -> None:
+def test_j30_an_undo_of_a_folded_message_hides_the_states_before_it(document: Document) -> None:
     undone = message(9, undo("ann:2"))
     append_each(document, [*STEPS, undone])
     compact(document, keep=3)
@@ -89,7 +89,7 @@ def test_j14_compaction_ends_before_a_message_that_is_undone_later(document: Doc
     assert [x_at(document, seq) for seq in range(5, 11)] == [50, 60, 70, 80, 80, 80]
 
 
-def test_j18_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: Document) -> None:
+def test_j30_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: Document) -> None:
     append_each(document, STEPS)
     compact(document, keep=4)
     append(document, message(2, put("a", "y", 1), client="bob"))  # late
@@ -103,7 +103,7 @@ def test_j18_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: D
     assert x_at(document, 5) == 50
 
 
-def test_j18_a_damaged_snapshot_is_passed_over(document: Document) -> None:
+def test_j30_a_damaged_snapshot_is_passed_over(document: Document) -> None:
     append_each(document, STEPS)
     compact(document, keep=4)
     append(document, message(10, put("a", "x", 100)))
@@ -137,19 +137,19 @@ def received(document: Document, *messages: Message, committed: float) -> None:
     JournalBatch.objects.filter(document=document, first_seq=first_seq).update(created_at=at(committed))
 
 
-def test_j18_a_time_names_the_last_message_received_until_then(document: Document) -> None:
+def test_j30_a_time_names_the_last_message_received_until_then(document: Document) -> None:
     received(document, *STEPS[:3], committed=3.5)
     received(document, *STEPS[3:6], committed=6.5)
     moments = [0, 1, 2.9, 3, 3.7, 4, 6.4, 6.5, 99]
     assert [seq_at(document.pk, at(moment)) for moment in moments] == [0, 1, 2, 3, 3, 4, 6, 6, 6]
 
 
-def test_j18_times_of_an_import_are_those_of_its_messages(document: Document) -> None:
+def test_j30_times_of_an_import_are_those_of_its_messages(document: Document) -> None:
     received(document, *STEPS, committed=1000)
     assert [seq_at(document.pk, at(moment)) for moment in (0, 5, 500)] == [0, 5, 8]
 
 
-def test_j18_a_time_before_what_is_retained_is_refused(document: Document) -> None:
+def test_j30_a_time_before_what_is_retained_is_refused(document: Document) -> None:
     for item in STEPS:
         received(document, item, committed=item.lt + 0.1)
     compact(document, keep=4)

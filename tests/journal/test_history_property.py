@@ -1,4 +1,4 @@
-"""J18 for random histories, compactions and snapshots: what time travel tells is what was, and it tells all it can."""
+"""J30 for random histories, compactions and snapshots: what time travel tells is what was, and it tells all it can."""
 
 from typing import Any
 
@@ -42,13 +42,13 @@ class Histories(TestCase):
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(st.one_of(any_step, live_step), min_size=2, max_size=24))
-    def test_j18_every_state_that_is_told_is_the_state_that_was(self, steps: list[Any]) -> None:
+    def test_j30_every_state_that_is_told_is_the_state_that_was(self, steps: list[Any]) -> None:
         compacted, whole = self.documents(steps)
         self.assert_told(compacted, whole)
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(live_step, min_size=4, max_size=24))
-    def test_j18_also_in_the_life_of_a_room(self, steps: list[Any]) -> None:
+    def test_j30_also_in_the_life_of_a_room(self, steps: list[Any]) -> None:
         compacted, whole = self.documents(steps)
         self.assert_told(compacted, whole)
 
