@@ -120,12 +120,12 @@ class Line:
             self.up.extend(wires)
 
     def commit(self) -> None:
-        committed = self.store._store.commit()
+        committed = self.store.inner.commit()
         if committed is not None:
             self.send(self.syncer.committed(committed[0]))
 
     def undo(self) -> None:
-        undone = self.store._store.undo()
+        undone = self.store.inner.undo()
         if undone is not None:
             self.send(self.syncer.committed(undone[0]))
 

@@ -90,7 +90,7 @@ def test_a_refused_commit_is_neither_undone_nor_sent_again(store: GraphStore) ->
     assert refused is not None
     store.reject(refused.id)
     assert x_of(store) == 0
-    assert [message.id for message in store._store.unacked.values()] == ["alice:1"]
+    assert [message.id for message in store.inner.unacked.values()] == ["alice:1"]
     store.undo()
     assert "n" not in store.graph.nodes or store.graph.nodes["n"].is_deleted
 

@@ -45,7 +45,7 @@ def test_random_stores_converge_and_show_what_they_will_send(seed: int) -> None:
     link.flush()
     graphs = [shown(store.graph) for store in link.stores.values()]
     assert graphs[0] == graphs[1] == graphs[2]
-    digests = {store._store.replica.graph.digest() for store in link.stores.values()}
+    digests = {store.inner.replica.graph.digest() for store in link.stores.values()}
     assert len(digests) == 1
 
 

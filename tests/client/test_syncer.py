@@ -69,8 +69,8 @@ def assert_converged(run: Run) -> None:
     ids = [message.id for message in run.server.journal]
     assert len(ids) == len(set(ids))
     for line in run.lines:
-        assert line.store._store.replica.graph.digest() == run.server.graph.digest()
-        assert line.store._store.replica.graph.full_digest() == run.server.graph.full_digest()
+        assert line.store.inner.replica.graph.digest() == run.server.graph.digest()
+        assert line.store.inner.replica.graph.full_digest() == run.server.graph.full_digest()
     scenes = [shown(line.store.graph) for line in run.lines]
     assert scenes[0] == scenes[1] == scenes[2]
 
@@ -168,7 +168,7 @@ def test_a_commit_that_a_fresh_state_holds_is_settled_and_one_that_it_does_not_h
     assert line.store.graph.nodes["n"].properties["x"] == 2
     settle([line], random.Random(0))
     assert line.syncer.waiting == []
-    assert line.store._store.replica.graph.full_digest() == server.graph.full_digest()
+    assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
 
 
 def test_who_comes_back_after_a_reload_can_undo_what_they_did_before() -> None:
@@ -184,7 +184,7 @@ def test_who_comes_back_after_a_reload_can_undo_what_they_did_before() -> None:
     again.undo()
     settle([again], random.Random(0))
     assert again.store.graph.nodes["n"].properties["x"] == 0
-    assert server.graph.digest() == again.store._store.replica.graph.digest()
+    assert server.graph.digest() == again.store.inner.replica.graph.digest()
 
 
 def test_an_undo_of_another_counts_where_the_server_says_so() -> None:
@@ -202,7 +202,7 @@ def test_an_undo_of_another_counts_where_the_server_says_so() -> None:
     bob.down.append({"mtype": "ack", "msgId": message.id, "serverSeq": 2, "auth": True})
     settle([alice, bob], random.Random(0))
     for line in (alice, bob):
-        assert line.store._store.replica.graph.full_digest() == server.graph.full_digest()
+        assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
         assert line.store.node("n") is None
 
 
@@ -217,7 +217,7 @@ def test_what_a_cut_folds_away_is_let_go_of() -> None:
     settle([line], random.Random(0))
     server.append(cut_record("=server:1", 90, 1))
     settle([line], random.Random(0))
-    store = line.store._store
+    store = line.store.inner
     assert len(store.replica.log) == len(store.journal) == 10
     assert line.store.graph.nodes["n"].properties["x"] == 99
     assert line.store.getState().snapshot.graph.nodes["n"].properties["x"] == 89

@@ -79,6 +79,11 @@ class GraphStore:
     def client(self) -> str:
         return self._store.client
 
+    @property
+    def inner(self) -> Store:
+        """What does the work: for what brings a store to a network."""
+        return self._store
+
     def getState(self) -> ClientState:
         """Everything known now; valid until the next action, `copy()` keeps it."""
         return ClientState(self._store)

@@ -120,7 +120,7 @@ class Replica:
     def is_undone(self, message_id: str) -> bool:
         """True while a commit that the replica knows is undone."""
         message = self.log.get(message_id)
-        return message is not None and self.graph._undo.is_undone(message, self.graph.cut)
+        return message is not None and self.graph.is_said_undone(message)
 
     @property
     def sync_clock(self) -> VectorClock:

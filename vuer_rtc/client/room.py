@@ -277,7 +277,7 @@ class RoomClient:
         self._progress = asyncio.Event()
 
     def _tell(self) -> None:
-        changed = self.store._store.changed
+        changed = self.store.inner.changed
         if not changed:
             return
         keys = frozenset(changed)
@@ -379,7 +379,7 @@ class RoomClient:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            clock = self.store._store.replica.sync_clock
+            clock = self.store.inner.replica.sync_clock
             self._put([{"mtype": "heartbeat", "client": self.client, "vectorClock": clock}])
 
     def _consider(self, closed: ConnectionClosed) -> None:

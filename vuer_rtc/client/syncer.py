@@ -103,7 +103,7 @@ class Syncer:
             self._begin_from(outbox)
 
     def _begin_from(self, outbox: Outbox) -> None:
-        inner = self.store._store
+        inner = self.store.inner
         inner.replica.clock[inner.client] = outbox.counter
         inner.replica.lt = outbox.lt
         inner.restore(outbox.messages())
@@ -111,7 +111,7 @@ class Syncer:
     @property
     def waiting(self) -> list[str]:
         """Ids of own commits that are not settled."""
-        return list(self.store._store.unacked)
+        return list(self.store.inner.unacked)
 
     # The connection
 
@@ -170,7 +170,7 @@ class Syncer:
         room = WINDOW_MAX - len(self._in_flight)
         if room <= 0:
             return []
-        own = self.store._store.unacked.values()
+        own = self.store.inner.unacked.values()
         fresh = itertools.islice((message for message in own if message.id not in self._in_flight), room)
         return [self._travel(message) for message in list(fresh)]
 
@@ -208,7 +208,7 @@ class Syncer:
         if "native" not in wire:
             raise NotNative("the server does not speak protocol version 2 (v=2)")
         fresh = Store.native(self.store.client, wire["native"], map(native_message, wire["journal"]))
-        self._carry_over(self.store._store, fresh)
+        self._carry_over(self.store.inner, fresh)
         self.store.replace(fresh)
         self._seq = self._live_at = wire["serverSeq"]
         self._in_flight.clear()
@@ -233,14 +233,14 @@ class Syncer:
     def _take_message(self, message: Message) -> None:
         if not self._note_seq(message.server_seq):
             return
-        is_own = message.id in self.store._store.unacked
+        is_own = message.id in self.store.inner.unacked
         self.store.receive(message)
         if is_own:
             self._forget(message.id)
         self._look_whether_live()
 
     def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
-        if message_id not in self.store._store.unacked:
+        if message_id not in self.store.inner.unacked:
             self._note_seq(seq)
         elif not seq:
             self._lose_track(
@@ -278,7 +278,7 @@ class Syncer:
         message_id = str(wire.get("msgId") or "")
         if wire.get("retry"):
             self.must_pause = self.must_pause or message_id in self._in_flight
-        elif message_id in self.store._store.unacked:
+        elif message_id in self.store.inner.unacked:
             self.store.reject(message_id)
             self._forget(message_id)
             text = str(wire.get("error", ""))
@@ -295,7 +295,7 @@ class Syncer:
     def _is_same(self, digest: str) -> bool | None:
         if self.waiting or not self.is_live:
             return None
-        return self.store._store.replica.graph.digest() == digest
+        return self.store.inner.replica.graph.digest() == digest
 
 
 def welcome_of(wire: Wire) -> Welcome:

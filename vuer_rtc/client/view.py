@@ -21,7 +21,7 @@ class View(Source):
     def __init__(self, graph: Graph) -> None:
         self.scene = SceneGraph()
         self._graph = graph
-        self._stale: set[str] = {key for key, _ in graph._scene.nodes()}
+        self._stale: set[str] = {key for key, _ in graph.scene.nodes()}
         """Nodes of the replica that have changed."""
         self._edited: set[str] = set()
         """Nodes here that pending edits have changed."""
@@ -33,7 +33,7 @@ class View(Source):
     def follow(self, graph: Graph) -> None:
         """Afterwards everything is read from another replica."""
         self._graph = graph
-        self._stale = set(self.scene.nodes) | {key for key, _ in graph._scene.nodes()}
+        self._stale = set(self.scene.nodes) | {key for key, _ in graph.scene.nodes()}
         self._again |= self._edited
 
     def look_at(self, graph: Graph) -> None:
@@ -97,13 +97,13 @@ class View(Source):
                 continue
             nodes[key] = node
             assert node.parent is not None
-            if node.parent != ROOT and self._graph._scene.node(node.parent) is None:
+            if node.parent != ROOT and self._graph.scene.node(node.parent) is None:
                 orphans.setdefault(node.parent, set()).add(key)
-        self.scene.rootKey = self._graph._scene.tree.root()
+        self.scene.rootKey = self._graph.scene.tree.root()
 
     def _node(self, key: str) -> SceneNode | None:
         """A node as the replica has it."""
-        scene = self._graph._scene
+        scene = self._graph.scene
         node = scene.node(key)
         if node is None:
             return None
@@ -117,7 +117,7 @@ class View(Source):
 
     def draft(self, node: SceneNode, path: str) -> TextDraft | None:
         """The draft of a property as the replica has it; None when it has no such property."""
-        register = self._graph._scene.register(node.key, path)
+        register = self._graph.scene.register(node.key, path)
         if register is None:
             return None
         if register.is_text:
@@ -135,7 +135,7 @@ class View(Source):
         return TextDraft(text)
 
     def waiting(self, key: str) -> list[tuple[Op, OpMeta, str]]:
-        item = self._graph._scene.live.get(key)
+        item = self._graph.scene.live.get(key)
         if item is None or item.life is not None:
             return []
         entries = {entry[:2]: entry for prop in item.properties.values() for entry in prop.log}
@@ -151,7 +151,7 @@ class View(Source):
 
 def registers_of(graph: Graph, key: str) -> dict[str, Register]:
     """The registers of a node that operations have written, by path; to be read only."""
-    scene = graph._scene
+    scene = graph.scene
     node, item = scene.node(key), scene.live.get(key)
     registers = dict(node.registers or {}) if node is not None else {}
     if item is not None:

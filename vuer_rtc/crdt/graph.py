@@ -313,6 +313,15 @@ class Graph:
         origin = register.touched or register.writer
         return origin[2] if origin is not None else None
 
+    def is_said_undone(self, message: Message) -> bool:
+        """True while the last counting meta op on the message is an undo, be it retained or folded (rule U1)."""
+        return self._undo.is_undone(message, self.cut)
+
+    @property
+    def scene(self) -> Scene:
+        """What the engine works on, for readers that follow it node by node; never to be changed by them."""
+        return self._scene
+
     def is_undone(self, message_id: str) -> bool:
         """True when the message is retained and undone (rule U1)."""
         placed = self._log.by_id.get(message_id)
