@@ -1,16 +1,18 @@
-"""News between processes: one message per room and commit, through the channel layer.
+"""News between processes, through the channel layer: told without waiting, heard by kind.
 
-A message says only how far a document is; what was written is read from the journal.  So messages may be lost,
-doubled or late: the next one, a conflict or the poll of the heads (`head_poll_s`) tells the same.
+Nothing depends on them (see `rooms.news`), so the layer may be slow, away, restarted, or not there at all.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from rooms.news import SITE_GROUP, News, group_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,53 +20,105 @@ PAUSE_S = 1
 """After a failure of the layer."""
 PATIENCE_S = 5
 """How long the layer may take for one message before it counts as failed."""
+SYNC_PATIENCE_S = 2
+"""The same for somebody who waits: a page, a command."""
+WAITING_MAX = 10_000
+"""News that wait for the layer; beyond it the oldest are dropped."""
+
+N = TypeVar("N", bound=News)
+
+_decoder = msgspec.json.Decoder(News)
+_encoder = msgspec.json.Encoder()
 
 
-def group_of(document_id: UUID) -> str:
-    return f"vuer-room.{document_id.hex}"
+def reaches_others(layer: Any) -> bool:
+    """False without a channel layer that reaches other processes."""
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+
+
+def as_event(news: News, process: str) -> dict[str, str]:
+    """The channel layer's message; JSON, so that every serializer takes it and people can read along."""
+    return {"type": "vuer.news", "process": process, "news": _encoder.encode(news).decode()}
 
 
 class Bus:
-    """What this process tells of its commits, and hears of the others', for the rooms that are open here."""
+    """What this process tells the others, and hears of them."""
 
-    def __init__(self, process: str, on_news: Callable[[UUID, int], None]) -> None:
+    def __init__(self, process: str) -> None:
         self._process = process
-        self._on_news = on_news
         self._layer: Any = get_channel_layer()
         self._channel = ""
-        self._heads: dict[UUID, int] = {}
-        """What is to be told, by document; a newer head replaces an older one that was not told yet."""
-        self._wanted: set[UUID] = set()
-        self._subscribed: set[UUID] = set()
+        self._handlers: dict[type, Callable[[Any], None]] = {}
+        self._waiting: dict[Hashable, News] = {}
+        """In order of first arrival, by subject."""
+        self._wanted = {SITE_GROUP}
+        self._subscribed: set[str] = set()
         self._has_work = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.told = 0
+        self.heard = 0
+        self.lost = 0
+        """Since the start, in messages of the layer; those lost that we know of."""
 
     @property
     def has_others(self) -> bool:
-        """False without a channel layer that reaches other processes: then there is nothing to do."""
-        return self._layer is not None and not isinstance(self._layer, InMemoryChannelLayer)
+        """False without a channel layer that reaches other processes: then nobody is told."""
+        return reaches_others(self._layer)
+
+    def on(self, kind: type[N], handler: Callable[[N], None]) -> None:
+        """From now on `handler` is called, on the event loop, with all news of that kind from elsewhere."""
+        self._handlers[kind] = handler
 
     def opened(self, document_id: UUID) -> None:
         """Afterwards, soon, news of the document are heard."""
-        if self.has_others:
-            self._wanted.add(document_id)
-            self._has_work.set()
+        self._wanted.add(group_of(document_id))
+        self._has_work.set()
 
     def forgotten(self, document_id: UUID) -> None:
         """Afterwards, soon, no news of the document come."""
-        self._wanted.discard(document_id)
+        self._wanted.discard(group_of(document_id))
         self._has_work.set()
 
-    def announce(self, document_id: UUID, head_seq: int) -> None:
-        """Tell the others that we have committed up to there.  Never waits."""
+    def tell(self, news: News) -> None:
+        """Tell the other processes, soon.  Never waits."""
         if self.has_others:
-            self._heads[document_id] = head_seq
+            subject = news.subject
+            self._waiting[object() if subject is None else (type(news), subject)] = news
+            if len(self._waiting) > WAITING_MAX:
+                del self._waiting[next(iter(self._waiting))]
+                self.lost += 1
             self._has_work.set()
+
+    def hear(self, news: News) -> None:
+        """Have this process do what the news mean to it."""
+        handler = self._handlers.get(type(news))
+        if handler is not None:
+            try:
+                handler(news)
+            except Exception:
+                logger.exception("news could not be taken: %r", news)
 
     async def run(self) -> None:
         """Tells and hears until cancelled."""
-        if self.has_others:
-            self._channel = await self._layer.new_channel("vuer-process")
-            await asyncio.gather(self._work(), self._listen())
+        _running.add(self)
+        try:
+            if self.has_others:
+                await self._open_channel()
+                self._has_work.set()
+                await asyncio.gather(self._work(), self._listen())
+            else:
+                await asyncio.Event().wait()
+        finally:
+            _running.discard(self)
+
+    async def _open_channel(self) -> None:
+        while not self._channel:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    self._channel = await self._layer.new_channel("vuer-process")
+            except Exception as error:
+                logger.warning("the channel layer does not answer, news come by polling: %r", error)
+                await asyncio.sleep(PAUSE_S)
 
     async def _work(self) -> None:
         while True:
@@ -76,23 +130,28 @@ class Bus:
 
     async def _subscribe(self) -> bool:
         """Afterwards the layer sends what is wanted; False when it failed."""
-        for document_id in self._wanted - self._subscribed:
-            if not await self._try(self._layer.group_add(group_of(document_id), self._channel)):
+        for group in self._wanted - self._subscribed:
+            if not await self._try(self._layer.group_add(group, self._channel)):
                 return False
-            self._subscribed.add(document_id)
-        for document_id in self._subscribed - self._wanted:
-            if not await self._try(self._layer.group_discard(group_of(document_id), self._channel)):
+            self._subscribed.add(group)
+        for group in self._subscribed - self._wanted:
+            if not await self._try(self._layer.group_discard(group, self._channel)):
                 return False
-            self._subscribed.discard(document_id)
+            self._subscribed.discard(group)
         return True
 
     async def _tell(self) -> bool:
-        """Afterwards the others know, or the layer failed; what could not be told is not told again."""
-        heads, self._heads = self._heads, {}
-        for document_id, head_seq in heads.items():
-            news = {"process": self._process, "document": str(document_id), "seq": head_seq}
-            if not await self._try(self._layer.group_send(group_of(document_id), news)):
+        """Afterwards the others know, or the layer failed and what is worth it waits."""
+        waiting, self._waiting = self._waiting, {}
+        while waiting:
+            subject, news = next(iter(waiting.items()))
+            if not await self._try(self._layer.group_send(news.group, as_event(news, self._process))):
+                lasting = {key: item for key, item in waiting.items() if not item.is_fleeting}
+                self.lost += len(waiting) - len(lasting)
+                self._waiting = {**lasting, **self._waiting}
                 return False
+            del waiting[subject]
+            self.told += 1
         return True
 
     async def _try(self, request: Awaitable[Any]) -> bool:
@@ -107,9 +166,62 @@ class Bus:
     async def _listen(self) -> None:
         while True:
             try:
-                news = await self._layer.receive(self._channel)
-                if news["process"] != self._process:
-                    self._on_news(UUID(news["document"]), int(news["seq"]))
+                event = await self._layer.receive(self._channel)
+                if event["process"] != self._process:
+                    self.heard += 1
+                    self.hear(_decoder.decode(event["news"]))
+            except (KeyError, TypeError, msgspec.MsgspecError) as error:
+                logger.warning("news that are not understood here: %r", error)
             except Exception as error:
                 logger.warning("the channel layer is not heard, news come by polling: %r", error)
                 await asyncio.sleep(PAUSE_S)
+
+    def announce(self, news: News) -> None:
+        """From any thread: have this process hear the news, and tell the others.  Never waits."""
+        self._loop.call_soon_threadsafe(self._announce, news)
+
+    def _announce(self, news: News) -> None:
+        self.hear(news)
+        self.tell(news)
+
+
+_running: set[Bus] = set()
+"""The bus of this process, while its hub runs."""
+
+
+def announce(news: News) -> bool:
+    """Tell every process, this one included, from code outside the hub: pages, commands, signal handlers.
+
+    In a transaction, call it `on_commit`.  A process that serves rooms hands the news to its hub and does not
+    wait; another one waits for the layer, `SYNC_PATIENCE_S` at most.  False when the layer did not take them:
+    who hears of it otherwise, hears later.
+    """
+    for bus in list(_running):
+        if not bus._loop.is_closed():
+            bus.announce(news)
+            return True
+    layer: Any = get_channel_layer()
+    if not reaches_others(layer):
+        return True
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_send(layer, news))
+    task = loop.create_task(_send(layer, news))
+    _sending.add(task)
+    task.add_done_callback(_sending.discard)
+    return True
+
+
+_sending: set[asyncio.Task[bool]] = set()
+"""Keeps the tasks from being collected before they have run."""
+
+
+async def _send(layer: Any, news: News) -> bool:
+    try:
+        async with asyncio.timeout(SYNC_PATIENCE_S):
+            await layer.group_send(news.group, as_event(news, process=""))
+    except Exception as error:
+        logger.warning("the channel layer does not answer, news come by polling: %r", error)
+        return False
+    return True

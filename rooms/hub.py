@@ -19,6 +19,7 @@ from rooms.admission import Admission, admit
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
+from rooms.news import Committed
 from rooms.outbox import Send
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
@@ -53,7 +54,8 @@ class Hub:
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
         self._committer = Committer(self._append)
-        self._bus = Bus(str(self.process), self._heard)
+        self.bus = Bus(str(self.process))
+        self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
         self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
@@ -170,7 +172,7 @@ class Hub:
             on_empty=self._room_is_empty,
         )
         self.rooms[room.document_id] = room
-        self._bus.opened(room.document_id)
+        self.bus.opened(room.document_id)
         self._projector.opened(room)
         self._room_is_empty(room)
 
@@ -197,7 +199,7 @@ class Hub:
     def _forget(self, room: LiveRoom) -> None:
         if self.rooms.get(room.document_id) is room:
             del self.rooms[room.document_id]
-            self._bus.forgotten(room.document_id)
+            self.bus.forgotten(room.document_id)
 
     # The journal, from the event loop
 
@@ -240,7 +242,7 @@ class Hub:
         outcomes = await self._journal.run(append_batches, drafts, str(self.process))
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if isinstance(outcome, Appended):
-                self._bus.announce(draft.document_id, outcome.last_seq)
+                self.bus.tell(Committed(draft.document_id, outcome.last_seq))
         return outcomes
 
     # Life
@@ -253,7 +255,7 @@ class Hub:
             self._register.close_predecessors(),
             self._projector.run(),
             self._poll_heads(),
-            self._bus.run(),
+            self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
 

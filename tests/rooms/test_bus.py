@@ -1,6 +1,7 @@
 """News between processes (rule A7), with a layer that the tests break."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from rooms.bus import Bus, group_of
+from rooms import bus as bus_module
+from rooms.bus import Bus, announce, as_event
+from rooms.news import SITE_GROUP, Committed, Kicked, News, RightsChanged, WasReset, group_of
 
 DOCUMENT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -23,6 +26,7 @@ class Layer:
         self.is_away = False
 
     async def new_channel(self, prefix: str) -> str:
+        self._check()
         name = f"{prefix}.{len(self.queues)}"
         self.queues[name] = asyncio.Queue()
         return name
@@ -58,13 +62,17 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
 
 
 @asynccontextmanager
-async def running(process: str) -> AsyncIterator[tuple[Bus, list[tuple[uuid.UUID, int]]]]:
+async def running(process: str) -> AsyncIterator[tuple[Bus, list[News]]]:
     """A bus, and what it heard."""
-    heard: list[tuple[uuid.UUID, int]] = []
-    bus = Bus(process, lambda document_id, seq: heard.append((document_id, seq)))
+    heard: list[News] = []
+    bus = Bus(process)
+    for kind in (Committed, RightsChanged, Kicked, WasReset):
+        bus.on(kind, heard.append)
     task = asyncio.create_task(bus.run())
+    await asyncio.sleep(0)
     yield bus, heard
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -75,57 +83,130 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it did not happen in time")
 
 
+def members(layer: Layer, group: str) -> int:
+    return len(layer.groups.get(group, ()))
+
+
 async def test_others_hear_of_commits_in_rooms_that_are_open_there(layer: Layer) -> None:
     async with running("a") as (a, of_a), running("b") as (b, of_b):
         a.opened(DOCUMENT)
         b.opened(DOCUMENT)
-        await until(lambda: len(layer.groups.get(group_of(DOCUMENT), ())) == 2)
-        a.announce(DOCUMENT, 7)
-        a.announce(OTHER, 3)
-        await until(lambda: of_b == [(DOCUMENT, 7)])
+        await until(lambda: members(layer, group_of(DOCUMENT)) == 2)
+        a.tell(Committed(DOCUMENT, 7))
+        a.tell(Committed(OTHER, 3))
+        await until(lambda: of_b == [Committed(DOCUMENT, 7)])
         b.forgotten(DOCUMENT)
-        await until(lambda: len(layer.groups[group_of(DOCUMENT)]) == 1)
-        a.announce(DOCUMENT, 8)
+        await until(lambda: members(layer, group_of(DOCUMENT)) == 1)
+        a.tell(Committed(DOCUMENT, 8))
         await until(lambda: len(layer.sent) == 3)
-        assert (of_a, of_b) == ([], [(DOCUMENT, 7)])
+        assert (of_a, of_b) == ([], [Committed(DOCUMENT, 7)])
+
+
+async def test_every_process_hears_what_concerns_the_site_and_each_kind_arrives_as_it_was(
+    layer: Layer,
+) -> None:
+    told: list[News] = [
+        RightsChanged(),
+        RightsChanged(DOCUMENT, "7"),
+        Kicked(session=OTHER),
+        WasReset(DOCUMENT, 2),
+    ]
+    async with running("a") as (a, _), running("b") as (b, of_b), running("c") as (_, of_c):
+        b.opened(DOCUMENT)
+        await until(lambda: members(layer, SITE_GROUP) == 3 and members(layer, group_of(DOCUMENT)))
+        for news in told:
+            a.tell(news)
+        await until(lambda: of_b == told)
+        await until(lambda: of_c == told[:3])
 
 
 async def test_commits_that_nobody_was_told_of_yet_are_told_as_one(layer: Layer) -> None:
     async with running("a") as (a, _), running("b") as (b, of_b):
         b.opened(DOCUMENT)
-        await until(lambda: layer.groups)
+        await until(lambda: group_of(DOCUMENT) in layer.groups)
         for seq in range(1, 6):
-            a.announce(DOCUMENT, seq)
+            a.tell(Committed(DOCUMENT, seq))
         await until(lambda: of_b)
-        assert of_b == [(DOCUMENT, 5)]
+        assert of_b == [Committed(DOCUMENT, 5)]
 
 
-async def test_a_layer_that_was_away_is_used_again(layer: Layer) -> None:
+async def test_a_layer_that_was_away_is_used_again_and_told_what_still_matters(layer: Layer) -> None:
     async with running("a") as (a, _), running("b") as (b, of_b):
+        await until(lambda: members(layer, SITE_GROUP) == 2)
         layer.is_away = True
         b.opened(DOCUMENT)
-        a.announce(DOCUMENT, 1)
+        for seq in range(3):
+            a.tell(Committed(DOCUMENT, seq))
+        a.tell(Kicked(session=OTHER))
         await asyncio.sleep(0.03)
         layer.is_away = False
-        await until(lambda: layer.groups)
-        a.announce(DOCUMENT, 2)
-        await until(lambda: (DOCUMENT, 2) in of_b)
+        await until(lambda: Kicked(session=OTHER) in of_b)
+        a.tell(Committed(DOCUMENT, 3))
+        await until(lambda: Committed(DOCUMENT, 3) in of_b)
 
 
-async def test_nonsense_on_the_channel_is_survived(layer: Layer) -> None:
+async def test_what_waits_for_the_layer_is_bounded(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "WAITING_MAX", 10)
+    async with running("a") as (a, _), running("b") as (_, of_b):
+        await until(lambda: members(layer, SITE_GROUP) == 2)
+        for user in range(25):
+            a.tell(RightsChanged(user=str(user)))
+        assert a.lost == 15
+        await until(lambda: len(of_b) == 10)
+        assert of_b[-1] == RightsChanged(user="24")
+
+
+async def test_nonsense_news_of_tomorrow_and_a_handler_that_fails_are_survived(layer: Layer) -> None:
     async with running("a") as (a, of_a):
+        a.on(Kicked, lambda news: 1 / 0)
+        await until(lambda: members(layer, SITE_GROUP))
+        for nonsense in ({"process": "b"}, {"type": "x"}, {"process": "b", "news": '{"kind":"tomorrow"}'}):
+            await layer.group_send(SITE_GROUP, nonsense)
+        await layer.group_send(SITE_GROUP, {**as_event(Kicked(), "b"), "type": "later"})
+        await layer.group_send(SITE_GROUP, as_event(RightsChanged(), "b"))
+        await until(lambda: of_a == [RightsChanged()])
+
+
+async def test_a_layer_that_is_away_at_the_start_is_found_later(layer: Layer) -> None:
+    layer.is_away = True
+    async with running("a") as (_, of_a):
+        await asyncio.sleep(0.03)
+        layer.is_away = False
+        await until(lambda: members(layer, SITE_GROUP))
+        await layer.group_send(SITE_GROUP, as_event(RightsChanged(), "b"))
+        await until(lambda: of_a)
+
+
+async def test_a_page_of_this_process_is_heard_here_and_by_the_others(layer: Layer) -> None:
+    async with running("a") as (_, of_a):
+        await until(lambda: members(layer, SITE_GROUP))
+        layer.groups[SITE_GROUP].add(await layer.new_channel("b"))
+        thread = threading.Thread(target=announce, args=(Kicked(),))
+        thread.start()
+        await until(lambda: of_a == [Kicked()] and layer.sent == [as_event(Kicked(), "a")])
+        thread.join()
+
+
+def test_a_command_tells_every_process_and_gives_up_on_a_layer_that_is_away(layer: Layer) -> None:
+    assert announce(Committed(DOCUMENT, 9))
+    assert layer.sent == [as_event(Committed(DOCUMENT, 9), "")]
+    layer.is_away = True
+    assert not announce(Committed(DOCUMENT, 10))
+
+
+async def test_coroutines_outside_a_server_tell_too(layer: Layer) -> None:
+    assert announce(Kicked())
+    await until(lambda: layer.sent == [as_event(Kicked(), "")])
+
+
+async def test_without_other_processes_this_one_still_hears() -> None:
+    async with running("a") as (a, of_a):
+        assert not a.has_others
         a.opened(DOCUMENT)
-        await until(lambda: layer.groups)
-        await layer.group_send(group_of(DOCUMENT), {"process": "b"})
-        await layer.group_send(
-            group_of(DOCUMENT), {"process": "b", "document": str(DOCUMENT), "seq": 4, "type": "later"}
-        )
-        await until(lambda: of_a == [(DOCUMENT, 4)])
+        a.tell(Committed(DOCUMENT, 1))
+        announce(Kicked())
+        await until(lambda: of_a == [Kicked()])
 
 
-async def test_without_other_processes_nothing_is_done() -> None:
-    bus = Bus("a", lambda document_id, seq: None)
-    assert not bus.has_others
-    bus.opened(DOCUMENT)
-    bus.announce(DOCUMENT, 1)
-    await bus.run()
+def test_without_a_server_and_a_layer_nobody_is_told_and_nothing_fails() -> None:
+    assert announce(Kicked())

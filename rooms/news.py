@@ -1,0 +1,84 @@
+"""What processes tell each other, one type each; a new kind is a class here, in `News`, and a handler in the hub.
+
+News may be lost, doubled, late or out of order: each kind says what makes that harmless.
+"""
+
+from collections.abc import Hashable
+from typing import ClassVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from vuer_rtc.protocol.codes import CloseCode
+
+SITE_GROUP = "vuer-site"
+
+
+def group_of(document_id: UUID) -> str:
+    """The channel layer's group of the processes where that document's room is open."""
+    return f"vuer-room.{document_id.hex}"
+
+
+class _News(Struct, frozen=True, tag_field="kind", omit_defaults=True):
+    is_fleeting: ClassVar[bool] = False
+    """Worth nothing later: not told again when the layer was away."""
+
+    @property
+    def group(self) -> str:
+        """Who is told: by default every process of the site."""
+        return SITE_GROUP
+
+    @property
+    def subject(self) -> Hashable | None:
+        """Of several about one subject that wait to be told, only the newest is; None: all are."""
+        return None
+
+
+class Committed(_News, frozen=True, tag="committed"):
+    """A document is that far.  The poll of the heads (`head_poll_s`), a conflict and the next commit tell the
+    same."""
+
+    document: UUID
+    seq: int
+
+    @property
+    def group(self) -> str:
+        return group_of(self.document)
+
+    @property
+    def subject(self) -> Hashable:
+        return self.document
+
+
+class RightsChanged(_News, frozen=True, tag="rights-changed"):
+    """Rights have changed, or may have: ask the policy again for the open connections that this concerns.
+    Asking once more changes nothing; new connections are asked anyway."""
+
+    document: UUID | None = None
+    """None: in every document."""
+    user: str | None = None
+    """Primary key, as text; None: everybody's."""
+
+
+class Kicked(_News, frozen=True, tag="kicked"):
+    """Connections are to be closed: those that everything given here is true of."""
+
+    document: UUID | None = None
+    session: UUID | None = None
+    user: str | None = None
+    """Primary key, as text."""
+    code: CloseCode = CloseCode.FORBIDDEN
+
+
+class WasReset(_News, frozen=True, tag="was-reset"):
+    """A document has begun a new epoch.  The record of it is in the journal and is read like any other."""
+
+    document: UUID
+    epoch: int
+
+    @property
+    def group(self) -> str:
+        return group_of(self.document)
+
+
+News = Committed | RightsChanged | Kicked | WasReset
