@@ -5,6 +5,8 @@
     later
     ├── JournalTruncated     what was asked for has been folded into a snapshot: hydrate instead
     ├── OutOfReach           a point in time travel that cannot be told, or not exactly
+    ├── BadLabel             a name that cannot be one
+    ├── LabelTaken           the document has a label of that name
     ├── JournalGap           batches read are not contiguous: overtaken by a compaction, or rows are missing
     ├── JournalBusy          another process holds the document's lease: try again later
     ├── UnknownDocument      there is no such document
@@ -38,6 +40,14 @@ class OutOfReach(JournalError):
     def __init__(self, code: str, problem: str) -> None:
         super().__init__(problem)
         self.code = code
+
+
+class BadLabel(JournalError):
+    """That cannot be the name of a state."""
+
+
+class LabelTaken(JournalError):
+    """The document has a label of that name already."""
 
 
 class JournalGap(JournalError):

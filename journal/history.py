@@ -113,8 +113,8 @@ def _exact_from(depths: Iterable[tuple[int, int]], seq: int, cut: int) -> int:
 
 def _graph_at(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
     _refuse_unreachable(document_id, truncated_seq, seq)
-    graph = _origin(document_id, truncated_seq, seq)
-    for entry in _entries(document_id, truncated_seq, seq):
+    graph, covered_seq = _origin(document_id, truncated_seq, seq)
+    for entry in _entries(document_id, min(covered_seq, seq), seq):
         graph.apply(entry.message)
     graph.head_seq = seq
     return graph
@@ -138,21 +138,22 @@ def _entries(document_id: UUID, after: int, upto: int) -> Iterator[Entry]:
                 yield entry
 
 
-def _origin(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
-    """A state that holds nothing later than `seq`, and everything that is no longer retained."""
+def _origin(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph, int]:
+    """A state that holds nothing later than `seq`, and everything that is no longer retained; and up to which sequence
+    it holds everything."""
     rows = list(usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut"))
     earlier = sorted((row for row in rows if row[1] <= seq), key=lambda row: row[1:], reverse=True)
     for pk, _, _ in earlier:
         if (found := restored(pk)) is not None:
-            return found[0]
+            return found[0], found[1].covered_seq
     if not truncated_seq:
-        return Graph()
+        return Graph(), 0
     depths = _depths(document_id, truncated_seq)
     later = sorted((row for row in rows if row[1] > seq), key=lambda row: row[1:])
     exact = [pk for pk, at, cut in later if _exact_from(depths, at, cut) <= seq]
     for pk in exact:
         if (found := restored(pk)) is not None:
-            return found[0]
+            return found[0], found[1].covered_seq
     if exact or earlier:
         problem = "no good snapshot tells the state there"
         raise CorruptJournal(document_id, seq, problem, BACKUP_HINT)

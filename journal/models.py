@@ -329,7 +329,10 @@ class SceneObject(models.Model):
 
 
 class Snapshot(models.Model):
-    """The fold of every message with serverSeq <= seq and lt <= cut.  Immutable but for its label."""
+    """The fold of every message with serverSeq <= seq and lt <= cut.  Immutable.
+
+    One taken for a label holds every message up to `seq`; its cut is its own, and recovery never starts from it.
+    """
 
     class Reason(models.TextChoices):
         """Why it was taken."""
@@ -338,6 +341,7 @@ class Snapshot(models.Model):
         COUNT = "count", "every so many messages"
         SHUTDOWN = "shutdown", "server shut down"
         MANUAL = "manual", "asked for"
+        LABEL = "label", "named by a person"
 
     id = primary_key()
     document = models.ForeignKey(
@@ -348,7 +352,7 @@ class Snapshot(models.Model):
         help_text="Document it is a fold of.",
     )
     seq = models.BigIntegerField(
-        help_text="H: highest server sequence it knows; always the last_seq of a batch."
+        help_text="H: highest server sequence it knows; the last_seq of a batch, but for a label."
     )
     cut = models.BigIntegerField(help_text="F: Lamport time up to which it holds messages.")
     covered_seq = models.BigIntegerField(
@@ -367,7 +371,10 @@ class Snapshot(models.Model):
         max_length=64, help_text="Digest of all that later merges depend on, at seq."
     )
     label = models.CharField(
-        max_length=100, blank=True, default="", help_text="Name given by a person; labelled ones are kept."
+        max_length=100,
+        blank=True,
+        default="",
+        help_text="Name given by a person; such a snapshot is kept. Of `label` ones it is unique in the document.",
     )
     reason = models.CharField(max_length=20, choices=Reason, help_text="Why it was taken.")
     author = models.ForeignKey(
@@ -384,7 +391,17 @@ class Snapshot(models.Model):
 
     class Meta:
         ordering = ["document", "-seq", "-created_at"]
-        indexes = [models.Index(fields=["document", "seq"], name="vuer_snapshot_seq")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["document", "label"],
+                condition=models.Q(reason="label"),
+                name="vuer_snapshot_label_unique",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["document", "seq"], name="vuer_snapshot_seq"),
+            models.Index(fields=["document", "label"], name="vuer_snapshot_label"),
+        ]
 
     def __str__(self) -> str:
         return self.label or f"{self.seq} (cut {self.cut})"

@@ -196,8 +196,10 @@ def _start(document_id: UUID, truncated_seq: int, before: Snapshot | None) -> St
 
 
 def usable_snapshots(document_id: UUID, truncated_seq: int) -> models.QuerySet[Snapshot]:
-    """Those that, with the retained batches, hold the whole document (rule J10)."""
-    return Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+    """Those that, with the retained batches, hold the whole document (rule J10).  Labels do not: their cut is none of
+    the journal's (rule J32)."""
+    rows = Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
+    return rows.exclude(reason=Snapshot.Reason.LABEL)
 
 
 def restored(snapshot_id: UUID) -> tuple[Graph, Snapshot] | None:

@@ -47,13 +47,7 @@ def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft
     )
 
 
-def take_snapshot(
-    document_id: UUID,
-    draft: SnapshotDraft,
-    reason: Snapshot.Reason,
-    label: str = "",
-    author_id: int | str | None = None,
-) -> Snapshot | None:
+def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> Snapshot | None:
     """Writes a live room's state; None, and nothing written, when a compaction has overtaken it.
 
     Raises: UnknownDocument, SnapshotTooLarge.
@@ -63,7 +57,7 @@ def take_snapshot(
         raise UnknownDocument(str(document_id))
     if draft.cut < document.cut or draft.seq < document.truncated_seq:
         return None
-    return write_snapshot(document_id, draft, document.truncated_seq, reason, label, author_id)
+    return write_snapshot(document_id, draft, document.truncated_seq, reason)
 
 
 def write_snapshot(

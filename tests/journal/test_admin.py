@@ -8,6 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import reverse
 
+from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate
@@ -33,7 +34,7 @@ def scene(document: Document, ann: User) -> Document:
     append(document, message(4, undo("ann:2")))
     append(document, message(5, Op(ot="string.set", key="arm", path=EVIL, value=EVIL)))
     catch_up(document.pk)
-    take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.MANUAL, label=EVIL)
+    label_state(document.pk, 5, EVIL)
     return document
 
 
