@@ -1,7 +1,8 @@
 """Places where the crash tests end the process, as a power cut would (rule J17).
 
 `VUER_RTC_FAILPOINT=append.inserted` makes the process SIGKILL itself when it comes there;
-`append.inserted:5` the fifth time.  Without that variable `reach` is an empty function.
+`append.inserted:5` the fifth time; `append.inserted:5:SIGSTOP` puts it to sleep there instead, until SIGCONT.
+Without that variable `reach` is an empty function.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 VARIABLE = "VUER_RTC_FAILPOINT"
 
 POINTS = (
+    "append.drafted",
     "append.begun",
     "append.inserted",
     "append.fenced",
@@ -38,24 +40,25 @@ POINTS = (
 
 
 class Fuse:
-    """Ends the process the `times`-th time it is reached."""
+    """Ends the process the `times`-th time it is reached, or sends it another signal then."""
 
-    def __init__(self, point: str, times: int = 1) -> None:
+    def __init__(self, point: str, times: int = 1, number: signal.Signals = signal.SIGKILL) -> None:
         if point not in POINTS:
             raise ValueError(f"{VARIABLE}: no such point: {point!r}; there are {', '.join(POINTS)}")
         self.point = point
         self.times_left = times
+        self.number = number
 
     @classmethod
     def parse(cls, text: str) -> "Fuse":
-        point, _, times = text.partition(":")
-        return cls(point, int(times or 1))
+        point, times, name, *_ = [*text.split(":"), "", ""]
+        return cls(point, int(times or 1), signal.Signals[name or "SIGKILL"])
 
     def reach(self, point: str) -> None:
         if point == self.point:
             self.times_left -= 1
-            if self.times_left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.times_left == 0:
+                os.kill(os.getpid(), self.number)
 
 
 def _nothing(point: str) -> None:

@@ -81,6 +81,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | Non
     ordered = [rows[document_id] for document_id in sorted(rows)]  # one order everywhere: no deadlocks
     alias = journal_alias()
     connection = connections[alias]
+    reach("append.drafted")
     try:
         with transaction.atomic(using=alias, durable=True):
             reach("append.begun")

@@ -153,10 +153,11 @@ class PostgreSQL:
     def connect(self, database: str = USER) -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self.folder), port=PORT, user=USER, dbname=database, autocommit=True)
 
-    def create_database(self, name: str) -> str:
-        """Afterwards there is an empty database of that name; its DATABASE_URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Afterwards there is a database of that name, empty or as the other one; its DATABASE_URL."""
+        names = map(sql.Identifier, (name, template))
         with self.connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:

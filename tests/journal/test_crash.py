@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,7 +53,11 @@ def test_a_fuse_burns_at_its_point_only_and_by_its_count(monkeypatch: pytest.Mon
     for point in ("append.begun", "append.committed", "append.begun"):
         assert deaths == []
         fuse.reach(point)
-    assert deaths == [9]
+    assert deaths == [signal.SIGKILL]
+    asleep = Fuse.parse("append.drafted:1:SIGSTOP")
+    for _ in range(3):
+        asleep.reach("append.drafted")
+    assert deaths == [signal.SIGKILL, signal.SIGSTOP]
 
 
 @pytest.fixture

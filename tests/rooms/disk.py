@@ -1,8 +1,11 @@
-"""What a server process has on disk, read beside it."""
+"""What a server process has in its database, read beside it."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from journal.entry import decode_entries
 from vuer_rtc.crdt.message import Message
@@ -22,10 +25,18 @@ def open_database(data_dir: Path) -> sqlite3.Connection:
     return sqlite3.connect(data_dir / "db.sqlite3", timeout=20)
 
 
-def journal_messages(data_dir: Path, slug: str) -> list[Message]:
-    """Every journalled message, in sequence."""
+def rows_of(data_dir: Path, query: str, values: tuple[Any, ...], database_url: str = "") -> list[Any]:
+    """The rows of a query with `?` marks, on the SQLite database in the folder or on that PostgreSQL."""
+    if database_url.startswith("postgres"):
+        with psycopg.connect(database_url) as server:
+            return server.execute(query.replace("?", "%s"), values).fetchall()
     with closing(open_database(data_dir)) as database:
-        rows = database.execute(BATCHES, (slug,)).fetchall()
+        return database.execute(query, values).fetchall()
+
+
+def journal_messages(data_dir: Path, slug: str, database_url: str = "") -> list[Message]:
+    """Every journalled message, in sequence."""
+    rows = rows_of(data_dir, BATCHES, (slug,), database_url)
     return [entry.message for first_seq, payload in rows for entry in decode_entries(payload, first_seq)]
 
 
@@ -38,9 +49,11 @@ def sessions(data_dir: Path) -> list[tuple[str, bool, int | None, int]]:
         ]
 
 
-def assert_journalled_once(data_dir: Path, slug: str, acked: set[str]) -> list[Message]:
+def assert_journalled_once(
+    data_dir: Path, slug: str, acked: set[str], database_url: str = ""
+) -> list[Message]:
     """Every acknowledged message is on disk exactly once, and the sequence has no gap."""
-    messages = journal_messages(data_dir, slug)
+    messages = journal_messages(data_dir, slug, database_url)
     assert [message.server_seq for message in messages] == list(range(1, len(messages) + 1))
     ids = [message.id for message in messages]
     assert len(set(ids)) == len(ids)
