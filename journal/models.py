@@ -107,6 +107,12 @@ class Document(models.Model):
         editable=False,
         help_text="Counts resets of the room; messages of older epochs are refused.",
     )
+    access_version = models.BigIntegerField(
+        default=0,
+        editable=False,
+        help_text="Another number whenever it may have changed who may do what here: processes with open "
+        "connections then ask again. Random; compare for equality only.",
+    )
     lease_holder = models.CharField(
         max_length=64,
         blank=True,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import Error, models
@@ -80,17 +80,32 @@ def load_document(slug: str) -> Document:
     return document
 
 
+class Position(NamedTuple):
+    """How far a document is, and which answers about its rights hold."""
+
+    head_seq: int
+    access_version: int
+
+
 def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
     """Server sequence of the newest message of each document, in one query; documents that are gone are
     missing.
 
     Raises: JournalUnavailable.
     """
+    return {pk: position.head_seq for pk, position in read_positions(document_ids).items()}
+
+
+def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
+    """The same, with the documents' access versions.  Raises: JournalUnavailable."""
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
     documents = Document.objects.filter(pk__in=list(document_ids)).order_by()
     with answering():
-        rows = list(documents.values_list("pk", "truncated_seq", Subquery(last)))
-    return {pk: max(truncated_seq, last_seq or 0) for pk, truncated_seq, last_seq in rows}
+        rows = list(documents.values_list("pk", "truncated_seq", Subquery(last), "access_version"))
+    return {
+        pk: Position(max(truncated_seq, last_seq or 0), version)
+        for pk, truncated_seq, last_seq, version in rows
+    }
 
 
 def read_after(document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
@@ -300,6 +315,7 @@ __all__ = [
     "read_after",
     "read_batches",
     "read_heads",
+    "read_positions",
     "restored",
     "retained",
     "truncated_seq_of",

@@ -34,6 +34,8 @@ class Admission:
     """Of the row that was written for it."""
     credential: Credential
     rights: Rights
+    access_version: int
+    """Of the document, read before the rights were asked for."""
     limits: Limits
 
     @property
@@ -61,7 +63,9 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
     except Error as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
         raise Refused(CloseCode.UNAVAILABLE) from error
-    return Admission(document.pk, session.pk, credential, rights, limits_of(document))
+    return Admission(
+        document.pk, session.pk, credential, rights, document.access_version, limits_of(document)
+    )
 
 
 def _rights(credential: Credential, document: Document, accounts: Accounts) -> Rights:

@@ -14,6 +14,8 @@ class RoomsConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import register
 
+        from rooms.access import connect_signals
         from rooms.settings import check_settings
 
         register(check_settings)
+        connect_signals()

@@ -12,11 +12,22 @@ from rooms.outbox import Outbox, Send
 from rooms.room import LiveRoom
 from rooms.session import End, Progress
 from rooms.settings import settings
+from rooms.verdict import Verdict
 from vuer_rtc.protocol import session as effect
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
-from vuer_rtc.protocol.session import Effect, SyncSession
-from vuer_rtc.protocol.wire import Dialect, Feature, Frame, Outbound, Promise, SyncStatus, Welcome
+from vuer_rtc.protocol.session import Effect, Right, SyncSession
+from vuer_rtc.protocol.wire import (
+    Dialect,
+    Edition,
+    Feature,
+    Frame,
+    Outbound,
+    Promise,
+    Rights,
+    SyncStatus,
+    Welcome,
+)
 
 VERSION = 2
 """Of the protocol that native clients are spoken to in."""
@@ -130,6 +141,19 @@ class Connection:
     def send(self, outbound: Outbound) -> None:
         frame = encode(outbound, *self.dialect)
         self._outbox.push([frame], len(frame))
+
+    # Rights
+
+    def take_verdict(self, verdict: Verdict) -> None:
+        """From now on it has these rights, or none: without `view` it is closed."""
+        if isinstance(verdict, CloseCode):
+            self.close(verdict)
+        elif Right.VIEW not in verdict:
+            self.close(CloseCode.FORBIDDEN)
+        elif verdict != self._protocol.rights:
+            self._protocol.rights = verdict
+            if self.dialect.edition is Edition.NATIVE:
+                self.send(Rights(sorted(verdict)))
 
     # Progress
 

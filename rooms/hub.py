@@ -12,19 +12,20 @@ from uuid import UUID
 from journal.durability import Durability, journal_connection, read_durability
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalError, JournalTruncated
-from journal.reader import Hydrated, answering, hydrate, read_after, read_heads
+from journal.reader import Hydrated, answering, hydrate, read_after, read_positions
 from journal.writer import Appended, Draft, Outcome, append_batches
 from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
-from rooms.news import Committed
+from rooms.news import Committed, RightsChanged
 from rooms.outbox import Send
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
 from rooms.refusal import Refused
 from rooms.register import Register
+from rooms.reviewer import Reviewer
 from rooms.room import Budget, LiveRoom, RoomFull
 from rooms.session import End, Progress
 from rooms.settings import settings
@@ -53,9 +54,11 @@ class Hub:
         self._journal = Worker("vuer-journal")
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
+        self._reviewer = Reviewer(self._aside, self.connections)
         self._committer = Committer(self._append)
         self.bus = Bus(str(self.process))
         self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
+        self.bus.on(RightsChanged, self._reviewer.take)
         self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
@@ -94,6 +97,7 @@ class Hub:
             self._note_refusal(admission, CloseCode.INTERNAL)
             raise
         self.connections.add(connection)
+        self._reviewer.joined(connection)
         return connection
 
     def leave(self, connection: Connection, code: int) -> None:
@@ -200,6 +204,7 @@ class Hub:
         if self.rooms.get(room.document_id) is room:
             del self.rooms[room.document_id]
             self.bus.forgotten(room.document_id)
+            self._reviewer.forgotten(room.document_id)
 
     # The journal, from the event loop
 
@@ -217,15 +222,17 @@ class Hub:
             if not rooms:
                 continue
             try:
-                heads = await self._aside.run(read_heads, list(rooms))
+                positions = await self._aside.run(read_positions, list(rooms))
             except JournalError as error:
                 logger.warning("nobody knows how far the documents are: %s", error)
                 continue
             except Exception:
                 logger.exception("nobody knows how far the documents are")
                 continue
-            for document_id, head_seq in heads.items():
+            for document_id, (head_seq, access_version) in positions.items():
                 self._heard(document_id, head_seq)
+                self._reviewer.note_version(document_id, access_version)
+            self._reviewer.request(rooms.keys() - positions.keys())
 
     def _heard(self, document_id: UUID, head_seq: int) -> None:
         """A document is that far: have its room read what it lacks."""
@@ -255,6 +262,7 @@ class Hub:
             self._register.close_predecessors(),
             self._projector.run(),
             self._poll_heads(),
+            self._reviewer.run(),
             self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]

@@ -16,6 +16,10 @@ class RoomSettings:
     policy: str = "rooms.policy.RoomPolicy"
     """Dotted path of the class that says who may do what; see `rooms.policy`."""
 
+    rights_recheck_s: float = 30
+    """How often the policy is asked again for every open connection; 0: never.  Changes that Django's signals tell
+    arrive within a second; this finds those they do not tell, and costs a few queries per account and room."""
+
     token_lifetime_s: float = 3600
     """How long a room token holds unless it was asked for otherwise.  A connection is closed when its token ends; a
     client that stays longer fetches another."""

@@ -94,6 +94,8 @@ class Client:
                 self.errors.append(wire)
             case "welcome":
                 self.welcomes.append(wire)
+            case "rights":
+                self.welcomes[-1]["rights"] = wire["rights"]
             case "batch":
                 self.batches += 1
                 for inner in wire["messages"]:

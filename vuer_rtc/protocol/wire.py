@@ -196,6 +196,13 @@ class Welcome(_Outbound, frozen=True, tag="welcome"):
     """Ids of the client's own messages that it may undo, oldest first; the newest ones when there are many."""
 
 
+class Rights(_Outbound, frozen=True, tag="rights"):
+    """The connection has other rights than it was told; native clients are told."""
+
+    rights: list[str]
+    """All that it has now."""
+
+
 class Batch(Struct, frozen=True, gc=False):
     """Everything that one commit has for one connection."""
 
@@ -207,7 +214,7 @@ class RoomReset(_Outbound, frozen=True, tag="room-reset"):
     """The document was emptied; a `state` follows."""
 
 
-Outbound = Welcome | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset
+Outbound = Welcome | Rights | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset
 
 Frame = bytes | str
 """A msgpack frame is bytes, a JSON frame str."""

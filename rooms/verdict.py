@@ -1,0 +1,60 @@
+"""What open connections may do now: the policy asked again, in a worker thread."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import Error
+
+from journal.models import Document
+from rooms.credential import Accounts, Credential, rights_of
+from rooms.policy import NOTHING
+from rooms.refusal import Refused
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.session import Rights
+
+logger = logging.getLogger(__name__)
+
+Verdict = Rights | CloseCode
+"""The rights of a connection now, or the code to close it with."""
+
+
+class Visit(NamedTuple):
+    """One open connection."""
+
+    session_id: UUID
+    credential: Credential
+
+
+def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
+    """By session, for the open connections to each document.
+
+    Costs one query for the documents, one per login, and what the policy asks per account and document.  A policy
+    that fails changes nothing.  Raises: django.db.Error.
+    """
+    documents = Document.objects.in_bulk(list(visits))
+    accounts = Accounts()
+    verdicts: dict[UUID, Verdict] = {}
+    for document_id, those in visits.items():
+        document = documents.get(document_id)
+        try:
+            by_credential = {
+                visit.credential: _verdict(visit.credential, document, accounts) for visit in those
+            }
+        except Error:
+            raise
+        except Exception:
+            logger.exception("rights in document %s could not be asked for and stay as they are", document_id)
+            continue
+        verdicts.update((visit.session_id, by_credential[visit.credential]) for visit in those)
+    return verdicts
+
+
+def _verdict(credential: Credential, document: Document | None, accounts: Accounts) -> Verdict:
+    if document is None:
+        return NOTHING
+    try:
+        return rights_of(credential, document, accounts)
+    except Refused as refusal:
+        return refusal.code
