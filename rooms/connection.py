@@ -61,6 +61,7 @@ class Connection:
             address.framing,
             address.naming,
             address.edition,
+            address.features,
         )
         self._features = address.features
         self._promise = promise

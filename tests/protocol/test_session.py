@@ -20,10 +20,11 @@ from vuer_rtc.protocol.session import (
     SendMissing,
     SendState,
     SendStatus,
+    ShowPresence,
     Submit,
     SyncSession,
 )
-from vuer_rtc.protocol.wire import Error, Frame, Framing
+from vuer_rtc.protocol.wire import Edition, Error, Feature, Frame, Framing, Naming
 
 VIEWER: Rights = frozenset({Right.VIEW})
 EDITOR: Rights = VIEWER | {Right.EDIT}
@@ -239,3 +240,48 @@ def test_any_frames_at_all_have_effects_and_raise_nothing(frames: list[Frame]) -
     effects = [effect for now, frame in enumerate(frames) for effect in live.receive(frame, now / 100)]
     closes = [index for index, effect in enumerate(effects) if isinstance(effect, Close)]
     assert closes == ([len(effects) - 1] if live.is_closed else [])
+
+
+def present_session(**limits: Any) -> SyncSession:
+    features = frozenset({Feature.PRESENCE})
+    return SyncSession(
+        "alice", VIEWER, Limits(**limits), Framing.JSON, Naming.COMPRESSED, Edition.NATIVE, features
+    )
+
+
+def test_viewers_show_where_they_are_and_that_they_are_gone() -> None:
+    """W2."""
+    shown = present_session()
+    data = {"cursor": [0, 1.5, 2], "selection": ["cube"]}
+    assert shown.receive(ask("presence", data=data), 0) == [ShowPresence(data)]
+    assert shown.receive(ask("presence", data=None), 0) == [ShowPresence(None)]
+    assert shown.receive(ask("presence"), 0) == [ShowPresence(None)]
+
+
+def test_presence_is_plain_json_in_a_map() -> None:
+    """W2, C9 to C11."""
+    shown = present_session()
+    assert_refused(shown.receive(ask("presence", data=[1]), 0), ErrorCode.BAD_MESSAGE)
+    assert_refused(shown.receive(ask("presence", data={"a": "\0"}), 0), ErrorCode.BAD_MESSAGE)
+    assert_refused(shown.receive(ask("presence", data={"__proto__": 1}), 0), ErrorCode.RESERVED_PATH)
+    nan = msgpack.packb({"mtype": "presence", "data": {"a": float("nan")}})
+    assert_refused(shown.receive(nan, 0), ErrorCode.NOT_FINITE)
+
+
+def test_who_did_not_ask_for_presence_has_none() -> None:
+    """W1."""
+    assert_refused(session().receive(ask("presence", data={}), 0), ErrorCode.UNKNOWN_MTYPE)
+
+
+def test_presence_has_bounds_and_a_rate_of_its_own() -> None:
+    """W7."""
+    shown = present_session(presence_bytes_max=50, value_depth_max=3, message_burst_max=1)
+    assert_refused(shown.receive(ask("presence", data={"a": "x" * 60}), 0), ErrorCode.OVER_LIMIT)
+    assert_refused(shown.receive(ask("presence", data={"a": [[[1]]]}), 0), ErrorCode.OVER_LIMIT)
+    quick = present_session(presence_burst_max=3, presence_per_second_max=1, fault_burst_max=2)
+    for _ in range(3):
+        assert quick.receive(ask("presence", data={}), 0) == [ShowPresence({})]
+    assert quick.receive(ask("heartbeat"), 0) == [Heartbeat({})]
+    for _ in range(2):
+        assert_refused(quick.receive(ask("presence", data={}), 0), ErrorCode.RATE_LIMITED)
+    assert quick.receive(ask("presence", data={}), 0)[-1] == Close(CloseCode.RATE)

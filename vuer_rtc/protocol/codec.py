@@ -6,7 +6,7 @@ import msgspec
 
 from vuer_rtc.crdt.canonical import canonical_clock, canonical_message
 from vuer_rtc.crdt.message import Message
-from vuer_rtc.crdt.plain import InvalidMessage, plain_text, shown
+from vuer_rtc.crdt.plain import InvalidMessage, plain, plain_text, shown
 from vuer_rtc.crdt.view import PublishedState
 
 from .codes import ClientFault, ErrorCode
@@ -23,6 +23,9 @@ from .wire import (
     Naming,
     NativeDocument,
     Outbound,
+    Presence,
+    Presences,
+    Present,
     State,
     Sync,
     SyncCheck,
@@ -54,6 +57,8 @@ def decode_frame(frame: Frame) -> Inbound:
                 return SyncCheck(_string(fields, "requestId"))
             case "heartbeat":
                 return Heartbeat(_clock(fields), _author(fields))
+            case "presence":
+                return Presence(_presence_data(fields))
     except InvalidMessage as refusal:
         raise ClientFault(ErrorCode(refusal.code), refusal.detail, refusal.message_id) from None
     raise ClientFault(ErrorCode.UNKNOWN_MTYPE, f"clients do not send {shown(mtype)}")
@@ -79,6 +84,13 @@ def _commit(raw: Any) -> Message:
 def _clock(fields: Fields) -> dict[str, int]:
     clock = fields.get("vectorClock")
     return {} if clock is None else canonical_clock(clock)
+
+
+def _presence_data(fields: Fields) -> Fields | None:
+    data = fields.get("data")
+    if data is not None and type(data) is not dict:
+        raise InvalidMessage("bad-message", f"`data` is {shown(data)}, neither a map nor null")
+    return None if data is None else plain(data)
 
 
 def _author(fields: Fields) -> str | None:
@@ -111,6 +123,14 @@ def encode(
     return _msgpack_encoder.encode(wire)
 
 
+def encode_present(present: Present, framing: Framing) -> bytes:
+    """One entry of a `Presences`: encoded once, whoever it is sent to and with which others."""
+    fields = {"client": present.client, "user": present.user, "data": present.data}
+    if present.user is None:
+        del fields["user"]
+    return (_json_encoder if framing is Framing.JSON else _msgpack_encoder).encode(fields)
+
+
 def _wire(outbound: Outbound, naming: Naming, edition: Edition) -> Any:
     match outbound:
         case Broadcast(message, late):
@@ -119,6 +139,8 @@ def _wire(outbound: Outbound, naming: Naming, edition: Edition) -> Any:
             return {**broadcast, "late": True} if late else broadcast
         case Batch(frames):
             return {"mtype": "batch", "messages": [msgspec.Raw(frame) for frame in frames]}
+        case Presences(entries):
+            return {"mtype": "presence", "clients": [msgspec.Raw(entry) for entry in entries]}
         case State(NativeDocument(snapshot, retained), server_seq):
             raw = [message_fields(message, naming, Edition.NATIVE) for message in retained]
             return {"mtype": "state", "native": snapshot, "journal": raw, "serverSeq": server_seq}

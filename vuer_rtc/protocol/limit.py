@@ -60,6 +60,14 @@ class Limits:
     """`sync` and `sync-check` in the long run; each may cost as much as the document is large."""
     read_burst_max: int = 20
     """The same at once."""
+    presence_bytes_max: int = 4_096
+    """One presence as msgpack: a camera and a selection of some dozens of nodes.  Sent on to everybody."""
+    presence_per_second_max: float = 60
+    """Presence a connection may send in the long run: one for each frame that is drawn."""
+    presence_burst_max: int = 120
+    """The same at once."""
+    presence_silence_s_max: float = 30
+    """Seconds without a frame after which a presence ends.  Clients show life every third of it."""
     faults_per_second_max: float = 10
     """Frames that are no messages, or came too fast, in the long run; beyond it the connection is closed."""
     fault_burst_max: int = 100
@@ -101,6 +109,17 @@ def check_message(message: Message, limits: Limits) -> None:
         raise
 
 
+def check_presence(data: dict[str, object] | None, limits: Limits) -> None:
+    """Returns when a presence is within all limits.
+
+    Raises: ClientFault `over-limit`.  Source: rule W7.
+    """
+    if data is not None:
+        if (size := len(_encoder.encode(data))) > limits.presence_bytes_max:
+            _refuse("presence_bytes_max", limits, size)
+        _check_depth(data, limits)
+
+
 def check_clock(message: Message, known: Mapping[str, int]) -> None:
     """Returns when the message's clock claims nothing of other clients beyond `known`, the document's clock.
 
@@ -128,9 +147,8 @@ def _check_op(op: Op, message: Message, limits: Limits) -> None:
         _refuse("key_chars_max", limits, len(op.key))
     if len(op.path) > limits.path_chars_max:
         _refuse("path_chars_max", limits, len(op.path))
-    if type(op.value) in (list, dict) and _is_deeper(op.value, limits.value_depth_max):
-        detail = f"value_depth_max is {limits.value_depth_max}, a value is nested deeper"
-        raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+    if type(op.value) in (list, dict):
+        _check_depth(op.value, limits)
     if op.ot in PROPERTY_OPS:
         if op.path == "." and type(op.value) is dict:
             _check_names(op.value, limits)
@@ -141,6 +159,12 @@ def _check_op(op: Op, message: Message, limits: Limits) -> None:
             _refuse("id_chars_max", limits, len(op.target))
     else:
         _check_node(op, limits)
+
+
+def _check_depth(value: object, limits: Limits) -> None:
+    if _is_deeper(value, limits.value_depth_max):
+        detail = f"value_depth_max is {limits.value_depth_max}, a value is nested deeper"
+        raise ClientFault(ErrorCode.OVER_LIMIT, detail)
 
 
 def _check_node(op: Op, limits: Limits) -> None:

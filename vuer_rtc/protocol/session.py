@@ -4,6 +4,7 @@
 """
 
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from vuer_rtc.crdt.message import Message
 from . import wire
 from .codec import decode_frame
 from .codes import ClientFault, CloseCode, ErrorCode
-from .limit import Limits, TokenBucket, check_message
+from .limit import Limits, TokenBucket, check_message, check_presence
 
 
 class Right(StrEnum):
@@ -65,13 +66,19 @@ class Heartbeat(Struct, frozen=True, gc=False):
     vector_clock: dict[str, int]
 
 
+class ShowPresence(Struct, frozen=True, gc=False):
+    """Tell the others where the client is; None: not here any more."""
+
+    data: dict[str, Any] | None
+
+
 class Close(Struct, frozen=True, gc=False):
     """Close the connection; it takes no more frames."""
 
     code: CloseCode
 
 
-Effect = Submit | Reply | SendState | SendMissing | SendStatus | Heartbeat | Close
+Effect = Submit | Reply | SendState | SendMissing | SendStatus | Heartbeat | ShowPresence | Close
 
 _NO_MESSAGE = frozenset({ErrorCode.BAD_FRAME, ErrorCode.UNKNOWN_MTYPE})
 
@@ -87,6 +94,7 @@ class SyncSession:
         framing: wire.Framing | None = None,
         naming: wire.Naming = wire.Naming.COMPRESSED,
         edition: wire.Edition = wire.Edition.PUBLISHED,
+        features: frozenset[wire.Feature] = frozenset(),
     ) -> None:
         self.client = client
         self.rights = rights
@@ -95,11 +103,13 @@ class SyncSession:
         """How to write to the client; without a wish of its own, as its first frame came (rule F5)."""
         self.naming = naming
         self.edition = edition
+        self.features = features
         self.is_closed = False
         self._limits = limits
         self._follows_framing = framing is None
         self._messages = TokenBucket(limits.messages_per_second_max, limits.message_burst_max)
         self._reads = TokenBucket(limits.reads_per_second_max, limits.read_burst_max)
+        self._presences = TokenBucket(limits.presence_per_second_max, limits.presence_burst_max)
         self._faults = TokenBucket(limits.faults_per_second_max, limits.fault_burst_max)
 
     @property
@@ -121,7 +131,8 @@ class SyncSession:
             return [self._close(CloseCode.TOO_BIG)]
         try:
             inbound = decode_frame(frame)
-            self._spend(self._messages, now, inbound)
+            is_presence = isinstance(inbound, wire.Presence)
+            self._spend(self._presences if is_presence else self._messages, now, inbound)
             return [self._decide(inbound, now)]
         except ClientFault as fault:
             return self._refuse(fault, now)
@@ -143,6 +154,14 @@ class SyncSession:
                 if client is not None and client != self.client:
                     raise ClientFault(ErrorCode.FOREIGN_CLIENT, "a heartbeat in another client's name")
                 return Heartbeat(clock)
+            case wire.Presence(data):
+                return self._shown(data)
+
+    def _shown(self, data: dict[str, Any] | None) -> Effect:
+        if wire.Feature.PRESENCE not in self.features:
+            raise ClientFault(ErrorCode.UNKNOWN_MTYPE, "`presence` is for who asked for that feature")
+        check_presence(data, self._limits)
+        return ShowPresence(data)
 
     def _authorised(self, message: Message) -> Message:
         """The message as it may go into the journal (rules S1, S2, S6)."""

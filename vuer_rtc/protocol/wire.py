@@ -47,6 +47,8 @@ class Feature(StrEnum):
 
     BATCH = "batch"
     """All that one commit has for a connection comes in one frame."""
+    PRESENCE = "presence"
+    """Tells where the others are, and takes where this client is."""
 
 
 class Dialect(NamedTuple):
@@ -86,7 +88,14 @@ class Heartbeat(Struct, frozen=True, gc=False):
     """None when it did not say; the connection knows."""
 
 
-Inbound = Crdt | Sync | SyncCheck | Heartbeat
+class Presence(Struct, frozen=True, gc=False):
+    """Where the client is now; nothing of the document."""
+
+    data: dict[str, Any] | None
+    """Plain JSON, the client's own; None: it is not present any more."""
+
+
+Inbound = Crdt | Sync | SyncCheck | Heartbeat | Presence
 
 
 class _Outbound(Struct, frozen=True, gc=False, tag_field="mtype", rename="camel", omit_defaults=True):
@@ -210,11 +219,28 @@ class Batch(Struct, frozen=True, gc=False):
     """Encoded messages, in sequence, all in the framing that the batch will be in."""
 
 
+class Presences(Struct, frozen=True, gc=False):
+    """Where others are now."""
+
+    entries: Sequence[bytes]
+    """Encoded `Present`, all in the framing that this will be in."""
+
+
+class Present(Struct, frozen=True, gc=False):
+    """One client's presence, as others are told."""
+
+    client: str
+    data: dict[str, Any] | None
+    """None: it is not present any more."""
+    user: str | None = None
+    """Name of its account; None without one."""
+
+
 class RoomReset(_Outbound, frozen=True, tag="room-reset"):
     """The document was emptied; a `state` follows."""
 
 
-Outbound = Welcome | Rights | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset
+Outbound = Welcome | Rights | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset | Presences
 
 Frame = bytes | str
 """A msgpack frame is bytes, a JSON frame str."""
