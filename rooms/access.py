@@ -22,7 +22,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_de
 from journal.models import Document
 from rooms.bus import announce
 from rooms.models import Session
-from rooms.news import RightsChanged
+from rooms.news import News, RightsChanged
 
 WITHOUT_RIGHTS = {
     Document: frozenset({"head_seq", "truncated_seq", "cut", "epoch", "lease_holder", "lease_until", "updated_at"}),
@@ -49,7 +49,7 @@ def touch(document_ids: Iterable[UUID]) -> None:
         return
     # Random, not counted up: a form saved late puts an old number back, which must not look like the one after it.
     Document.objects.filter(pk__in=ids).update(access_version=random.getrandbits(62))
-    _tell_once_committed(RightsChanged(document=pk) for pk in ids)
+    tell_once_committed(RightsChanged(document=pk) for pk in ids)
 
 
 def touch_users(user_ids: Iterable[Any]) -> None:
@@ -57,10 +57,11 @@ def touch_users(user_ids: Iterable[Any]) -> None:
     keys = list(user_ids)
     sessions = Session.objects.connected().filter(user__in=keys).order_by()
     touch(sessions.values_list("document", flat=True).distinct())
-    _tell_once_committed(RightsChanged(user=str(key)) for key in keys)  # guests by their leave as well
+    tell_once_committed(RightsChanged(user=str(key)) for key in keys)  # guests by their leave as well
 
 
-def _tell_once_committed(news: Iterable[RightsChanged]) -> None:
+def tell_once_committed(news: Iterable[News]) -> None:
+    """Afterwards, when this transaction is committed, every process is told."""
     those = list(news)
     on = router.db_for_write(Document)
     transaction.on_commit(lambda: [announce(each) for each in those], using=on, robust=True)

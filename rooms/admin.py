@@ -1,17 +1,21 @@
-"""Sessions in Django's admin: who is connected, who was, how far they have come.  For reading only."""
+"""Sessions in Django's admin: who is connected, who was, how far they have come.  For reading, and for sending away."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import ngettext
 
 from rooms.models import Session
+from rooms.moderation import close_sessions
+from rooms.policy import policy
 from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.session import Right
 
 if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[Session]
@@ -66,10 +70,14 @@ class SessionAdmin(SessionModelAdmin):
     show_full_result_count = False
     date_hierarchy = "connected_at"
     change_form_template = "admin/vuer_rooms/session/change_form.html"
+    actions = ("close_connections",)
     fieldsets = (
         (None, {"fields": ("client", "document_link", "user_link", "state")}),
         ("Connection", {"fields": ("transport", "remote_address", "user_agent", "process")}),
-        ("Times", {"fields": ("connected_at", "last_seen_at", "closed_at", "close_code")}),
+        (
+            "Times",
+            {"fields": ("connected_at", "last_seen_at", "close_requested_at", "closed_at", "close_code")},
+        ),
         ("Progress", {"fields": ("acked_seq",)}),
     )
 
@@ -81,6 +89,18 @@ class SessionAdmin(SessionModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
         return False
+
+    @admin.action(description="Close these connections")
+    def close_connections(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        """Those of documents that the user may moderate; the servers close them within about a second."""
+        allowed = _moderated(request, queryset.select_related("document"))
+        count = close_sessions(Session.objects.filter(pk__in=allowed), by=request.user)
+        self.message_user(
+            request, ngettext("%d connection is", "%d connections are", count) % count + " being closed."
+        )
+        if len(allowed) < queryset.count():
+            text = "You may not moderate all of the documents: the other connections stay open."
+            self.message_user(request, text, messages.WARNING)
 
     @admin.display(description="document", ordering="document__slug")
     def document_link(self, session: Session) -> SafeString | str:
@@ -123,6 +143,14 @@ class SessionAdmin(SessionModelAdmin):
             "other_sessions_url": f"{reverse('admin:vuer_rooms_session_changelist')}?{others}",
             "operations_url": operations_url(query),
         }
+
+
+def _moderated(request: HttpRequest, sessions: QuerySet[Session]) -> list[Any]:
+    """Keys of those sessions whose documents the user may moderate."""
+    documents = {session.document_id: session.document for session in sessions}
+    ask = policy().rights
+    moderated = {key for key, document in documents.items() if Right.MODERATE in ask(request.user, document)}
+    return [session.pk for session in sessions if session.document_id in moderated]
 
 
 def close_reason(code: int | None) -> str:

@@ -19,7 +19,7 @@ from rooms.admission import Admission, admit
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
-from rooms.news import Committed, RightsChanged
+from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
@@ -59,6 +59,7 @@ class Hub:
         self.bus = Bus(str(self.process))
         self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
         self.bus.on(RightsChanged, self._reviewer.take)
+        self.bus.on(Kicked, self._reviewer.kick)
         self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}

@@ -69,6 +69,11 @@ class Session(models.Model):
     close_code = models.PositiveIntegerField(
         null=True, blank=True, help_text="WebSocket close code; 1006 when the process died with it."
     )
+    close_requested_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When somebody asked the server to close the connection; empty: nobody has.",
+    )
     vector_clock = models.JSONField(
         default=dict, blank=True, help_text="What the client said it has, from its last heartbeat or sync."
     )

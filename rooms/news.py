@@ -61,13 +61,14 @@ class RightsChanged(_News, frozen=True, tag="rights-changed"):
 
 
 class Kicked(_News, frozen=True, tag="kicked"):
-    """Connections are to be closed: those that everything given here is true of."""
+    """Connections are to be closed: those that everything given here is true of.  The sessions' rows say so too, and
+    are read when rights are (`rooms.verdict`)."""
 
     document: UUID | None = None
     session: UUID | None = None
     user: str | None = None
     """Primary key, as text."""
-    code: CloseCode = CloseCode.FORBIDDEN
+    code: CloseCode = CloseCode.KICKED
 
 
 class WasReset(_News, frozen=True, tag="was-reset"):

@@ -10,7 +10,7 @@ from django.db import Error
 
 from rooms.admission import Admission
 from rooms.connection import Connection
-from rooms.news import RightsChanged
+from rooms.news import Kicked, RightsChanged
 from rooms.settings import settings
 from rooms.thread import Worker
 from rooms.verdict import Visit, verdicts_of
@@ -46,6 +46,15 @@ class Reviewer:
         """Review the connections that the news concern soon, guests by that user's leave among them."""
         concerned = (connection.admission for connection in self._connections)
         self.request({each.document_id for each in concerned if _concerns(news, each)})
+
+    def kick(self, news: Kicked) -> None:
+        """Close the connections that the news concern."""
+        for connection in list(self._connections):
+            admission = connection.admission
+            wanted = (news.document, news.session, news.user)
+            found = (admission.document_id, admission.session_id, admission.user)
+            if all(want in (None, have) for want, have in zip(wanted, found, strict=True)):
+                connection.close(news.code)
 
     def note_version(self, document_id: UUID, version: int) -> None:
         """The document's access version is that now."""

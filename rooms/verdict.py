@@ -9,6 +9,7 @@ from django.db import Error
 
 from journal.models import Document
 from rooms.credential import Accounts, Credential, rights_of
+from rooms.models import Session
 from rooms.policy import NOTHING
 from rooms.refusal import Refused
 from vuer_rtc.protocol.codes import CloseCode
@@ -30,10 +31,14 @@ class Visit(NamedTuple):
 def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
     """By session, for the open connections to each document.
 
-    Costs one query for the documents, one per login, and what the policy asks per account and document.  A policy
-    that fails changes nothing.  Raises: django.db.Error.
+    Costs one query for the documents, one for requests to close, one per login, and what the policy asks per account
+    and document.  A policy that fails changes nothing.  Raises: django.db.Error.
     """
     documents = Document.objects.in_bulk(list(visits))
+    requested = Session.objects.connected().filter(
+        document__in=list(visits), close_requested_at__isnull=False
+    )
+    kicked = set(requested.values_list("pk", flat=True))
     accounts = Accounts()
     verdicts: dict[UUID, Verdict] = {}
     for document_id, those in visits.items():
@@ -48,7 +53,7 @@ def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
             logger.exception("rights in document %s could not be asked for and stay as they are", document_id)
             continue
         verdicts.update((visit.session_id, by_credential[visit.credential]) for visit in those)
-    return verdicts
+    return {**verdicts, **dict.fromkeys(kicked, CloseCode.KICKED)}
 
 
 def _verdict(credential: Credential, document: Document | None, accounts: Accounts) -> Verdict:

@@ -91,6 +91,8 @@ class CloseCode(IntEnum):
     """The client id is another user's in this document; choose another."""
     REPLACED = 4410
     """A newer connection of the same client took over; stay away."""
+    KICKED = 4411
+    """A moderator closed the connection; stay away until a person decides otherwise."""
     ROOM_FULL = 4413
     """As many connections as the document takes."""
     RATE = 4429
