@@ -64,19 +64,25 @@ class Author:
         """The document as far as this author has read it."""
 
     def write(
-        self, ops: Ops | Plan, *, user: str | None = None, auth: bool = False, check: Check | None = None
+        self,
+        ops: Ops | Plan,
+        *,
+        user: str | None = None,
+        auth: bool = False,
+        check: Check | None = None,
+        prefix: str = f"{SITE_CLIENT}:",
     ) -> Authored | None:
         """Afterwards one message of these operations is durable; None, and nothing written, when a plan has none.
 
         `user`: primary key, as text, of the account that is told as its author.  With `auth` its undos count on
-        anybody's messages.
+        anybody's messages.  `prefix` begins the message's id.
 
         Raises: InvalidMessage, and whatever `check` does; OpenTransaction; BatchTooLarge; JournalBusy when others leave
         no room; CorruptJournal, UnknownDocument; JournalUnavailable, which says whether it may have been written.
         """
         refuse_open_transaction()
         plan = ops if callable(ops) else _always(list(ops))
-        return _Attempt(self, plan, user, auth, check).run()
+        return _Attempt(self, plan, f"{prefix}{uuid4().hex}", user, auth, check).run()
 
     def undo(self, message_id: str, *, user: str | None = None, check: Check | None = None) -> Authored:
         """Afterwards the message, whoever's it is, is undone.  Raises: as `write`."""
@@ -123,13 +129,15 @@ class Author:
 class _Attempt:
     """One message on its way into the journal."""
 
-    def __init__(self, author: Author, plan: Plan, user: str | None, auth: bool, check: Check | None) -> None:
+    def __init__(
+        self, author: Author, plan: Plan, message_id: str, user: str | None, auth: bool, check: Check | None
+    ) -> None:
         self._author = author
         self._plan = plan
         self._user = user
         self._auth = auth
         self._check = check
-        self._id = f"{SITE_CLIENT}:{uuid4().hex}"
+        self._id = message_id
         self._is_doubtful = False
         """True once an outcome was unknown: the message may be in the journal (rule J20)."""
 

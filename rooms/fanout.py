@@ -35,6 +35,17 @@ class Fanout:
         self._encoded: dict[Dialect, list[Frame | None]] = {}
         self._plain: dict[tuple[Dialect, bool], Frames] = {}
 
+    @property
+    def has_restore(self) -> bool:
+        """True when published clients cannot follow (MERGE.md, R7)."""
+        return any(delivery.message.touches_restore for delivery in self._deliveries)
+
+    @staticmethod
+    def of_replies(replies: Mapping[int, Sequence[Frame]]) -> Frames:
+        """The replies alone."""
+        frames = [*chain.from_iterable(replies.values())]
+        return frames, sum(map(len, frames))
+
     def for_others(self, dialect: Dialect, *, is_batched: bool = False) -> Frames:
         """For who wrote none of the messages; the same list for every such receiver."""
         plain = self._plain.get((dialect, is_batched))

@@ -9,9 +9,10 @@ from vuer_rtc.crdt.message import Message
 
 
 def deliveries_since(graph: Graph, recent: Recent, clock: Mapping[str, int]) -> list[Delivery] | None:
-    """The messages above `clock`, in sequence, as the others got them; None when part of that is folded away."""
+    """The messages above `clock`, in sequence, as the others got them; None when part of that is folded away, or is a
+    restore, which they got as a state."""
     messages = graph.messages_since(clock)
-    if messages is None:
+    if messages is None or any(message.touches_restore for message in messages):
         return None
     sent = {message.server_seq: recent.at(message.server_seq) for message in messages}
     forgotten = [message for message in messages if sent[message.server_seq] is None]

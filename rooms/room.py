@@ -341,15 +341,25 @@ class LiveRoom:
     def _fan_out(
         self, deliveries: Sequence[Delivery], replies: Mapping[Peer, Mapping[int, list[Frame]]]
     ) -> None:
-        """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices."""
+        """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices.
+
+        Published clients get the whole state behind their replies when a restore is among the messages (rule A8).
+        """
         fanout = Fanout(deliveries)
+        lost = self._published_peers() if fanout.has_restore else frozenset()
         for peer in self.connections.values():
-            if peer not in replies:
+            if peer not in replies and peer not in lost:
                 peer.push(*fanout.for_others(peer.dialect, is_batched=peer.is_batched))
         for peer, own in replies.items():
             if self.connections.get(peer.client) is peer:
-                peer.push(*fanout.for_author(peer.dialect, own, is_batched=peer.is_batched))
+                part = Fanout.of_replies(own) if peer in lost else None
+                peer.push(*(part or fanout.for_author(peer.dialect, own, is_batched=peer.is_batched)))
+        for peer in lost:
+            self.send_state(peer)
         self._on_change(self)
+
+    def _published_peers(self) -> frozenset[Peer]:
+        return frozenset(p for p in self.connections.values() if p.dialect.edition is not Edition.NATIVE)
 
     def _forget_answers(self) -> None:
         self._states.clear()

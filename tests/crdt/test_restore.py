@@ -1,4 +1,4 @@
-"""R1 to R5: a document becomes what it was, by one message that merges and is undone like any other."""
+"""R1 to R7: a document becomes what it was, by one message that merges and is undone like any other."""
 
 import random
 from collections import Counter

@@ -26,6 +26,7 @@ class Driver:
         self.is_online = True
         self.seqs = {}
         self.errors = []
+        self.states = 0
 
     def connect(self, url, client, keep=False):
         """Join; the first frame is `state`.  With `keep` the store lives on and asks for what it lacks."""
@@ -37,12 +38,27 @@ class Driver:
                 {"mtype": "sync", "vectorClock": self.store.getState().vectorClock, "filter": b"", "count": 0}
             )
         else:
-            journal = [CRDTMessage.fromDict(message) for message in wire["journal"]]
-            self.store = GraphStore.fromServer(
-                client, _snapshot(wire["snapshot"]), journal, on_send=self._commit
-            )
+            self.client = client
+            self._begin(wire)
             self.seqs, self.errors = {}, []
         return {"journal": len(wire["journal"]), "nodes": len(wire["snapshot"]["graph"]["nodes"])}
+
+    def _begin(self, wire):
+        """A store as the state has it."""
+        journal = [CRDTMessage.fromDict(message) for message in wire["journal"]]
+        snapshot = _snapshot(wire["snapshot"])
+        self.store = GraphStore.fromServer(self.client, snapshot, journal, on_send=self._commit)
+
+    def _begin_again(self, wire):
+        """The same in the middle of a session: what the server may not have is kept, and sent once more (rule A8)."""
+        unacked = [
+            m for m in getUnackedMessages(self.store.getState()) if m.id not in self.seqs
+        ]  # a redo is unacked again
+        self._begin(wire)
+        self.states += 1
+        for message in unacked:
+            self.store.receive(message)
+            self._send(msg_to_wire(message))
 
     def edit(self, ops, commit=True):
         for op in ops:
@@ -95,6 +111,14 @@ class Driver:
                 return {"seqs": self.seqs, "errors": self.errors}
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still missing {missing}, errors {self.errors}")
+            self._drain(0.5)
+
+    def pump_states(self, count, timeout=20):
+        """Read frames until so many states have come since the start of the session."""
+        deadline = time.monotonic() + timeout
+        while self.states < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.states} states, errors {self.errors}")
             self._drain(0.5)
 
     def drain(self, seconds=0.3):
@@ -152,7 +176,7 @@ class Driver:
             case "error":
                 self.errors.append(wire)
             case "state":
-                pass
+                self._begin_again(wire)
 
 
 def _snapshot(wire):

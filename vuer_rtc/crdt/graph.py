@@ -20,7 +20,7 @@ from .layout import (
     scene_layout,
     waiting_records,
 )
-from .message import SERVER_CLIENT, Message
+from .message import SERVER_CLIENT, Message, is_restore
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
 from .published import PublishedNode, published_state, safe_message
@@ -357,9 +357,12 @@ class Graph:
     def state(self, tail: int) -> PublishedState:
         """The document for published clients: a total-order prefix folded, the last `tail` messages beside it.
 
-        Its nodes are shared with later states and must not be changed.
+        They are fewer when a restore is among them (rule R7).  Its nodes are shared with later states and must not be
+        changed.
         """
         after = self._log.order[max(0, len(self._log.order) - tail) :]
+        restores = [index for index, placed in enumerate(after) if is_restore(placed.message.id)]
+        after = after[restores[-1] + 1 :] if restores else after
         kept = {placed.message.id: placed.message for placed in after}
         targets = [self._undo.counting_targets(placed.message, kept, self.cut) for placed in after]
         graph, ropes, journal = published_state(self._scene, after, targets, self._published)

@@ -15,6 +15,9 @@ SERVER_CLIENT = "=server"
 SITE_CLIENT = "=site"
 """Author of what the site's own code writes.  For the merge it is a client like any other."""
 
+RESTORE_PREFIX = "=restore:"
+"""Begins the ids of the site's messages that put a document back to what it was (rules R1 to R7)."""
+
 INTEGER_MAX = 2**53 - 1
 """Largest integer that is exact as an IEEE double (rule N2)."""
 
@@ -96,6 +99,17 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def is_server_record(self) -> bool:
         return self.client == SERVER_CLIENT
 
+    @property
+    def touches_restore(self) -> bool:
+        """True when it is a restore, or undoes or redoes one: published clients cannot follow (rule R7)."""
+        if is_restore(self.id):
+            return True
+        return any(op.target is not UNSET and str(op.target).startswith(RESTORE_PREFIX) for op in self.ops)
+
+
+def is_restore(message_id: str) -> bool:
+    return message_id.startswith(RESTORE_PREFIX)
+
 
 def cut_record(record_id: str, cut: int, ts: float) -> Message:
     """The server record that folds history up to Lamport time `cut` away (rule K1)."""
@@ -106,6 +120,7 @@ def cut_record(record_id: str, cut: int, ts: float) -> Message:
 
 __all__ = [
     "INTEGER_MAX",
+    "RESTORE_PREFIX",
     "SERVER_CLIENT",
     "SITE_CLIENT",
     "UNSET",
@@ -114,4 +129,5 @@ __all__ = [
     "Stamp",
     "UnsetType",
     "cut_record",
+    "is_restore",
 ]

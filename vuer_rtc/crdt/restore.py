@@ -1,4 +1,4 @@
-"""The operations that turn a document into what it was: one message, merged and undone like any other (rules R1 to R6).
+"""The operations that turn a document into what it was: one message, merged and undone like any other (rules R1 to R7).
 
 Nodes are settled from the root down, as they stood then.  So every parent has its final place before something is hung
 below it, and no move or insert is refused as a cycle.

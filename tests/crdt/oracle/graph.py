@@ -11,7 +11,7 @@ import msgspec
 from vuer_rtc.crdt.digest import digest
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
 from vuer_rtc.crdt.graph import Applied, Identity, SnapshotError
-from vuer_rtc.crdt.message import UNSET, Message
+from vuer_rtc.crdt.message import UNSET, Message, is_restore
 from vuer_rtc.crdt.seen import Seen
 from vuer_rtc.crdt.value import NO_EFFECT
 from vuer_rtc.crdt.view import NodeView, PublishedState
@@ -332,7 +332,8 @@ class OracleGraph:
     def state(self, tail: int) -> PublishedState:
         """The document for published clients: a total-order prefix folded, the last `tail` messages beside it."""
         placed = self._placed(list(self._messages.values()))
-        split = max(0, len(placed) - tail)
+        restores = [index for index, item in enumerate(placed, 1) if is_restore(item.message.id)]
+        split = max(0, len(placed) - tail, *restores)
         prefix = _copy(self._base)
         fold(prefix, placed[:split])
         nodes, ropes, root = published_nodes(prefix), text_ropes(prefix), prefix.root_key

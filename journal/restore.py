@@ -1,0 +1,106 @@
+"""Puts a document, or some of its nodes, back to what it was: by one message that can be undone (rule J33)."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from journal.authoring import Author, Authored
+from journal.error import BatchTooLarge, OutOfReach
+from journal.history import graph_at, seq_at
+from journal.label import graph_of_label
+from journal.models import Snapshot
+from journal.snapshot import SnapshotDamaged, restore_snapshot
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import RESTORE_PREFIX, Op
+from vuer_rtc.crdt.restore import restoring_ops
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A state that a document has been in."""
+
+    seq: int
+    graph: Graph
+
+
+def point_at(document_id: UUID, seq: int) -> Point:
+    """The state at a server sequence.  Raises: OutOfReach and as reading."""
+    return Point(seq, graph_at(document_id, seq))
+
+
+def point_at_time(document_id: UUID, moment: datetime) -> Point:
+    """The state at a time.  Raises: OutOfReach and as reading."""
+    return point_at(document_id, seq_at(document_id, moment))
+
+
+def point_of(snapshot: Snapshot) -> Point:
+    """The state in which a snapshot was taken, which may be older than what is retained.
+
+    Raises: OutOfReach (`folded-away`) when it cannot be told exactly any more; and as reading.
+    """
+    try:
+        return point_at(snapshot.document_id, snapshot.seq)
+    except OutOfReach:
+        return Point(snapshot.seq, _whole(snapshot))
+
+
+def point_of_label(document_id: UUID, name: str) -> Point:
+    """The state of a label.  Raises: OutOfReach (`no-such-label`); CorruptJournal, JournalUnavailable."""
+    graph = graph_of_label(document_id, name)
+    return Point(graph.head_seq, graph)
+
+
+def _whole(snapshot: Snapshot) -> Graph:
+    """The snapshot alone, when it holds everything there was."""
+    try:
+        graph = restore_snapshot(snapshot)
+    except SnapshotDamaged as error:
+        raise OutOfReach("folded-away", f"snapshot {snapshot.pk} is damaged: {error}") from error
+    if not snapshot.digest or graph.digest() != snapshot.digest:
+        problem = "it lacks messages that were not folded yet when it was taken, and are no longer retained"
+        raise OutOfReach("folded-away", f"snapshot {snapshot.pk} at sequence {snapshot.seq}: {problem}")
+    return graph
+
+
+def restore(
+    author: Author, point: Point, keys: Collection[str] | None = None, user: str | None = None
+) -> Authored | None:
+    """Afterwards the document shows what it showed then; None, and nothing written, when it does already.
+
+    With `keys` only those nodes do.
+
+    Raises: BatchTooLarge; and as `Author.write`.
+    """
+    try:
+        return author.write(
+            lambda graph: restoring_ops(graph, point.graph, keys), user=user, prefix=RESTORE_PREFIX
+        )
+    except BatchTooLarge as error:
+        raise BatchTooLarge(
+            f"too much has changed to be restored by one message ({error}); restore some nodes at a time, or raise "
+            "VUER_RTC['JOURNAL_BATCH_BYTES_MAX']"
+        ) from error
+
+
+def planned(author: Author, point: Point, keys: Collection[str] | None = None) -> list[Op]:
+    """What `restore` would write now."""
+    return restoring_ops(author.graph, point.graph, keys)
+
+
+def unknown_keys(author: Author, point: Point, keys: Collection[str]) -> list[str]:
+    """Those of `keys` that the document has no node of, then nor now."""
+    known = author.graph.views(keys), point.graph.views(keys)
+    return sorted(key for key in keys if all(views[key] is None for views in known))
+
+
+__all__ = [
+    "Point",
+    "planned",
+    "point_at",
+    "point_at_time",
+    "point_of",
+    "point_of_label",
+    "restore",
+    "unknown_keys",
+]
