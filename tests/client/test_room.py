@@ -248,3 +248,44 @@ async def test_a_client_that_comes_back_after_a_compaction_keeps_its_work(server
         alice.commit()
         assert (await asyncio.wait_for(alice.synced(verify=True), 30)).is_same
         assert len(alice.store.getState().journal) <= 1
+
+
+def mint(server: ServerProcess, client: str, expires_in_s: float) -> str:
+    """A token for an editor of the room, who has an account."""
+    code = (
+        "from django.contrib.auth import get_user_model as model\n"
+        "from journal.models import Document\nfrom rooms.tokens import mint\n"
+        f"user, _ = model().objects.get_or_create(username='{client}')\n"
+        f"document = Document.objects.get(slug='{SLUG}')\n"
+        "Document.objects.filter(pk=document.pk).update(owner=user, visibility='private')\n"
+        f"print('token:' + mint(document, user, expires_in_s={expires_in_s}))"
+    )
+    return server.manage("shell", "--no-imports", "-c", code).partition("token:")[2].strip()
+
+
+async def test_a_token_lets_in_and_a_function_is_asked_for_the_next_one(server: ServerProcess) -> None:
+    tokens = [mint(server, "alice", expires_in_s=2), mint(server, "alice", expires_in_s=600)]
+    with pytest.raises(RoomClosed, match="unknown-room"):
+        async with room(server, "bob"):
+            pass
+    asked: list[str] = []
+    has_asked_again = asyncio.Event()
+
+    async def token() -> str:
+        asked.append(tokens[min(len(asked), 1)])
+        if len(asked) > 1:
+            has_asked_again.set()
+        return asked[-1]
+
+    async with room(server, "alice", token=token) as alice:
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        await alice.synced()
+        await asyncio.wait_for(has_asked_again.wait(), 20)
+        alice.scene["scene"].x = 2
+        alice.commit()
+        await asyncio.wait_for(alice.synced(), 20)
+        assert alice.scene["scene"].x == 2
+    with pytest.raises(RoomClosed, match=r"token-expired|bad-token"):
+        async with room(server, "alice", token=tokens[0]):
+            pass

@@ -5,10 +5,12 @@ Errors: `RoomError`, and below it `RoomClosed` (the server does not want this cl
 
 import asyncio
 import contextlib
+import inspect
 import logging
+import math
 import random
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +27,11 @@ from .graph_store import GraphStore
 from .message import CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
 from .outbox import Outbox
+from .presence import FEATURE as PRESENCE
+from .presence import Presence
 from .scene import Scene
 from .syncer import NotNative, Refusal, Status, Syncer, Welcome, Wire
+from .watcher import Watchers
 
 if TYPE_CHECKING:
     from vuer_rtc.crdt.message import Message
@@ -34,8 +39,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-FEATURES = "batch"
+Token = str | Callable[[], str | Awaitable[str]]
+"""A room token, or what gives one."""
+
+FEATURES = f"batch,{PRESENCE}"
 """What it asks the server for, beyond what every native client gets."""
+
+PRESENCE_PAUSE_S = 0.05
+"""Between two presences sent: as often as the server tells the others."""
 
 ANSWER_MAX_S = 3.0
 """A question that is not answered so long is asked again."""
@@ -85,6 +96,7 @@ class RoomClient:
         url: str,
         client: str | None = None,
         *,
+        token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         outbox: str | Path | None = None,
         backoff: Backoff = Backoff(),
@@ -96,9 +108,10 @@ class RoomClient:
         """`url` is the room's, `ws://host/ws/rooms/<slug>/` (http and https are read as ws and wss).
 
         `client` has to be unique among the room's clients; without one an id is made up, or read from the outbox.
-        With `outbox`, a file, commits that are not acknowledged outlive the process.  `headers` go with the
-        handshake: where the room wants an account, `{"Cookie": "sessionid=…"}`.  `on_change` is called with the keys
-        of the nodes that may differ, `on_refused` with every commit that the server does not take.
+        With `outbox`, a file, commits that are not acknowledged outlive the process.  Where the room wants an account:
+        `token`, a room token, or a function (of asyncio or not) that is asked for a fresh one at every connection; or
+        a session cookie in `headers`, which go with the handshake.  `on_change` is called with the keys of the nodes
+        that may differ, `on_refused` with every commit that the server does not take.
 
         Raises: OutboxError when the file is in use, or another client's.
         """
@@ -108,6 +121,7 @@ class RoomClient:
         self._url = room_url(url)
         if self._outbox is not None:
             self._outbox.claim(self.client, self._url)
+        self._token = token
         self._headers = dict(headers or {})
         self._backoff = backoff
         self._retry_pause_s = retry_pause_s
@@ -121,7 +135,10 @@ class RoomClient:
         self._syncer = Syncer(self.store, self._outbox)
         self._queue: asyncio.Queue[Wire] = asyncio.Queue()
         self._progress = asyncio.Event()
-        self._watchers: set[_Watcher] = set()
+        self._watchers = Watchers(lambda: self._end is not None)
+        self.presence = Presence(self._present, Watchers(lambda: self._end is not None))
+        """Where the others are and what they look at, and what they are told of us."""
+        self._is_presenting = False
         self._task: asyncio.Task[None] | None = None
         self._end: RoomClosed | None = None
         self._pause: asyncio.TimerHandle | None = None
@@ -253,17 +270,9 @@ class RoomClient:
         await self._until(lambda: self._syncer.beginnings > before or not self._syncer.is_live)
         await self.joined()
 
-    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
+    def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""
-        watcher = _Watcher()
-        self._watchers.add(watcher)
-        try:
-            while self._end is None:
-                await watcher.wait()
-                if keys := watcher.take():
-                    yield keys
-        finally:
-            self._watchers.discard(watcher)
+        return self._watchers.changes()
 
     async def _until(self, is_true: Callable[[], bool]) -> None:
         while not is_true():
@@ -282,8 +291,7 @@ class RoomClient:
             return
         keys = frozenset(changed)
         changed.clear()
-        for watcher in self._watchers:
-            watcher.add(keys)
+        self._watchers.tell(keys)
         if self._on_change is not None:
             self._on_change(keys)
 
@@ -311,16 +319,15 @@ class RoomClient:
                 logger.exception("the connection to %s failed", self._url)
                 self._finish(RoomClosed(None, f"the client failed: {error!r}"))
             attempt = 0 if self._syncer.is_live else attempt + 1
-            self._syncer.lost()
-            self._progressed()
+            self._lost()
             if self._end is None:
                 await asyncio.sleep(self._backoff.pause_s(attempt))
 
     async def _attend(self) -> None:
         """One connection, from handshake to end."""
-        address = self._address()
+        headers = {**self._headers, **await self._credential()}
         async with connect(
-            address, additional_headers=self._headers, max_size=None, compression=None, close_timeout=1
+            self._address(), additional_headers=headers, max_size=None, compression=None, close_timeout=1
         ) as socket:
             self._queue = asyncio.Queue()
             self._syncer.connected()
@@ -336,6 +343,11 @@ class RoomClient:
             for task in done:
                 task.result()
 
+    async def _credential(self) -> dict[str, str]:
+        token = self._token() if callable(self._token) else self._token
+        token = await token if inspect.isawaitable(token) else token
+        return {"Authorization": f"Bearer {token}"} if token is not None else {}
+
     def _address(self) -> str:
         query = {"client": self.client, "format": "msgpack", "v": "2", "features": FEATURES}
         if self._syncer.since is not None:
@@ -346,9 +358,14 @@ class RoomClient:
         """Takes in frames; returns when this connection is of no more use, and another may be."""
         while not self._syncer.has_lost_track:
             wire = msgspec.msgpack.decode(await socket.recv(decode=False))
+            if wire.get("mtype") == "presence":
+                self.presence.take(wire)
+                continue
             told = len(self._syncer.refusals)
             self._put(self._syncer.receive(wire))
             self._after(self._syncer.refusals[told:])
+            if wire.get("mtype") == "welcome":
+                self.presence.welcomed(self._syncer.welcome.features)
         logger.info("%s: something was lost on the way; connecting again", self._url)
 
     def _after(self, refused: list[Refusal]) -> None:
@@ -376,9 +393,24 @@ class RoomClient:
         while True:
             await socket.send(msgspec.msgpack.encode(await queue.get()))
 
+    def _present(self) -> None:
+        """Presence has changed: send it now, and for a moment no more."""
+        wires = [] if self._is_presenting else self.presence.to_send()
+        if wires:
+            self._put(wires)
+            self._is_presenting = True
+            asyncio.get_running_loop().call_later(PRESENCE_PAUSE_S, self._present_again)
+
+    def _present_again(self) -> None:
+        self._is_presenting = False
+        self._present()
+
     async def _beat(self) -> None:
+        """Shows that this client is alive, often enough for its presence."""
+        await self._until(lambda: self._syncer.is_welcome)
         while True:
-            await asyncio.sleep(self._heartbeat_s)
+            silence_s = self._syncer.welcome.limits.get("presence_silence_s_max", math.inf)
+            await asyncio.sleep(min(self._heartbeat_s, silence_s / 3))
             clock = self.store.inner.replica.sync_clock
             self._put([{"mtype": "heartbeat", "client": self.client, "vectorClock": clock}])
 
@@ -387,6 +419,8 @@ class RoomClient:
         code = closed.rcvd.code if closed.rcvd is not None else None
         if (code is not None and code >= 4000) or code == CloseCode.TOO_BIG:
             known = CloseCode(code) if code in CloseCode._value2member_map_ else None
+            if known is CloseCode.TOKEN_EXPIRED and callable(self._token):
+                return
             if known is None or not known.is_retryable:
                 reason = known.reason if known is not None else closed.rcvd.reason  # type: ignore[union-attr]
                 self._finish(RoomClosed(code, f"the server closed the room: {reason}"))
@@ -394,9 +428,13 @@ class RoomClient:
     def _finish(self, end: RoomClosed) -> None:
         if self._end is None:
             self._end = end
+        self._lost()
+        self._watchers.wake()
+        self.presence.wake()
+
+    def _lost(self) -> None:
         self._syncer.lost()
-        for watcher in self._watchers:
-            watcher.wake()
+        self.presence.lost()
         self._progressed()
 
 
@@ -410,29 +448,6 @@ class _RoomStore(GraphStore):
     def _send(self, message: "Message", msg: CRDTMessage) -> None:
         self._on_commit(message)
         super()._send(message, msg)
-
-
-class _Watcher:
-    """Keys that one reader has not taken yet."""
-
-    def __init__(self) -> None:
-        self._keys: set[str] = set()
-        self._event = asyncio.Event()
-
-    def add(self, keys: frozenset[str]) -> None:
-        self._keys |= keys
-        self._event.set()
-
-    def wake(self) -> None:
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-
-    def take(self) -> frozenset[str]:
-        self._event.clear()
-        keys, self._keys = frozenset(self._keys), set()
-        return keys
 
 
 def room_url(url: str) -> str:

@@ -10,7 +10,7 @@ a gap      in the sequences means that something was lost: come back, and be sen
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vuer_rtc.crdt.graph import Identity
@@ -54,7 +54,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Welcome:
-    """What the server told when this connection joined."""
+    """What the server told when this connection joined, and of its rights since."""
 
     document: str = ""
     """The document's key: sequences of another mean nothing here."""
@@ -95,6 +95,8 @@ class Syncer:
         """Everything up to here is known."""
         self._live_at = 0
         """The sequence at which this connection has caught up."""
+        self.is_welcome = False
+        """True once this connection's `welcome` has come."""
         self._may_send = False
         self._numbers = itertools.count(1)
         self._to_verify: set[str] = set()
@@ -123,7 +125,7 @@ class Syncer:
     def connected(self) -> None:
         """A connection stands; the server will send `welcome`."""
         self.lost()
-        self.must_pause = self.has_lost_track = self._may_send = False
+        self.must_pause = self.has_lost_track = self.is_welcome = self._may_send = False
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -152,6 +154,8 @@ class Syncer:
                 self._take_status(wire)
             case "welcome":
                 self._take_welcome(wire)
+            case "rights":
+                self.welcome = replace(self.welcome, rights=frozenset(wire["rights"]))
             case "state":
                 self._take_state(wire)
 
@@ -194,7 +198,7 @@ class Syncer:
     # What the server sends
 
     def _take_welcome(self, wire: Wire) -> None:
-        known, self.welcome = self.welcome.document, welcome_of(wire)
+        known, self.welcome, self.is_welcome = self.welcome.document, welcome_of(wire), True
         self._live_at = wire["serverSeq"]
         if not wire.get("resumed"):
             return
