@@ -8,7 +8,7 @@ whether a folded one counts (it undoes or redoes it).
 from collections.abc import Iterable
 
 from vuer_rtc.crdt.dtype import META_OPS
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, epoch_of
 
 UNKNOWN = 0
 """Depth of a message that undoes or redoes one that is not retained: as deep as can be."""
@@ -22,8 +22,9 @@ class Depths:
         self._messages: list[tuple[int, int, tuple[str, ...]]] = []
 
     def add(self, message: Message) -> None:
-        """Afterwards the message, which is journalled, is known.  Server records reach nowhere."""
-        if message.is_server_record:
+        """Afterwards the message, which is journalled, is known.  Of server records a reset alone reaches anywhere: to
+        the beginning."""
+        if message.is_server_record and epoch_of(message) is None:
             return
         self._lt[message.id] = message.lt
         targets = tuple(str(op.target) for op in message.ops if op.ot in META_OPS)

@@ -13,7 +13,7 @@ import msgspec
 
 from tests.crdt.oracle.graph import OracleGraph
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import UNSET, Message, Op, cut_record
+from vuer_rtc.crdt.message import UNSET, Epoch, Message, Op, cut_record, epoch_of, reset_record
 
 KEYS = ("a", "b", "c", "d")
 CLIENTS = ("al", "bo", "cy")
@@ -26,7 +26,7 @@ that was read before; `reload` from a snapshot and replay; `compare` with the or
 class History:
     messages: list[Message] = field(default_factory=list)
     journal: list[tuple[str, int]] = field(default_factory=list)
-    """("message", index) and ("cut", F); the server sequence is the place in this list, from 1."""
+    """("message", index), ("cut", F) and ("reset", lt); the server sequence is the place in this list, from 1."""
     steps: list[Step] = field(default_factory=list)
     replicas: int = 2
 
@@ -35,6 +35,10 @@ class History:
         kind, argument = self.journal[position]
         if kind == "cut":
             record = cut_record(f"=cut/{position}", argument, 0)
+            return msgspec.structs.replace(record, server_seq=position + 1)
+        if kind == "reset":
+            epoch = Epoch(sum(kind == "reset" for kind, _ in self.journal[:position]) + 1, argument)
+            record = reset_record(f"=reset/{position}", epoch, 0)
             return msgspec.structs.replace(record, server_seq=position + 1)
         return msgspec.structs.replace(self.messages[argument], server_seq=position + 1)
 
@@ -103,6 +107,19 @@ def _add_journal(rng: random.Random, history: History) -> None:
                 history.steps.append((replica, "again", rng.randint(0, position)))
             elif luck < 0.1:
                 history.steps.append((replica, "compare", 0))
+
+
+def with_resets(rng: random.Random, history: History) -> History:
+    """The same history with one or two resets in its journal; its steps read them at their places."""
+    journal, steps = list(history.journal), list(history.steps)
+    for _ in range(rng.choice((1, 1, 2))):
+        at = rng.randint(0, len(journal))
+        journal.insert(at, ("reset", rng.choice((0, rng.randint(0, 20)))))
+        steps = [
+            (replica, action, argument + (action in ("read", "again") and argument >= at))
+            for replica, action, argument in steps
+        ]
+    return History(history.messages, journal, steps, history.replicas)
 
 
 class Writer:
@@ -288,6 +305,8 @@ class Replica:
         self.engine = Graph()
         self.oracle = OracleGraph(is_terse=is_terse)
         self.position = 0
+        self.has_lost_pending = False
+        """A reset took what was not journalled; the clock still counts it, which no journal tells again."""
 
     def take(self, step: Step, met: Counter[str]) -> None:
         _, action, argument = step
@@ -301,7 +320,7 @@ class Replica:
             if argument < self.position:
                 self.apply(self.history.record(argument), met)
         elif action == "reload":
-            if all(self.engine.seq_of(message_id) for message_id in self.engine._log.by_id):
+            if not self.engine.pending_count and not self.has_lost_pending:
                 self.reload()
                 met["reloads"] += 1
         else:
@@ -310,6 +329,7 @@ class Replica:
     def apply(self, message: Message, met: Counter[str]) -> None:
         if message.lt < self.engine.lt:
             met["out of order"] += 1
+        self.has_lost_pending |= epoch_of(message) is not None and self.engine.pending_count > 0
         applied = self.engine.apply(message)
         expected = self.oracle.apply(message)
         assert (applied.is_new, applied.is_late) == (expected.is_new, expected.is_late), "is_new, is_late"

@@ -11,12 +11,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.crdt.fuzz import MUST_MEET, SEEDS, failure_of, history_of
-from tests.crdt.history import Writer, assert_equal, assert_equal_views, everything, live_through
+from tests.crdt.history import (
+    Writer,
+    assert_equal,
+    assert_equal_views,
+    everything,
+    live_through,
+    make_history,
+    with_resets,
+)
 from tests.crdt.oracle.graph import OracleGraph
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import Epoch, Message, cut_record, reset_record
 
 HISTORIES = 3000
+RESET_HISTORIES = 1500
 THOROUGH_EVERY = 10
 
 
@@ -27,6 +36,20 @@ def test_random_histories_converge_on_what_the_oracle_says() -> None:
         live_through(history_of(f"ci/{number}"), met, is_thorough=number % THOROUGH_EVERY == 0)
     print(dict(met))
     assert all(met[what] for what in MUST_MEET), met
+
+
+def test_random_histories_with_resets_converge_on_what_the_oracle_says() -> None:
+    """E1, E2, E4: messages before, after and late for a reset, cuts around it, replicas that hold unjournalled ones."""
+    met: Counter[str] = Counter()
+    resets = 0
+    for number in range(RESET_HISTORIES):
+        rng = random.Random(f"reset/{number}")
+        history = make_history(rng)
+        if history.journal:
+            resets += 1
+            live_through(with_resets(rng, history), met, is_thorough=number % THOROUGH_EVERY == 0)
+    assert resets > RESET_HISTORIES / 3
+    assert all(met[what] for what in ("late", "reloads", "undone", "texts")), met
 
 
 def kept_seeds() -> list[str]:
@@ -69,6 +92,14 @@ class Replicas(RuleBasedStateMachine):
     def cut(self, back: int) -> None:
         seq = len(self.journal) + 1
         record = cut_record(f"=cut/{seq}", max(message.lt for message in self.journal) - back, 0)
+        self.journal.append(msgspec.structs.replace(record, server_seq=seq))
+
+    @precondition(lambda self: self.journal)
+    @rule(ahead=st.integers(-2, 3))
+    def reset(self, ahead: int) -> None:
+        seq = len(self.journal) + 1
+        epoch = Epoch(seq, max(message.lt for message in self.journal) + ahead)
+        record = reset_record(f"=reset/{seq}", epoch, 0)
         self.journal.append(msgspec.structs.replace(record, server_seq=seq))
 
     @rule(replica=st.integers(0, 2), count=st.integers(1, 4))

@@ -5,7 +5,7 @@ import pytest
 
 from tests.crdt.scenario import Author, graph_of, insert, journalled, move, node, prop, remove, undo
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
 
 
 def scene() -> list[Message]:
@@ -157,3 +157,74 @@ def test_a_late_message_says_so_and_loses_to_higher_stamps() -> None:
     assert applied.relay is not None
     assert [op.path for op in applied.relay.ops] == ["y"]
     assert node(graph).properties == {"x": 2, "y": 9}
+
+
+def reset(number: int, lt: int, seq: int) -> Message:
+    return msgspec.structs.replace(reset_record(f"=reset/{number}", Epoch(number, lt), 0), server_seq=seq)
+
+
+def test_a_reset_begins_an_empty_document_that_remembers_whom_it_has_heard_of() -> None:
+    """E1, E2."""
+    author, graph = Author("al"), graph_of(journalled(scene()))
+    author.counter = 3
+    pending = author(4, insert("q"))
+    graph.apply(pending)
+    applied = graph.apply(reset(1, 100, seq=4))
+    assert (applied.is_new, applied.changed) == (True, {"p", "n", "q"})
+    assert (graph.digest(), graph.node_count) == (Graph().digest(), 0)
+    assert (graph.epoch, graph.lt, graph.cut) == (Epoch(1, 100), 100, 100)
+    assert graph.pending_count == 0
+    assert [graph.identify(message) for message in scene()] == [Identity.DUPLICATE] * 3
+    assert graph.messages_since({}) is None
+    assert not any(graph.apply(message).is_new for message in journalled(scene()))
+    assert graph.apply(author(101, insert("n"))).is_new
+    assert list(graph.nodes()) == ["n"]
+
+
+def test_a_message_of_an_older_epoch_is_refused_and_is_late_where_it_is_journalled_all_the_same() -> None:
+    """E3."""
+    author, graph = Author("al"), graph_of(journalled(scene()))
+    graph.apply(reset(1, 100, seq=4))
+    for lt in (4, 100):
+        assert graph.refusal(author(lt, insert("q"))) == "stale-epoch"
+    assert graph.refusal(author(101, insert("q"))) is None
+    author.counter = 3
+    late = msgspec.structs.replace(author(4, insert("q")), server_seq=5)
+    assert graph.apply(late).is_late
+
+
+def test_no_lamport_time_journalled_before_a_reset_counts_after_it() -> None:
+    """E2: whatever the record says."""
+    graph = graph_of(journalled(scene()))
+    graph.apply(reset(1, 0, seq=4))
+    assert graph.epoch == Epoch(1, 3)
+
+
+def test_a_reset_to_an_epoch_that_has_begun_changes_nothing() -> None:
+    """E4."""
+    graph = graph_of(journalled(scene()))
+    graph.apply(reset(2, 100, seq=4))
+    before = graph.full_digest()
+    for number in (1, 2):
+        assert not graph.apply(reset(number, 900, seq=5)).is_new
+    assert graph.full_digest() == before
+    assert graph.apply(reset(3, 900, seq=6)).is_new
+
+
+def test_a_snapshot_keeps_the_epoch() -> None:
+    graph = graph_of(journalled(scene()))
+    graph.apply(reset(2, 100, seq=4))
+    restored = Graph.restore(graph.snapshot())
+    assert restored.epoch == Epoch(2, 100)
+    assert restored.full_digest() == graph.full_digest()
+    assert not any(restored.apply(message).is_new for message in [*journalled(scene()), reset(2, 100, seq=4)])
+
+
+def test_a_reset_that_makes_no_sense_is_none() -> None:
+    """O4."""
+    graph = graph_of(journalled(scene()))
+    before = graph.full_digest()
+    for value in (None, 1, {}, {"epoch": 1}, {"epoch": "1", "lt": 1}, {"epoch": True, "lt": 9}):
+        record = Message("=r", SERVER_CLIENT, {}, 0, 0, [Op("server.reset", value=value)], server_seq=4)
+        assert not graph.apply(record).is_new
+    assert graph.full_digest() == before

@@ -20,7 +20,7 @@ from .layout import (
     scene_layout,
     waiting_records,
 )
-from .message import SERVER_CLIENT, Message, is_restore
+from .message import SERVER_CLIENT, Epoch, Message, epoch_of, is_restore
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
 from .published import PublishedNode, published_state, safe_message
@@ -76,6 +76,8 @@ class Graph:
         self.lt = 0
         """Highest Lamport time."""
         self.cut = 0
+        self.epoch = Epoch()
+        """The one in force."""
         self.head_seq = 0
         """Highest `server_seq` applied."""
 
@@ -176,13 +178,31 @@ class Graph:
         self._take_changed(self.head_seq)
 
     def _apply_record(self, record: Message) -> Applied:
+        epoch = epoch_of(record)
+        if epoch is not None and epoch.number > self.epoch.number:
+            return self._begin(epoch)
         cuts = [op.value for op in record.ops if op.ot == "server.cut" and type(op.value) is int]
         if not cuts or max(cuts) <= self.cut:
             return NOTHING
         self._fold_away(max(cuts))
         return Applied(True, changed=self._take_changed(self.head_seq))
 
-    # The cut
+    # Epochs and cuts
+
+    def _begin(self, epoch: Epoch) -> Applied:
+        """An empty document, which remembers only whom it has heard of, and when (rules E1, E2)."""
+        gone = {key for key, _ in self._scene.nodes()}
+        journalled = [placed.message for placed in self._log.order if placed.message.server_seq]
+        for message in journalled:
+            self._log.folded.add(message.client, message.counter)
+        self._log = OpLog(self._log.folded)
+        self._scene, self._undo = Scene(), Undo()
+        self._folds += 1
+        self.cut = max(self.cut, epoch.lt, *(message.lt for message in journalled), 0)
+        self.lt = max(self.lt, self.cut)
+        self.epoch = Epoch(epoch.number, self.cut)
+        self._scene.changed.update(gone)
+        return Applied(True, changed=self._take_changed(self.head_seq))
 
     def _fold_away(self, cut: int) -> None:
         """Fold what is journalled at or below the cut; what is not becomes late."""
@@ -244,7 +264,10 @@ class Graph:
         return self._log.pending
 
     def refusal(self, message: Message) -> str | None:
-        """The error code of a message whose meta ops cannot count; None when there is nothing against it (rule U4)."""
+        """The error code of a message of an older epoch, or whose meta ops cannot count; None when there is nothing
+        against it (rules E3, U4)."""
+        if message.lt <= self.epoch.lt and self.epoch.number:
+            return "stale-epoch"
         for op in message.ops:
             if op.ot not in META_OPS:
                 continue
@@ -348,6 +371,7 @@ class Graph:
             "clock": self.clock,
             "lt": self.lt,
             "cut": self.cut,
+            "epoch": self.epoch,
             "metas": {target: [[[list(m.stamp), m.index], m.is_undo, m.client, m.auth, m.server_seq] for m in metas]
                       for target, metas in self._undo.items()},
             "spent": self._undo.spent,
@@ -393,6 +417,7 @@ class Graph:
             format=FORMAT,
             head=self.head_seq,
             cut=self.cut,
+            epoch=self.epoch,
             lt=self.lt,
             clock=self.clock,
             seen=self._log.folded.intervals(),
@@ -412,6 +437,7 @@ class Graph:
         graph._base_seq = graph.head_seq = content.head
         graph._log = OpLog(Seen(content.seen))
         graph.clock, graph.lt, graph.cut = content.clock, content.lt, content.cut
+        graph.epoch = content.epoch
         graph._undo = Undo(content.metas, content.spent)
         for record in content.waiting:
             graph._scene.attach_waiting(record.placed(), record.indices)

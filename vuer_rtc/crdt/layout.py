@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .item import Item
-from .message import UNSET, Message
+from .message import UNSET, Epoch, Message
 from .node import Node, Register, is_reserved
 from .place import Entry, Placed, placed_at
 from .register import is_spread
@@ -44,12 +44,13 @@ class Waiting(msgspec.Struct, gc=False, array_like=True):
         return placed
 
 
-class Content(msgspec.Struct, gc=False):
+class Content(msgspec.Struct, gc=False, kw_only=True):
     """A snapshot.  `seen` and `metas` as `Seen` and `Undo` have them."""
 
     format: int
     head: int
     cut: int
+    epoch: Epoch = Epoch()
     lt: int
     clock: dict[str, int]
     seen: dict[str, list[list[int]]]

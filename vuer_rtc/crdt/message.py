@@ -111,6 +111,34 @@ def is_restore(message_id: str) -> bool:
     return message_id.startswith(RESTORE_PREFIX)
 
 
+class Epoch(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a document counts its resets by (rules E1 to E4)."""
+
+    number: int = 0
+    """Resets so far, at least."""
+    lt: int = 0
+    """Lamport time up to which messages are of older epochs; 0: there was no reset."""
+
+
+def reset_record(record_id: str, epoch: Epoch, ts: float) -> Message:
+    """The server record that begins an epoch, with an empty document (rule E1)."""
+    value = {"epoch": epoch.number, "lt": epoch.lt}
+    ops = [Op(ot="server.reset", value=value)]
+    return Message(id=record_id, client=SERVER_CLIENT, clock={}, lt=0, ts=ts, ops=ops)
+
+
+def epoch_of(record: Message) -> Epoch | None:
+    """The epoch that a server record begins; None when it begins none."""
+    found = None
+    for op in record.ops:
+        value = op.value
+        if op.ot == "server.reset" and type(value) is dict:
+            number, lt = value.get("epoch"), value.get("lt")
+            if type(number) is int and type(lt) is int:
+                found = Epoch(number, lt)
+    return found
+
+
 def cut_record(record_id: str, cut: int, ts: float) -> Message:
     """The server record that folds history up to Lamport time `cut` away (rule K1)."""
     return Message(
@@ -124,10 +152,13 @@ __all__ = [
     "SERVER_CLIENT",
     "SITE_CLIENT",
     "UNSET",
+    "Epoch",
     "Message",
     "Op",
     "Stamp",
     "UnsetType",
     "cut_record",
+    "epoch_of",
     "is_restore",
+    "reset_record",
 ]

@@ -57,6 +57,8 @@ class OracleGraph:
         self.clock: dict[str, int] = {}
         self.lt = 0
         self.cut = 0
+        self.epoch = (0, 0)
+        """Its number, and the Lamport time up to which messages are of older ones."""
         self.head_seq = 0
 
     # Applying
@@ -87,6 +89,10 @@ class OracleGraph:
         return Applied(True, is_late, _touched(before, self._state()), relay)
 
     def _apply_record(self, record: Message) -> Applied:
+        for op in record.ops:
+            if op.ot == "server.reset" and op.value["epoch"] > self.epoch[0]:
+                self._begin(op.value["epoch"], op.value["lt"])
+                return Applied(is_new=True)
         cuts = [op.value for op in record.ops if op.ot == "server.cut" and type(op.value) is int]
         if not cuts or max(cuts) <= self.cut:
             return Applied(is_new=False)
@@ -103,6 +109,17 @@ class OracleGraph:
         self._spent = {target: lt for target, lt in self._spent.items() if lt > cut}
         self._current = None
         return Applied(is_new=True)
+
+    def _begin(self, epoch: int, lt: int) -> None:
+        """Empty from here; identities, clocks and Lamport times stay (rules E1, E2)."""
+        journalled = [message for message in self._messages.values() if message.server_seq]
+        for message in journalled:
+            self._folded.add(message.client, message.counter)
+        self._base, self._current = State(), None
+        self._messages, self._counters, self._metas, self._spent = {}, {}, {}, {}
+        self.cut = max([self.cut, lt, *(message.lt for message in journalled)])
+        self.lt = max(self.lt, self.cut)
+        self.epoch = (epoch, self.cut)
 
     def _fold_late(self, message: Message) -> list[bool]:
         [effects] = fold(self._base, [Placed(message, message.id in self._undone(), is_late=True)])
@@ -217,7 +234,10 @@ class OracleGraph:
         return message.server_seq or None if message else None
 
     def refusal(self, message: Message) -> str | None:
-        """The error code of a message whose meta ops cannot count; None when there is nothing against it (rule U4)."""
+        """The error code of a message of an older epoch, or whose meta ops cannot count; None when there is nothing
+        against it (rules E3, U4)."""
+        if self.epoch[0] and message.lt <= self.epoch[1]:
+            return "stale-epoch"
         for op in message.ops:
             if op.ot not in META_OPS:
                 continue
@@ -292,6 +312,7 @@ class OracleGraph:
             "clock": self.clock,
             "lt": self.lt,
             "cut": self.cut,
+            "epoch": list(self.epoch),
             "metas": {
                 target: [[[*m.order], m.is_undo, m.client, m.auth, m.server_seq] for m in items]
                 for target, items in metas.items()
@@ -312,6 +333,7 @@ class OracleGraph:
             graph._base_seq = graph.head_seq = content["head"]
             graph._folded = Seen(content["seen"])
             graph.clock, graph.lt, graph.cut = content["clock"], content["lt"], content["cut"]
+            graph.epoch = tuple(content["epoch"])
             graph._spent = content["spent"]
             graph._metas = {t: [_meta(item) for item in items] for t, items in content["metas"].items()}
         except SnapshotError:
