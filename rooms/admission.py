@@ -103,7 +103,11 @@ def _spend(grant: Grant) -> None:
 
 def _document(slug: str) -> Document:
     is_possible = len(slug) <= settings.slug_chars_max and "\0" not in slug
-    document = Document.objects.filter(slug=slug, archived_at=None).first() if is_possible else None
+    document = (
+        Document.objects.filter(slug=slug, archived_at=None, condition=Document.Condition.WHOLE).first()
+        if is_possible
+        else None
+    )
     if document is None:
         raise Refused(CloseCode.UNKNOWN_ROOM)
     return document
