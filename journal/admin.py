@@ -6,13 +6,14 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from journal.admin_act import DocumentHistory, acting
 from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
-from journal.admin_page import operation_page
-from journal.admin_read_only import ModelAdmin, ReadOnlyAdmin
+from journal.admin_page import object_page, operation_page
+from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_storage import JournalBatchAdmin, SnapshotAdmin
 from journal.admin_text import brief, link, list_url, pretty, row_url, seconds, who
 from journal.durability import journal_connection, read_durability
@@ -20,9 +21,10 @@ from journal.models import Document, JournalBatch, Operation, SceneObject, Snaps
 
 
 @admin.register(Document)
-class DocumentAdmin(ModelAdmin):
+class DocumentAdmin(DocumentHistory):
     """Documents: the only rows that can be edited here, and only what does not touch the journal."""
 
+    change_form_template = "admin/vuer_journal/document/change_form.html"
     list_display = (
         "slug",
         "title",
@@ -108,8 +110,9 @@ class DocumentAdmin(ModelAdmin):
 
 @admin.register(SceneObject)
 class SceneObjectAdmin(ReadOnlyAdmin):
-    """Nodes as they are now."""
+    """Nodes as they are now; each page shows how it came to be so."""
 
+    change_form_template = "admin/vuer_journal/sceneobject/change_form.html"
     list_display = (
         "key",
         "name",
@@ -141,6 +144,9 @@ class SceneObjectAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document")
+
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return object_page(row) | acting(request, row.document)
 
     @admin.display(description="history")
     def operations(self, row: SceneObject) -> SafeString | str:
@@ -221,16 +227,8 @@ class OperationAdmin(ReadOnlyAdmin):
             return ("-server_seq", "op_index")
         return self.ordering
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        page = operation_page(row) if isinstance(row, Operation) else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return operation_page(row) | acting(request, row.document)
 
     @admin.display(description="seq", ordering="server_seq")
     def place(self, row: Operation) -> str:

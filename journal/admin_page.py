@@ -1,15 +1,19 @@
-"""What the pages of one batch and one operation show beside their fields."""
+"""What the pages of one batch, one operation and one object show beside their fields."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from journal.admin_looking_back import is_too_long
 from journal.admin_text import brief, list_url, names_of, row_url, who
+from journal.admin_told import Names, object_urls, told_change, told_touch, users_of
 from journal.column import bounded, moment
+from journal.difference import step_at, steps_of
 from journal.entry import Entry
-from journal.error import CorruptJournal
-from journal.models import JournalBatch, Operation
+from journal.error import CorruptJournal, JournalError, OutOfReach
+from journal.history import reach_of
+from journal.models import KEY_CHARS_MAX, JournalBatch, Operation, SceneObject
 from journal.operation import extra_of, subject_of
-from journal.reader import verified
+from journal.reader import hydrate, verified
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT, UNSET, Op
 
@@ -64,8 +68,39 @@ def _op(row: JournalBatch, op: Op) -> dict[str, Any]:
     }
 
 
+def object_page(row: SceneObject) -> dict[str, Any]:
+    """The object's retained history: who changed it when, from what to what."""
+    document = row.document
+    if is_too_long(document):
+        return {"replay_max": settings.admin_replay_messages_max}
+    try:
+        reach = reach_of(document.pk)
+        steps = steps_of(document.pk, key_of(row), reach.oldest_seq, reach.head_seq)
+    except JournalError as error:
+        return {"history_problem": str(error)}
+    names = Names(users_of(step.touch for step in steps.newest))
+    is_all = steps.count == len(steps.newest)
+    is_older = is_all and (not steps.newest or steps.newest[-1].changes[0].before is not None)
+    return {
+        "steps": [
+            told_touch(step.touch, names, document.pk) | told_change(step.changes[0]) for step in steps.newest
+        ],
+        "more": steps.count - len(steps.newest),
+        "oldest_seq": reach.oldest_seq if is_older else None,
+        "object_key": key_of(row),
+    }
+
+
+def key_of(row: SceneObject) -> str:
+    """The key of the node, which the row may have cut or altered."""
+    if len(row.key) < KEY_CHARS_MAX and "␀" not in row.key:
+        return row.key
+    keys = hydrate(row.document_id).graph.nodes()
+    return next((key for key in keys if bounded(key) == row.key), row.key)
+
+
 def operation_page(row: Operation) -> dict[str, Any]:
-    """What was done to the same property before, newest first, and who undid this operation."""
+    """What its message changed; what was done to the same property before, newest first; who undid it."""
     rows = Operation.objects.select_related("user").filter(document=row.document_id)
     earlier = rows.filter(key=row.key, path__in=_paths(row), server_seq__lte=row.server_seq).exclude(
         server_seq=row.server_seq, op_index__gte=row.op_index
@@ -75,7 +110,24 @@ def operation_page(row: Operation) -> dict[str, Any]:
         "earlier": _lines(earlier.order_by("-server_seq", "-op_index")[:HISTORY_MAX]),
         "undoing": _lines(undoing.order_by("-server_seq")[:HISTORY_MAX]),
         "object_url": list_url("vuer_journal_operation", document=row.document_id, key=row.key),
+        "is_undoable": not row.otype.startswith(("meta.", "server.")),
+        **_effect(row),
     }
+
+
+def _effect(row: Operation) -> dict[str, Any]:
+    """What its whole message changed when it came in."""
+    if is_too_long(row.document):
+        return {"replay_max": settings.admin_replay_messages_max}
+    try:
+        step = step_at(row.document_id, row.server_seq)
+    except OutOfReach:
+        return {"is_out_of_reach": True}
+    except JournalError as error:
+        return {"history_problem": str(error)}
+    urls = object_urls(row.document_id, [change.key for change in step.changes])
+    told = [told_change(change) | {"url": urls.get(change.key)} for change in step.changes]
+    return {"changes": told, "changes_more": step.change_count - len(told)}
 
 
 def _paths(row: Operation) -> list[str]:

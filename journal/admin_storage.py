@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from journal.admin_filter import DocumentFilter
 from journal.admin_page import batch_page
@@ -32,16 +32,8 @@ class JournalBatchAdmin(ReadOnlyAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return ("-last_seq",) if DocumentFilter.parameter_name in request.GET else self.ordering
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        page = batch_page(row) if isinstance(row, JournalBatch) else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return batch_page(row)
 
     @admin.display(description="created", ordering="created_at")
     def created(self, row: JournalBatch) -> str:

@@ -58,7 +58,10 @@ class NodeChange:
 
     @property
     def properties(self) -> list[PropertyChange]:
-        """What differs, by path, `name` and `tag` among them; of a node that came or went, all it has or had."""
+        """What differs, by path, `name` and `tag` among them.  Removal changes none; of a tombstone nobody sees
+        any."""
+        if not is_live(self.before) and not is_live(self.after):
+            return []
         before, after = values_of(self.before), values_of(self.after)
         return [
             PropertyChange(path, before.get(path, UNSET), after.get(path, UNSET))
@@ -106,8 +109,8 @@ def parent_of(view: NodeView | None) -> str | None:
 
 
 def values_of(view: NodeView | None) -> Mapping[str, Any]:
-    """Properties of a live node, `name` and `tag` among them unless empty; of another: none."""
-    if view is None or view.deleted:
+    """Properties of a node, `name` and `tag` among them unless empty."""
+    if view is None:
         return {}
     named = {path: value for path, value in (("name", view.name), ("tag", view.tag)) if value}
     return {**view.properties, **named}

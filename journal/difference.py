@@ -81,6 +81,14 @@ def difference(document_id: UUID, seq_a: int, seq_b: int) -> Difference:
     return replay(document_id, seq_a, seq_b, lambda graph, entries: _difference(graph, entries, seq_a, seq_b))
 
 
+def compared(before: Graph, after: Graph) -> Difference:
+    """What differs between two states; nobody is named."""
+    changes = _differing(before.nodes(), after.nodes())
+    nodes = [_told(change, {}, {}, change.key) for change in changes[: settings.history_nodes_max]]
+    seq_a, seq_b = before.head_seq, after.head_seq
+    return Difference(seq_a, seq_b, nodes, len(changes), seq_b - seq_a)
+
+
 def steps_of(document_id: UUID, key: str, seq_a: int, seq_b: int) -> Steps:
     """What changed one node in (seq_a, seq_b].
 
@@ -145,17 +153,26 @@ def _difference(graph: Graph, entries: Iterator[Entry], seq_a: int, seq_b: int) 
     after = graph.nodes()
     differing = _differing(before, after)
     nodes = [
-        NodeDifference(
-            change,
-            of_nodes.get(_mover(change, of_nodes, before, after), NOBODY).told(),
-            [
-                PropertyDifference(one, of_properties.get((change.key, one.path), NOBODY).told())
-                for one in change.properties[: settings.history_properties_max]
-            ],
-        )
+        _told(change, of_nodes, of_properties, _mover(change, of_nodes, before, after))
         for change in differing[: settings.history_nodes_max]
     ]
     return Difference(seq_a, seq_b, nodes, len(differing), seq_b - seq_a)
+
+
+def _told(
+    change: NodeChange,
+    of_nodes: Mapping[str, _Trail],
+    of_properties: Mapping[tuple[str, str], _Trail],
+    mover: str,
+) -> NodeDifference:
+    return NodeDifference(
+        change,
+        of_nodes.get(mover, NOBODY).told(),
+        [
+            PropertyDifference(one, of_properties.get((change.key, one.path), NOBODY).told())
+            for one in change.properties[: settings.history_properties_max]
+        ],
+    )
 
 
 def _mover(change: NodeChange, moved: Mapping[str, _Trail], *states: Views) -> str:

@@ -57,6 +57,20 @@ def graph_at(document_id: UUID, seq: int) -> Graph:
     return while_retained(document_id, lambda truncated_seq: _graph_at(document_id, truncated_seq, seq))
 
 
+def entries_between(document_id: UUID, after: int, upto: int) -> list[Entry]:
+    """The retained messages of (after, upto], in order.
+
+    Raises: OutOfReach (`folded-away`, `ahead`); CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+
+    def read(truncated_seq: int) -> list[Entry]:
+        for seq in (after, upto):
+            _refuse_unreachable(document_id, truncated_seq, seq)
+        return list(_entries(document_id, after, upto))
+
+    return while_retained(document_id, read)
+
+
 def replay(document_id: UUID, seq_a: int, seq_b: int, use: Callable[[Graph, Iterator[Entry]], T]) -> T:
     """What `use` returns of the state at `seq_a` and the messages after it up to `seq_b`, which it applies itself.
 

@@ -63,6 +63,13 @@ class JournalSettings:
     """Rows of one INSERT or UPDATE of a projection; bounds the parameters of one statement."""
     admin_messages_max: int = 100
     """Messages decoded on one page of the admin."""
+    admin_replay_messages_max: int = 20_000
+    """Messages that a page of the admin replays to tell the past: beyond, it names the command that does.  Half a
+    second, about."""
+    admin_nodes_max: int = 300
+    """Nodes of a past state on one page of the admin."""
+    admin_properties_max: int = 12
+    """Properties shown of each of these."""
     admin_value_chars_max: int = 2000
     """Characters of one value shown on a page of the admin."""
 

@@ -21,7 +21,6 @@ from rooms.missing import deliveries_since
 from rooms.native import native_document, undoable_ids
 from rooms.recent import Recent
 from rooms.settings import settings
-from rooms.whereabouts import PresencePeer, Whereabouts
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
@@ -35,9 +34,13 @@ FULL = "too much waits for the journal; send it again later"
 FAULT = "the message could not be journalled"
 
 
-class Peer(PresencePeer, Protocol):
+class Peer(Protocol):
     """What a room needs of a connection."""
 
+    client: str
+
+    @property
+    def dialect(self) -> Dialect: ...
     @property
     def is_batched(self) -> bool:
         """It wants one frame per commit."""
@@ -45,6 +48,7 @@ class Peer(PresencePeer, Protocol):
     def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
         """It is native, and has joined."""
 
+    def push(self, frames: Sequence[Frame], size: int) -> None: ...
     def push_document(self, frames: Sequence[Frame], size: int) -> None: ...
     def send(self, outbound: Outbound) -> None: ...
     def close(self, code: CloseCode) -> None: ...
@@ -88,7 +92,6 @@ class LiveRoom:
         limits: Limits,
         reader: Reader,
         budget: Budget,
-        presence: Whereabouts,
         notify: Callable[["LiveRoom"], None],
         on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
@@ -96,7 +99,6 @@ class LiveRoom:
         self.document_id = document_id
         self.graph = hydrated.graph
         self.limits = limits
-        self.presence = presence
         self.connections: dict[str, Peer] = {}
         self.is_closed = False
         self.is_taking = True
@@ -138,7 +140,6 @@ class LiveRoom:
             self.send_state(peer)
         else:
             peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
-        self.presence.join(peer)
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""
@@ -153,7 +154,6 @@ class LiveRoom:
     def leave(self, peer: Peer) -> None:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
         Idempotent."""
-        self.presence.leave(peer)
         if self.connections.get(peer.client) is peer:
             del self.connections[peer.client]
             if not self.connections:
@@ -164,7 +164,6 @@ class LiveRoom:
         self.is_closed = True
         for peer in self.connections.values():
             peer.close(code)
-        self.presence.close()
         for submission in self._waiting:
             self._budget.bytes_left += submission.size
         self._waiting.clear()

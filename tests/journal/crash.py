@@ -53,14 +53,13 @@ def main() -> int:
     amount.add_argument("--point", help="a failpoint of journal/failpoint.py")
     options = parser.parse_args()
     folder = prepare()
-    from journal.failpoint import AT_COMMANDS, POINTS
+    from journal.failpoint import POINTS
     from tests.journal.torture import Torture
 
     torture = Torture(options.seed)
     try:
         if options.points or options.point:
-            points = [point for point in POINTS if point not in AT_COMMANDS]
-            for point in [options.point] if options.point else points:
+            for point in [options.point] if options.point else POINTS:
                 torture.die_at(point)
         else:
             deadline = time.monotonic() + 60 * (options.minutes or 1e6)

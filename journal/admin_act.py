@@ -1,0 +1,242 @@
+"""What an operator may do to a document's past: name a state, take a message back.
+
+Each is a POST of its own, is asked of the document's permissions, and stands in the admin's log.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from journal.admin_looking_back import is_too_long, looking_back_page
+from journal.admin_read_only import ModelAdmin
+from journal.admin_text import list_url
+from journal.authoring import Author, Authored
+from journal.column import bounded
+from journal.error import JournalError
+from journal.label import drop_label, label_state
+from journal.models import Document
+from journal.projection import catch_up
+from journal.restore import Point, point_at, point_of_label, restore, unknown_keys
+from journal.settings import settings
+from vuer_rtc.crdt.canonical import InvalidMessage
+
+PERMISSIONS = ("vuer_journal.moderate_document", "vuer_journal.change_document")
+"""Either of them, for the app or for the document, lets an operator act."""
+
+
+class Refused(Exception):
+    """Not done, and why."""
+
+
+def may_act(request: HttpRequest, document: Document) -> bool:
+    """True when the user may restore, undo and label in this document."""
+    has_perm = getattr(request.user, "has_perm")  # noqa: B009 (of accounts and visitors alike)
+    return any(has_perm(name) or has_perm(name, document) for name in PERMISSIONS)
+
+
+def why_frozen(document: Document) -> str:
+    """Why nobody may edit the document now; empty: they may."""
+    if document.archived_at is not None:
+        return "The document is archived."
+    return "The document is read-only." if document.is_read_only else ""
+
+
+def acting(request: HttpRequest, document: Document) -> dict[str, Any]:
+    """What a page needs to offer these acts."""
+    return {
+        "may_act": may_act(request, document),
+        "frozen": why_frozen(document),
+        "here": request.get_full_path(),
+        "document": document,
+    }
+
+
+Act = Callable[[Any, HttpRequest, Document], str]
+
+
+def action(act: Act) -> Callable[[Any, HttpRequest, str], HttpResponse]:
+    """A view for one act, which returns what to tell the operator; back to where they came from."""
+
+    @wraps(act)
+    def view(self: "DocumentHistory", request: HttpRequest, object_id: str) -> HttpResponse:
+        document = self.document_or_refuse(request, object_id)
+        if document is None:
+            return self.gone(request, object_id)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not may_act(request, document):
+            raise PermissionDenied
+        try:
+            messages.success(request, act(self, request, document))
+        except (Refused, InvalidMessage, JournalError) as error:
+            messages.error(request, str(error))
+        return HttpResponseRedirect(_back(request, document))
+
+    return transaction.non_atomic_requests(view)  # what is written must be durable when it is told
+
+
+def _back(request: HttpRequest, document: Document) -> str:
+    wanted = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if is_ours else looking_back_url(document)
+
+
+def looking_back_url(document: Document) -> str:
+    return act_url("looking_back", document.pk)
+
+
+def act_url(name: str, document_id: Any) -> str:
+    """Address of one of these views."""
+    return reverse(f"admin:vuer_journal_document_{name}", args=[document_id])
+
+
+class DocumentHistory(ModelAdmin):
+    """The views of a document's past."""
+
+    def get_urls(self) -> list[URLPattern]:
+        views: dict[str, Callable[..., HttpResponse]] = {
+            "looking_back": self.looking_back,
+            "restore": self.restore,
+            "label": self.label,
+            "drop_label": self.drop_label,
+            "undo": self.undo,
+            "redo": self.redo,
+        }
+        own = [
+            path(
+                f"<path:object_id>/{name.replace('_', '-')}/",
+                self.admin_site.admin_view(view),
+                name=f"vuer_journal_document_{name}",
+            )
+            for name, view in views.items()
+        ]
+        return [*own, *super().get_urls()]
+
+    def document_or_refuse(self, request: HttpRequest, object_id: str) -> Document | None:
+        """The document of an address; None: there is none.  Raises: PermissionDenied."""
+        document = self.get_object(request, object_id)
+        if not self.has_view_or_change_permission(request, document):
+            raise PermissionDenied
+        return document if isinstance(document, Document) else None
+
+    def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+
+    # Looking
+
+    def looking_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The page of a document's past."""
+        document = self.document_or_refuse(request, object_id)
+        if document is None:
+            return self.gone(request, object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            **looking_back_page(document, request.GET),
+            "title": f"Looking back: {document}",
+            **acting(request, document),
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/vuer_journal/document/looking_back.html", context)
+
+    # Acting
+
+    @action
+    def restore(self, request: HttpRequest, document: Document) -> str:
+        author = author_of(document)
+        point, key = wanted_point(request, document), request.POST.get("key")
+        whole = "the document" if key is None else f"the object {key}"
+        if key is not None and unknown_keys(author, point, [key]):
+            raise Refused(f"There is no object {key}, now or then.")
+        authored = restore(author, point, None if key is None else [key], user=str(request.user.pk))
+        if authored is None:
+            return f"Nothing to do: {whole} is as it was at sequence {point.seq}."
+        catch_up(document.pk)
+        done = f"Restored {whole} to sequence {point.seq}"
+        self.log_change(request, document, f"{done} by message {authored.message.id}.")
+        return told(done, authored, document)
+
+    @action
+    def label(self, request: HttpRequest, document: Document) -> str:
+        name, seq = request.POST.get("name", ""), _number(request, "seq")
+        refuse_long(document)
+        row = label_state(document.pk, seq, name, request.user.pk)
+        self.log_change(request, document, f"Labelled the state at sequence {seq} “{row.label}”.")
+        return f"The state at sequence {seq} is kept as “{row.label}”."
+
+    @action
+    def drop_label(self, request: HttpRequest, document: Document) -> str:
+        name = request.POST.get("name", "")
+        if not drop_label(document.pk, name):
+            raise Refused(f"There is no label “{name}”.")
+        self.log_change(request, document, f"Dropped the label “{name}”.")
+        return f"The label “{name}” is gone."
+
+    @action
+    def undo(self, request: HttpRequest, document: Document) -> str:
+        message_id, author = request.POST.get("message_id", ""), author_of(document)
+        authored = author.undo(message_id, user=str(request.user.pk))
+        catch_up(document.pk)
+        self.log_change(request, document, f"Undid the message {message_id} at sequence {authored.seq}.")
+        return told(f"The message {message_id} is undone", authored, document)
+
+    @action
+    def redo(self, request: HttpRequest, document: Document) -> str:
+        message_id, author = request.POST.get("message_id", ""), author_of(document)
+        authored = author.redo(message_id, user=str(request.user.pk))
+        catch_up(document.pk)
+        self.log_change(request, document, f"Redid the message {message_id} at sequence {authored.seq}.")
+        return told(f"The message {message_id} counts again", authored, document)
+
+
+def told(what: str, authored: Authored, document: Document) -> str:
+    """What was done, with a link to the message that did it: it can be undone in turn."""
+    url = list_url("vuer_journal_operation", document=document.pk, q=bounded(authored.message.id))
+    return format_html('{}, by <a href="{}">the message at sequence {}</a>.', what, url or "", authored.seq)
+
+
+def wanted_point(request: HttpRequest, document: Document) -> Point:
+    """The state of the label, or at the sequence, that was posted.
+
+    Raises: Refused, OutOfReach; CorruptJournal, JournalUnavailable.
+    """
+    if name := request.POST.get("label"):
+        return point_of_label(document.pk, name)
+    return point_at(document.pk, _number(request, "seq"))
+
+
+def author_of(document: Document) -> Author:
+    """Who writes to a document that may be edited and that a page may read whole.
+
+    Raises: Refused; and as Author.
+    """
+    if why := why_frozen(document):
+        raise Refused(f"{why} Nothing was changed.")
+    refuse_long(document)
+    return Author(document.pk)
+
+
+def refuse_long(document: Document) -> None:
+    """Returns for a document that a page may read whole."""
+    if is_too_long(document):
+        raise Refused(
+            f"More than {settings.admin_replay_messages_max} messages are retained, more than a page reads. Use "
+            f"manage.py restore_document {document.slug}, or compact it first."
+        )
+
+
+def _number(request: HttpRequest, name: str) -> int:
+    try:
+        return int(request.POST[name])
+    except (KeyError, ValueError):
+        raise Refused("That is no sequence.") from None

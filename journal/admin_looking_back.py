@@ -1,0 +1,134 @@
+"""The page on which a document's past is read: a state, what led to it, what differs, labels (rules J30 to J32)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.timezone import localtime
+
+from journal.admin_told import told_difference, told_entries, told_state
+from journal.difference import compared, difference
+from journal.entry import Entry
+from journal.error import JournalError, OutOfReach
+from journal.history import Reach, entries_between, graph_at, reach_of, seq_at
+from journal.label import graph_of_label, label_named
+from journal.models import Document, Snapshot
+from journal.reader import read_heads
+from journal.settings import settings
+from vuer_rtc.crdt.graph import Graph
+
+AROUND = 8
+"""Messages listed before a point and after it."""
+LABELS_MAX = 100
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+
+
+class PointForm(forms.Form):
+    """Which state; of several fields the first one that is filled in counts."""
+
+    label = forms.CharField(required=False, widget=forms.HiddenInput)
+    at = forms.DateTimeField(
+        required=False,
+        label="time",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1}, format=TIME_FORMAT),
+    )
+    seq = forms.IntegerField(required=False, min_value=0, label="sequence")
+    since = forms.IntegerField(required=False, min_value=0, label="compare with sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A state somebody asked for."""
+
+    seq: int
+    graph: Graph
+    label: Snapshot | None = None
+
+
+def is_too_long(document: Document) -> bool:
+    """True when more messages are retained than a page may replay."""
+    head_seq = read_heads([document.pk]).get(document.pk, 0)
+    return head_seq - document.truncated_seq > settings.admin_replay_messages_max
+
+
+def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
+    """What the page shows; `problem` says why it cannot show more."""
+    form = PointForm(query)
+    page: dict[str, Any] = {"form": form, "labels": labels_of(document)}
+    if is_too_long(document):
+        return page | {"replay_max": settings.admin_replay_messages_max}
+    try:
+        reach = reach_of(document.pk)
+        page |= {"reach": reach}
+        if not form.is_valid():
+            return page | {"problem": "That is no sequence and no time."}
+        point = find_point(document, form.cleaned_data, reach)
+        page |= {"point": point, **_around(document, point, reach)}
+        page |= {"state": told_state(point.graph.nodes(), document.pk)}
+        since = form.cleaned_data["since"]
+        if since is not None:
+            page |= {"difference": _difference(document, since, point)}
+    except JournalError as error:
+        page |= {"problem": str(error)}
+    return page
+
+
+def find_point(document: Document, wanted: dict[str, Any], reach: Reach) -> Point:
+    """The state that was asked for; without any wish, the present one.
+
+    Raises: OutOfReach; CorruptJournal, JournalUnavailable.
+    """
+    if wanted.get("label"):
+        return labelled(document, wanted["label"])
+    seq = wanted.get("seq")
+    if wanted.get("at") is not None:
+        seq = seq_at(document.pk, wanted["at"])
+    seq = reach.head_seq if seq is None else seq
+    return Point(seq, graph_at(document.pk, seq))
+
+
+def labelled(document: Document, name: str) -> Point:
+    """The state of a label.  Raises: OutOfReach; CorruptJournal, JournalUnavailable."""
+    graph = graph_of_label(document.pk, name)
+    return Point(graph.head_seq, graph, label_named(document.pk, name))
+
+
+def labels_of(document: Document) -> list[dict[str, Any]]:
+    """The labels, newest state first."""
+    rows = Snapshot.objects.filter(document=document, reason=Snapshot.Reason.LABEL)
+    found = rows.select_related("author").defer("payload").order_by("-seq", "-created_at")[:LABELS_MAX]
+    return [
+        {"name": row.label, "seq": row.seq, "author": row.author, "created_at": row.created_at}
+        for row in found
+    ]
+
+
+def _around(document: Document, point: Point, reach: Reach) -> dict[str, Any]:
+    """The messages before and after the point, as far as they are retained, newest first."""
+    if point.seq not in reach:
+        return {"messages_around": []}
+    first, last = max(reach.oldest_seq, point.seq - AROUND), min(reach.head_seq, point.seq + AROUND)
+    entries: list[Entry] = entries_between(document.pk, first, last)
+    told = told_entries(entries, document.pk)
+    own = next((line for line in told if line["seq"] == point.seq), None)
+    return {
+        "messages_around": told[::-1],
+        "message": own,
+        "at_input": localtime(own["at"]).strftime(TIME_FORMAT) if own and own["at"] else "",
+        "earlier_seq": point.seq - 1 if point.seq > reach.oldest_seq else None,
+        "later_seq": point.seq + 1 if point.seq < reach.head_seq else None,
+    }
+
+
+def _difference(document: Document, since: int, point: Point) -> dict[str, Any]:
+    """Between two sequences with who did it; from or to a label that is out of reach, without."""
+    first, last = sorted((since, point.seq))
+    try:
+        found = difference(document.pk, first, last)
+    except OutOfReach:
+        if point.label is None:
+            raise
+        other = graph_at(document.pk, since)
+        graphs = (other, point.graph) if since <= point.seq else (point.graph, other)
+        found = compared(*graphs)
+    return told_difference(found, document.pk)

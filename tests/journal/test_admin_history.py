@@ -1,0 +1,368 @@
+"""An operator reads a document's past, and brings back what was lost (rules J30 to J33)."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from journal.label import label_named, label_state
+from journal.models import Document, Operation, SceneObject, Snapshot
+from journal.projection import catch_up
+from journal.reader import hydrate
+from tests.journal.history import append, head_of, insert, message, put, undo
+from tests.journal.test_admin import EVIL, links, page
+from tests.journal.test_difference import remove
+from tests.journal.test_history import compact
+
+
+@pytest.fixture
+def ann(db: None) -> User:
+    return User.objects.create_user("ann-the-editor")
+
+
+@pytest.fixture
+def scene(document: Document, ann: User) -> Document:
+    append(document, message(1, insert("arm", x=0), insert("hand", "arm"), insert(EVIL, label=EVIL)))
+    append(document, message(2, put("arm", "x", 41)), user=str(ann.pk))
+    append(document, message(3, put("arm", "x", 42), client="bob"))
+    append(document, message(4, remove("arm")), user=str(ann.pk))
+    append(document, message(5, put("hand", "x", 1)))
+    catch_up(document.pk)
+    return document
+
+
+def staff(client: Client, *codenames: str) -> Client:
+    user = User.objects.create_user("operator", is_staff=True)
+    wanted = Permission.objects.filter(content_type__app_label="vuer_journal")
+    views = wanted.filter(codename__startswith="view_")
+    user.user_permissions.set([*views, *wanted.filter(codename__in=codenames)])
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def visitor(client: Client, db: None) -> Client:
+    """May look, and nothing else."""
+    return staff(client)
+
+
+@pytest.fixture
+def moderator(client: Client, db: None) -> Client:
+    """May look, and moderate documents, not change their settings."""
+    return staff(client, "moderate_document")
+
+
+def looking_back(client: Client, document: Document, query: str = "") -> str:
+    return page(client, reverse("admin:vuer_journal_document_looking_back", args=[document.pk]) + query)
+
+
+def act(client: Client, document: Document, name: str, /, **fields: Any) -> str:
+    """What the operator is told."""
+    url = reverse(f"admin:vuer_journal_document_{name}", args=[document.pk])
+    response = client.post(url, fields, follow=True)
+    assert response.status_code == 200
+    found = re.search(r'<ul class="messagelist">(.*?)</ul>', response.content.decode(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def assert_refused(client: Client, document: Document, name: str, /, **fields: Any) -> None:
+    before = head_of(document), Snapshot.objects.count()
+    url = reverse(f"admin:vuer_journal_document_{name}", args=[document.pk])
+    assert client.post(url, fields).status_code == 403
+    assert (head_of(document), Snapshot.objects.count()) == before
+
+
+def arm(document: Document) -> SceneObject:
+    return SceneObject.objects.get(document=document, key="arm")
+
+
+def object_page(client: Client, document: Document) -> str:
+    return page(client, reverse("admin:vuer_journal_sceneobject_change", args=[arm(document).pk]))
+
+
+# Looking
+
+
+def test_the_page_tells_how_far_it_reaches_and_the_present_state(visitor: Client, scene: Document) -> None:
+    html = looking_back(visitor, scene)
+    assert "The state at sequence 5, the present" in html
+    assert "2 removed or hidden" in html
+    assert 'rel="prev"' in html
+    assert 'rel="next"' not in html
+
+
+def test_the_state_at_a_sequence_and_at_a_time(visitor: Client, scene: Document) -> None:
+    html = looking_back(visitor, scene, "?seq=2")
+    state = html[html.index("tree") : html.index("What differs")]
+    assert "x: <code>41</code>" in state
+    assert str(arm(scene).pk) in state
+    at = timezone.localtime(Operation.objects.get(message_id="bob:3").received_at)
+    assert "The state at sequence 3<" in looking_back(visitor, scene, f"?at={at:%Y-%m-%dT%H:%M:%S}")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?seq=99", "not to 99 yet"),
+        ("?seq=-1", "no sequence and no time"),
+        ("?at=yesterday", "no sequence and no time"),
+        ("?label=none", "has no label"),
+        ("?seq=5&since=77", "not to 77 yet"),
+        ("?seq=99999999999999999999999", "not to 99999999999999999999999 yet"),
+    ],
+)
+def test_a_point_that_cannot_be_told_is_explained(
+    visitor: Client, scene: Document, query: str, words: str
+) -> None:
+    assert words in looking_back(visitor, scene, query)
+
+
+def test_after_a_compaction_the_page_says_what_is_gone(visitor: Client, scene: Document) -> None:
+    compact(scene, keep=2)
+    html = looking_back(visitor, scene, "?seq=1")
+    assert "Sequence 1 is folded away: history begins at 3" in html
+    assert "What is older is folded away" in html
+
+
+def test_a_difference_names_who_made_it(visitor: Client, scene: Document) -> None:
+    html = looking_back(visitor, scene, "?seq=4&since=1")
+    table = html[html.index('id="difference"') : html.index('id="labels"')]
+    assert re.search(r"removed.*?ann-the-editor", table, re.DOTALL)
+    assert re.search(r"hidden.*?ann-the-editor", table, re.DOTALL)
+    assert "3 messages" in table
+
+
+def test_a_label_out_of_reach_is_compared_without_names(visitor: Client, scene: Document) -> None:
+    label_state(scene.pk, 2, "v1")
+    compact(scene, keep=2)
+    html = looking_back(visitor, scene, "?label=v1&since=5")
+    table = html[html.index('id="difference"') : html.index('id="labels"')]
+    assert "removed" in table
+    assert "ann-the-editor" not in table
+
+
+def test_an_object_tells_who_changed_it_from_what_to_what(visitor: Client, scene: Document) -> None:
+    html = object_page(visitor, scene)
+    table = html[html.index('id="object-history"') :]
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    assert [" ".join(row.split())[:1] for row in rows if row.strip()[:1].isdigit()] == ["4", "3", "2", "1"]
+    assert any("bob" in row and re.search(r"x\s+41\s+42", row) for row in rows)
+    assert any("ann-the-editor" in row and re.search(r"x\s+0\s+41", row) for row in rows)
+    assert "Have it back" not in html
+
+
+def test_an_object_older_than_what_is_retained_says_so(visitor: Client, scene: Document) -> None:
+    compact(scene, keep=1)
+    assert "What came before is folded away" in object_page(visitor, scene)
+
+
+def test_an_operation_tells_what_its_message_changed(visitor: Client, scene: Document) -> None:
+    row = Operation.objects.get(message_id="ann:4")
+    html = page(visitor, reverse("admin:vuer_journal_operation_change", args=[row.pk]))
+    effect = html[html.index('id="effect"') : html.index('id="earlier-operations"')]
+    assert re.search(r"arm</a>.*?removed.*?hand</a>.*?hidden", effect, re.DOTALL)
+    assert "Undo this message" not in html
+    compact(scene, keep=2)
+    row = Operation.objects.get(message_id="ann:4")
+    html = page(visitor, reverse("admin:vuer_journal_operation_change", args=[row.pk]))
+    assert "removed" in html[html.index('id="effect"') :]
+
+
+@pytest.mark.parametrize("query", ["", "?seq=1&since=5", f"?label={EVIL}", f"?seq={EVIL}", f"?at={EVIL}"])
+def test_what_people_named_is_escaped(admin_client: Client, scene: Document, query: str) -> None:
+    append(scene, message(6, put(EVIL, EVIL, 1), client=EVIL))
+    append(scene, message(7, undo(f"{EVIL}:6"), client=EVIL))
+    scene.title = EVIL
+    scene.save()
+    label_state(scene.pk, 6, EVIL)
+    assert EVIL not in looking_back(admin_client, scene, query)
+
+
+def test_a_long_journal_is_left_to_the_command(moderator: Client, scene: Document) -> None:
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 4}):
+        assert "manage.py restore_document room" in looking_back(moderator, scene)
+        assert "manage.py restore_document room" in object_page(moderator, scene)
+        assert "manage.py restore_document room" in act(moderator, scene, "restore", seq=3)
+    assert head_of(scene) == 5
+
+
+def test_states_and_tables_are_bounded(visitor: Client, document: Document) -> None:
+    append(document, message(1, *[insert(f"n{n}", **{f"p{m}": m for m in range(9)}) for n in range(9)]))
+    catch_up(document.pk)
+    bounds = {
+        "JOURNAL_ADMIN_NODES_MAX": 4,
+        "JOURNAL_ADMIN_PROPERTIES_MAX": 2,
+        "JOURNAL_HISTORY_NODES_MAX": 3,
+        "JOURNAL_HISTORY_PROPERTIES_MAX": 2,
+    }
+    with override_settings(VUER_RTC=bounds):
+        html = looking_back(visitor, document, "?since=0")
+    assert "and 5 more objects: 9 in all" in html
+    assert html.count("7 more</li>") == 4
+    assert "and 6 more objects" in html
+    assert html.count("7 more properties") == 3
+
+
+def test_the_page_takes_a_few_queries_whatever_it_shows(
+    visitor: Client, scene: Document, ann: User, django_assert_max_num_queries: Any
+) -> None:
+    for lt in range(6, 40):
+        append(scene, message(lt, insert(f"n{lt}"), put("arm", "x", lt)), user=str(ann.pk))
+    for name in "abc":
+        label_state(scene.pk, 3, name, ann.pk)
+    with django_assert_max_num_queries(40):
+        looking_back(visitor, scene, "?seq=30&since=2")
+
+
+# Acting
+
+
+def test_an_object_comes_back_in_three_clicks(moderator: Client, scene: Document) -> None:
+    first = page(moderator, reverse("admin:vuer_journal_sceneobject_changelist") + "?q=arm")
+    second = page(moderator, next(url for url in links(first) if str(arm(scene).pk) in url))
+    [action] = set(re.findall(r'formaction="([^"]+/restore/)"', second))
+    assert 'name="key" value="arm"' in second
+    assert 'name="seq" value="3"' in second
+    told = moderator.post(action, {"key": "arm", "seq": "3"}, follow=True).content.decode()
+    assert "Restored the object arm to sequence 3" in told
+    nodes = hydrate(scene.pk).graph.nodes()
+    assert not nodes["arm"].deleted
+    assert (nodes["arm"].properties["x"], nodes["hand"].properties["x"]) == (42, 1)
+    assert not arm(scene).is_tombstone
+
+
+def test_a_whole_document_comes_back_and_that_can_be_undone(moderator: Client, scene: Document) -> None:
+    then = hydrate(scene.pk).graph.digest()
+    assert "Restore the document to this state" in looking_back(moderator, scene, "?seq=2")
+    told = act(moderator, scene, "restore", seq=2)
+    assert "Restored the document to sequence 2" in told
+    nodes = hydrate(scene.pk).graph.nodes()
+    assert nodes["arm"].properties["x"] == 41
+    assert "x" not in nodes["hand"].properties
+    row = Operation.objects.filter(server_seq=6)[0]
+    assert row.user is not None
+    assert (row.client, row.user.get_username()) == ("=site", "operator")
+    act(moderator, scene, "undo", message_id=row.message_id)
+    assert hydrate(scene.pk).graph.digest() == then
+
+
+def test_restoring_what_is_there_writes_nothing(moderator: Client, scene: Document) -> None:
+    assert "Nothing to do" in act(moderator, scene, "restore", seq=5)
+    assert "no object nobody" in act(moderator, scene, "restore", seq=3, key="nobody")
+    assert "no sequence" in act(moderator, scene, "restore", seq="x")
+    assert "not to 99 yet" in act(moderator, scene, "restore", seq=99)
+    assert head_of(scene) == 5
+    assert not LogEntry.objects.exists()
+
+
+def test_a_label_that_is_out_of_reach_can_be_restored(moderator: Client, scene: Document) -> None:
+    assert "kept as" in act(moderator, scene, "label", seq=2, name="before the incident")
+    compact(scene, keep=1)
+    assert "before the incident" in looking_back(moderator, scene)
+    assert "Restored the document" in act(moderator, scene, "restore", label="before the incident")
+    assert hydrate(scene.pk).graph.nodes()["arm"].properties["x"] == 41
+
+
+def test_a_message_is_undone_and_redone_from_its_page(moderator: Client, scene: Document) -> None:
+    row = Operation.objects.get(message_id="ann:4")
+    url = reverse("admin:vuer_journal_operation_change", args=[row.pk])
+    assert "Undo this message" in page(moderator, url)
+    assert "is undone" in act(moderator, scene, "undo", message_id="ann:4", next=url)
+    assert not arm(scene).is_tombstone
+    html = page(moderator, url)
+    assert "Undone by" in html
+    assert "Let this message count again" in html
+    assert "counts again" in act(moderator, scene, "redo", message_id="ann:4")
+    assert arm(scene).is_tombstone
+    assert "retains no message" in act(moderator, scene, "undo", message_id="nobody:1")
+
+
+def test_labels_are_given_once_and_dropped(moderator: Client, scene: Document) -> None:
+    act(moderator, scene, "label", seq=2, name="v1")
+    assert "already" in act(moderator, scene, "label", seq=3, name="v1")
+    assert "printable" in act(moderator, scene, "label", seq=3, name=" ")
+    assert "is gone" in act(moderator, scene, "drop_label", name="v1")
+    assert "no label" in act(moderator, scene, "drop_label", name="v1")
+    assert label_named(scene.pk, "v1") is None
+
+
+def test_every_act_stands_in_the_admins_log(moderator: Client, scene: Document) -> None:
+    act(moderator, scene, "label", seq=2, name="v1")
+    act(moderator, scene, "restore", seq=3, key="arm")
+    act(moderator, scene, "undo", message_id="ann:5")
+    act(moderator, scene, "redo", message_id="ann:5")
+    act(moderator, scene, "drop_label", name="v1")
+    entries = LogEntry.objects.filter(object_id=str(scene.pk), user__username="operator")
+    told = [entry.get_change_message() for entry in entries.order_by("pk")]
+    assert [words.split()[0] for words in told] == ["Labelled", "Restored", "Undid", "Redid", "Dropped"]
+    history = page(moderator, reverse("admin:vuer_journal_document_history", args=[scene.pk]))
+    assert "Restored the object arm to sequence 3" in history
+
+
+ACTS: list[tuple[str, dict[str, Any]]] = [
+    ("restore", {"seq": 3}),
+    ("undo", {"message_id": "ann:5"}),
+    ("redo", {"message_id": "ann:5"}),
+    ("label", {"seq": 2, "name": "v1"}),
+    ("drop_label", {"name": "kept"}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), ACTS)
+def test_who_may_only_look_changes_nothing(
+    visitor: Client, scene: Document, name: str, fields: dict[str, Any]
+) -> None:
+    label_state(scene.pk, 1, "kept")
+    assert_refused(visitor, scene, name, **fields)
+    html = looking_back(visitor, scene, "?seq=2") + object_page(visitor, scene)
+    assert not re.search(r"(Restore|Label it|Drop|Have it back)\b.*</button>", html)
+
+
+@pytest.mark.parametrize(("name", "fields"), ACTS)
+def test_acts_are_posts_with_a_token(scene: Document, name: str, fields: dict[str, Any]) -> None:
+    client = staff(Client(enforce_csrf_checks=True), "change_document")
+    assert_refused(client, scene, name, **fields)
+    assert client.get(reverse(f"admin:vuer_journal_document_{name}", args=[scene.pk])).status_code == 405
+
+
+@pytest.mark.parametrize("name", ["looking_back", "restore", "undo", "label"])
+def test_who_may_not_look_at_documents_sees_no_past(scene: Document, client: Client, name: str) -> None:
+    url = reverse(f"admin:vuer_journal_document_{name}", args=[scene.pk])
+    assert client.get(url).status_code == 302
+    user = User.objects.create_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="moderate_document"))
+    client.force_login(user)
+    assert client.get(url).status_code == 403
+    assert client.post(url, {"seq": 3}).status_code == 403
+
+
+def test_the_past_of_no_document_leads_to_the_index(visitor: Client, db: None) -> None:
+    for key in ("nonsense", "00000000-0000-0000-0000-000000000000"):
+        url = reverse("admin:vuer_journal_document_looking_back", args=[key])
+        assert visitor.get(url).status_code == 302
+
+
+@pytest.mark.parametrize("field", ["is_read_only", "archived_at"])
+def test_a_frozen_document_is_looked_at_and_labelled_only(
+    moderator: Client, scene: Document, field: str
+) -> None:
+    Document.objects.filter(pk=scene.pk).update(**{field: timezone.now() if field == "archived_at" else True})
+    assert "Nothing was changed" in act(moderator, scene, "restore", seq=3)
+    assert "Nothing was changed" in act(moderator, scene, "undo", message_id="ann:5")
+    assert head_of(scene) == 5
+    assert "Have it back" not in object_page(moderator, scene)
+    assert "kept as" in act(moderator, scene, "label", seq=2, name="v1")
+
+
+def test_back_leads_to_this_site_only(moderator: Client, scene: Document) -> None:
+    url = reverse("admin:vuer_journal_document_label", args=[scene.pk])
+    there = reverse("admin:vuer_journal_sceneobject_changelist")
+    assert moderator.post(url, {"seq": 2, "name": "a", "next": there}).url == there  # type: ignore[attr-defined]
+    elsewhere = moderator.post(url, {"seq": 2, "name": "b", "next": "https://evil.example/"})
+    assert elsewhere.url.endswith("/looking-back/")  # type: ignore[attr-defined]
