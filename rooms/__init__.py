@@ -1,1 +1,46 @@
-"""Live rooms: who is connected, what they may do, and how their messages reach the journal and each other."""
+"""Live rooms: who is connected, what they may do, and how their messages reach the journal and each other.
+
+For the site's own code: `rooms.edit`, `rooms.read`, `rooms.undo` and the others of `rooms.site`; `rooms.signals`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rooms.site import (
+        Authored,
+        Editor,
+        EditRefused,
+        Scene,
+        aedit,
+        aread,
+        aredo,
+        aundo,
+        edit,
+        read,
+        redo,
+        undo,
+    )
+
+__all__ = [
+    "Authored",
+    "EditRefused",
+    "Editor",
+    "Scene",
+    "aedit",
+    "aread",
+    "aredo",
+    "aundo",
+    "edit",
+    "read",
+    "redo",
+    "undo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Looked up when they are used: models cannot be imported before Django has loaded the apps."""
+    if name in __all__:
+        from rooms import site
+
+        return getattr(site, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

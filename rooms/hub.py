@@ -19,6 +19,7 @@ from rooms.admission import Admission, admit
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
+from rooms.herald import Herald
 from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
 from rooms.process import ProcessIdentity
@@ -56,6 +57,7 @@ class Hub:
         self._projector = Projector(self._aside)
         self._reviewer = Reviewer(self._aside, self.connections)
         self._committer = Committer(self._append)
+        self._herald = Herald()
         self.bus = Bus(str(self.process))
         self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
         self.bus.on(RightsChanged, self._reviewer.take)
@@ -99,13 +101,16 @@ class Hub:
             raise
         self.connections.add(connection)
         self._reviewer.joined(connection)
+        self._herald.joined(connection)
         return connection
 
     def leave(self, connection: Connection, code: int) -> None:
         """The connection's socket is gone.  Idempotent."""
         if connection in self.connections:
             self.connections.remove(connection)
-            self._register.note_end(connection.ended(code))
+            end = connection.ended(code)
+            self._register.note_end(end)
+            self._herald.left(connection, end.close_code)
             if not self.connections:
                 self._has_emptied.set()
 
@@ -178,6 +183,7 @@ class Hub:
         )
         self.rooms[room.document_id] = room
         self.bus.opened(room.document_id)
+        self._herald.opened(room.document_id, hydrated.head_seq)
         self._projector.opened(room)
         self._room_is_empty(room)
 
@@ -251,6 +257,7 @@ class Hub:
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 self.bus.tell(Committed(draft.document_id, outcome.last_seq))
+                self._herald.committed(draft, outcome)
         return outcomes
 
     # Life
@@ -264,6 +271,7 @@ class Hub:
             self._projector.run(),
             self._poll_heads(),
             self._reviewer.run(),
+            self._herald.run(),
             self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
@@ -281,6 +289,7 @@ class Hub:
         await self._see_off()
         await self._register.write()
         await self._projector.write()
+        await self._herald.close(settings.close_timeout_s)
         for timer in self._idle.values():
             timer.cancel()
         for task in self._tasks:

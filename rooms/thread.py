@@ -7,10 +7,11 @@ shares a second pool.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from channels.db import database_sync_to_async
 from django.db import connections
 
 P = ParamSpec("P")
@@ -38,6 +39,11 @@ class Worker:
         )
         await asyncio.gather(*farewells)
         self._executor.shutdown(wait=False)
+
+
+def in_database_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """`function` for async code anywhere: run in a thread where Django's rules for database connections hold."""
+    return database_sync_to_async(function)
 
 
 def _run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -11,7 +11,7 @@ from journal.label import label_state
 from journal.models import Document, Snapshot
 from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
-from rooms.management.commands import restore_document
+from rooms import site
 from tests.journal.history import append, head_of, insert, message, put
 
 
@@ -28,7 +28,7 @@ def document(db: None) -> Document:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """News for the server processes."""
     news: list[Any] = []
-    monkeypatch.setattr(restore_document, "announce", news.append)
+    monkeypatch.setattr(site, "announce", news.append)
     return news
 
 

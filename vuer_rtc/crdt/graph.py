@@ -355,9 +355,13 @@ class Graph:
         by_id = self._log.by_id
         return frozenset(target for target in self._undo.metas if target in by_id and by_id[target].is_undone)
 
+    def flat(self) -> dict[str, Any]:
+        """`{root, nodes}`: what everybody sees, flat; values are shared and must not be changed (rule D1)."""
+        return flat_graph(self._scene)
+
     def digest(self) -> str:
         """Digest of what everybody sees (rule D1)."""
-        return digest(flat_graph(self._scene))
+        return digest(self.flat())
 
     def full_digest(self) -> str:
         """Digest of everything a later merge may depend on (rule D2)."""

@@ -24,8 +24,7 @@ from journal.restore import (
     restore,
     unknown_keys,
 )
-from rooms.bus import announce
-from rooms.news import Committed
+from rooms.site import tell
 from vuer_rtc.crdt.canonical import InvalidMessage
 
 
@@ -113,6 +112,6 @@ def point_of_options(document: Document, options: dict[str, Any]) -> Point:
 
 def written(author: Author, authored: Authored) -> dict[str, Any]:
     """What was written, of which every server process is told."""
-    announce(Committed(author.document_id, authored.seq))
+    tell(author.document_id, authored)
     message = authored.message
     return {"seq": authored.seq, "message": message.id, "ops": dict(Counter(op.ot for op in message.ops))}

@@ -1,0 +1,225 @@
+"""Editing from the site's own code: views, commands, jobs, receivers of signals.
+
+    import rooms
+
+    rooms.edit("stage", [{"ot": "number.set", "key": "lamp", "path": "watts", "value": 40}], user=request.user)
+    await rooms.aedit("stage", […])
+    rooms.read("stage").nodes["lamp"]
+
+It makes no difference whether the room is open in this process, in another one, or nowhere: the message goes into the
+journal, and every process that has the room open is told.  When a call returns, its message is on disk.
+
+What may go wrong: `EditRefused` (a coded refusal, as a client would get it), `PermissionDenied` (with `check`), and the
+errors of `journal.error`: `UnknownDocument`, `OpenTransaction`, `JournalBusy`, `JournalUnavailable`, `CorruptJournal`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+
+from journal.authoring import Author, Authored, Ops
+from journal.entry import Entry
+from journal.error import UnknownDocument
+from journal.models import Document
+from journal.reader import answering, read_batches
+from rooms.admission import limits_of
+from rooms.batch import REFUSALS
+from rooms.bus import announce
+from rooms.herald import committed
+from rooms.news import Committed
+from rooms.policy import policy
+from rooms.signals import batch_committed
+from rooms.thread import in_database_thread
+from vuer_rtc.crdt.canonical import InvalidMessage
+from vuer_rtc.crdt.dtype import CREATE_OPS
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.protocol.codes import ClientFault, ErrorCode
+from vuer_rtc.protocol.limit import check_message
+from vuer_rtc.protocol.session import Right
+
+AnyDocument = Document | UUID | str
+"""A row, its primary key, or its slug."""
+
+
+class EditRefused(Exception):
+    """The document does not take the message; nothing was written."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A document as everybody sees it."""
+
+    seq: int
+    """Server sequence of its newest message."""
+    root: str
+    """Key of the first node created at root level; `""`: none."""
+    nodes: dict[str, dict[str, Any]]
+    """Nodes that are not removed, by key: properties (texts as strings), `tag`, `name`, `key` and `children`.  Not
+    to be changed: the values are the document's own."""
+
+
+class Editor:
+    """One document, for several edits in a row: it is read once, then only what is new.  For one thread at a time."""
+
+    def __init__(self, document: AnyDocument, *, user: Any = None, check: bool = False) -> None:
+        """`user`: the account that is recorded as the author; None: the site itself.  With `check` the policy is asked
+        what it may do, for None what a visitor may.
+
+        Raises: UnknownDocument; PermissionDenied; OpenTransaction; CorruptJournal, JournalUnavailable.
+        """
+        self.document = find_document(document)
+        self._user = None if user is None or user.is_anonymous else str(user.pk)
+        self._rights = policy().rights(user or AnonymousUser(), self.document) if check else frozenset(Right)
+        self._need(Right.VIEW)
+        self._limits = limits_of(self.document)
+        self._author = Author(self.document.pk)
+
+    def edit(self, ops: Ops) -> Authored:
+        """Afterwards one message of these operations is on disk; its sequence, and the message as it was written.
+
+        `ops`: as clients send them.  One message is journalled, merged and undone as one.
+
+        Raises: EditRefused; PermissionDenied; OpenTransaction, JournalBusy, JournalUnavailable, CorruptJournal.
+        """
+        self._need(Right.EDIT)
+        with refusals():
+            return self._told(self._author.write(list(ops), user=self._user, check=self._check))
+
+    def undo(self, message_id: str) -> Authored:
+        """Afterwards the message does not count.  With `check`, other accounts' take the right to moderate.
+
+        Raises: as `edit`.
+        """
+        self._need_undo(message_id)
+        with refusals():
+            return self._told(self._author.undo(message_id, user=self._user, check=self._check))
+
+    def redo(self, message_id: str) -> Authored:
+        """Afterwards the message counts again.  Raises: as `edit`."""
+        self._need_undo(message_id)
+        with refusals():
+            return self._told(self._author.redo(message_id, user=self._user, check=self._check))
+
+    def read(self) -> Scene:
+        """The document as the journal has it now.  Raises: JournalUnavailable, CorruptJournal, UnknownDocument."""
+        self._author.read_on()
+        graph = self._author.graph
+        flat = graph.flat()
+        return Scene(graph.head_seq, flat["root"], flat["nodes"])
+
+    def _told(self, authored: Authored | None) -> Authored:
+        assert authored is not None  # only plans may find nothing to do
+        tell(self.document.pk, authored, self._user)
+        return authored
+
+    def _check(self, message: Message, graph: Graph) -> None:
+        check_message(message, self._limits)
+        made = sum(op.ot in CREATE_OPS for op in message.ops)
+        if made and graph.node_count + made > self._limits.nodes_max:
+            raise ClientFault(ErrorCode.TOO_MANY_NODES, REFUSALS[ErrorCode.TOO_MANY_NODES])
+
+    def _need(self, right: Right) -> None:
+        if right not in self._rights:
+            raise PermissionDenied(f"you may not {right} {self.document}")
+
+    def _need_undo(self, message_id: str) -> None:
+        self._need(Right.EDIT)
+        if Right.MODERATE not in self._rights and not self._is_own(message_id):
+            raise PermissionDenied(f"you may not undo others' work in {self.document}")
+
+    def _is_own(self, message_id: str) -> bool:
+        self._author.read_on()
+        seq = self._author.graph.seq_of(message_id)
+        if seq is None or self._user is None:
+            return False
+        with answering():
+            batch = next(read_batches(self.document.pk, seq - 1))
+        return batch.entries[seq - batch.first_seq].user == self._user
+
+
+def edit(document: AnyDocument, ops: Ops, *, user: Any = None, check: bool = False) -> Authored:
+    """Afterwards one message of these operations is on disk, and on its way to everybody who has the document open.
+
+    Reads the whole document; an `Editor` reads it once for many edits.  Raises: as `Editor` and its `edit`.
+    """
+    return Editor(document, user=user, check=check).edit(ops)
+
+
+def undo(document: AnyDocument, message_id: str, *, user: Any = None, check: bool = False) -> Authored:
+    """Afterwards the message does not count.  Raises: as `Editor` and its `undo`."""
+    return Editor(document, user=user, check=check).undo(message_id)
+
+
+def redo(document: AnyDocument, message_id: str, *, user: Any = None, check: bool = False) -> Authored:
+    """Afterwards the message counts again.  Raises: as `Editor` and its `redo`."""
+    return Editor(document, user=user, check=check).redo(message_id)
+
+
+def read(document: AnyDocument, *, user: Any = None, check: bool = False) -> Scene:
+    """The document as the journal has it now.  Raises: as `Editor` and its `read`."""
+    return Editor(document, user=user, check=check).read()
+
+
+aedit = in_database_thread(edit)
+aundo = in_database_thread(undo)
+aredo = in_database_thread(redo)
+aread = in_database_thread(read)
+
+
+def tell(document_id: UUID, authored: Authored, user: str | None = None) -> None:
+    """Afterwards the processes that have the document open know, or will soon, and so do this one's receivers."""
+    announce(Committed(document_id, authored.seq))
+    if batch_committed.receivers:
+        entry = Entry(authored.message, user, None, authored.message.ts)
+        batch_committed.send_robust(Document, **committed(document_id, authored.seq, [entry]))
+
+
+def find_document(document: AnyDocument) -> Document:
+    """The row, if it is not archived.  Raises: UnknownDocument, JournalUnavailable."""
+    if isinstance(document, Document):
+        found: Document | None = document
+    else:
+        name = {"pk": document} if isinstance(document, UUID) else {"slug": document}
+        with answering():
+            found = Document.objects.filter(**name).first()
+    if found is None or found.archived_at is not None:
+        raise UnknownDocument(f"{document}: there is no such document, or it is archived")
+    return found
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What is against a message comes out of the block as EditRefused."""
+    try:
+        yield
+    except InvalidMessage as error:
+        raise EditRefused(ErrorCode(error.code), error.detail) from error
+    except ClientFault as fault:
+        raise EditRefused(fault.code, fault.detail) from fault
+
+
+__all__ = [
+    "Authored",
+    "EditRefused",
+    "Editor",
+    "Scene",
+    "aedit",
+    "aread",
+    "aredo",
+    "aundo",
+    "edit",
+    "read",
+    "redo",
+    "undo",
+]
