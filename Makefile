@@ -1,6 +1,7 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest)
 # make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
+# make fuzz-frames  mutated frames against a live room in memory     (SEED=any MINUTES=10)
 # make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
 # make check  what .ci/run checks beside the tests
 
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test fuzz check lint format types imports migrations wheel lock clean crash
+.PHONY: run test fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -30,6 +31,9 @@ test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 
 fuzz: $(VENV)/development.stamp
 	$(BIN)/python -m tests.crdt.fuzz --seed $(SEED) --minutes $(MINUTES)
+
+fuzz-frames: $(VENV)/development.stamp
+	$(BIN)/python -m tests.protocol.fuzz --seed $(SEED) --minutes $(MINUTES)
 
 # Kills real processes for MINUTES and checks after each death that nothing acknowledged is lost.
 crash: $(VENV)/development.stamp
