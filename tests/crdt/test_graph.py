@@ -39,6 +39,17 @@ def test_messages_since_a_clock_come_by_sequence_until_they_are_folded() -> None
     assert [message.id for message in graph.messages_since({"al": 2}) or []] == ["al:3"]
 
 
+def test_what_was_journalled_after_a_later_message_of_its_client_comes_with_every_answer() -> None:
+    """S3: a clock of 3 does not tell whether 2 is there."""
+    author = Author("al")
+    messages = [author(number, prop("number.set", "x", number)) for number in (1, 2, 3)]
+    graph = Graph()
+    for seq, index in enumerate((0, 2, 1), 1):
+        graph.apply(msgspec.structs.replace(messages[index], server_seq=seq))
+    assert [message.counter for message in graph.messages_since({"al": 3}) or []] == [2]
+    assert [message.counter for message in graph.messages_since({"al": 1}) or []] == [3, 2]
+
+
 def test_changed_names_the_node_and_the_parents_it_left_and_joined() -> None:
     """C3."""
     author, graph = Author("al"), Graph()

@@ -93,12 +93,22 @@ class OpLog:
         return Identity.DUPLICATE if self.is_folded(message) else Identity.NEW
 
     def messages_since(self, clock: Mapping[str, int]) -> list[Message] | None:
-        """Journalled messages above `clock`, by sequence; None when one of them is folded away."""
+        """Journalled messages above `clock`, by sequence; None when one of them is folded away.
+
+        With them come those that were journalled after a higher counter of their client: a clock that covers them
+        does not tell whether they are there.
+        """
         if self.folded.missing(clock):
             return None
         messages = (placed.message for placed in self.order)
-        lacking = [m for m in messages if m.counter > clock.get(m.client, 0) and m.server_seq]
-        return sorted(lacking, key=lambda message: message.server_seq)
+        highest = self.folded.highest()
+        lacking = []
+        for message in sorted((m for m in messages if m.server_seq), key=lambda m: m.server_seq):
+            client, counter = message.client, message.counter
+            if counter > clock.get(client, 0) or counter < highest.get(client, 0):
+                lacking.append(message)
+            highest[client] = max(counter, highest.get(client, 0))
+        return lacking
 
     def messages(self, ids: Iterable[str]) -> dict[str, Message]:
         """Those of these ids that are retained."""

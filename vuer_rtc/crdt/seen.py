@@ -49,3 +49,7 @@ class Seen:
     def missing(self, clock: Mapping[str, int]) -> bool:
         """True when something seen here is above what `clock` covers."""
         return any(ends[-1] > clock.get(client, 0) for client, ends in self._ends.items() if ends)
+
+    def highest(self) -> dict[str, int]:
+        """The highest counter seen of each client."""
+        return {client: ends[-1] for client, ends in self._ends.items() if ends}
