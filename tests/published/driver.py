@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from vuer_rtc.client.graph_store import GraphStore, Snapshot, getUnackedMessages
@@ -24,6 +24,9 @@ class Driver:
         self.store = None
         self.socket = None
         self.is_online = True
+        self.is_whole = True
+        self.held = []
+        self.whole_clock = {}
         self.seqs = {}
         self.errors = []
         self.states = 0
@@ -121,6 +124,51 @@ class Driver:
                 raise TimeoutError(f"{self.states} states, errors {self.errors}")
             self._drain(0.5)
 
+    def persist(self, url, client, turns=(), seen=(), timeout=60):
+        """Make `turns` (`{"ops": …}` or `{"do": "undo"}`), and read until all own commits are acknowledged and every
+        id in `seen` is here; connects again whenever the connection breaks, as every program of its own has to."""
+        deadline = time.monotonic() + timeout
+        turns = list(turns)
+        while True:
+            try:
+                if self.socket is None:
+                    self._come_back(url, client)
+                while turns:
+                    turn = turns.pop(0)
+                    self.edit(turn["ops"]) if "ops" in turn else getattr(self, turn["do"])()
+                    self._drain(0.01)
+                self._drain(0.2)
+            except (ConnectionClosed, InvalidHandshake, OSError, EOFError, TimeoutError):
+                self._lose()
+            here = {entry.msg.id for entry in self.store.getState().journal}
+            # The store itself forgets the ack of a commit that was undone before it came.
+            unacked = [message for message in self.unacked() if message not in self.seqs]
+            if not turns and not unacked and here.issuperset(seen):
+                return {"seqs": self.seqs, "errors": self.errors}
+            if time.monotonic() > deadline:
+                missing = sorted(set(seen) - here)
+                raise TimeoutError(f"missing {missing[:5]}, unacked {unacked[:5]}, errors {self.errors[-3:]}")
+
+    def _come_back(self, url, client):
+        """What came while something was still missing does not count as seen: the answer to `sync` may break off."""
+        self.socket = connect(url, max_size=None, compression=None).__enter__()
+        deserialize(self.socket.recv(timeout=20))
+        self.is_whole = False
+        self._send({"mtype": "sync", "vectorClock": self.whole_clock, "filter": b"", "count": 0})
+        self._send({"mtype": "sync-check", "requestId": "whole"})
+        self.is_online = True
+        self.resend()
+
+    def _lose(self):
+        if self.is_whole:
+            self.whole_clock = dict(self.store.getState().vectorClock)
+        self.is_online = self.is_whole = False
+        self.held = []  # it comes again: the clock does not count it
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = None
+        time.sleep(0.05)
+
     def drain(self, seconds=0.3):
         self._drain(seconds)
         return {"errors": self.errors}
@@ -151,7 +199,10 @@ class Driver:
 
     def _commit(self, message):
         if self.is_online:
-            self._send(msg_to_wire(message))
+            try:
+                self._send(msg_to_wire(message))
+            except ConnectionClosed:
+                self.is_online = False  # it stays in the journal, unacknowledged
 
     def _send(self, wire):
         self.socket.send(serialize(wire))
@@ -169,14 +220,25 @@ class Driver:
     def _handle(self, wire):
         match wire["mtype"]:
             case "broadcast" | "crdt":
-                self.store.receive(wire_to_msg(wire))
+                self.held.append(wire)
+                if self.is_whole:
+                    self._release()
             case "ack":
                 self.seqs[wire["msgId"]] = wire.get("serverSeq")
                 self.store.ack(wire["msgId"])
             case "error":
                 self.errors.append(wire)
+            case "sync-status":
+                self.is_whole = True
+                self._release()
             case "state":
                 self._begin_again(wire)
+
+    def _release(self):
+        """In sequence: the store takes no undo before what it undoes, and no text before its anchor."""
+        for wire in sorted(self.held, key=lambda wire: wire["msg"].get("serverSeq", 0)):
+            self.store.receive(wire_to_msg(wire))
+        self.held = []
 
 
 def _snapshot(wire):

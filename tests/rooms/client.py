@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -12,7 +12,6 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.rooms.build import message as build_message
 from tests.rooms.fake_room import NativeReplica
-from tests.server import ServerProcess
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
@@ -20,10 +19,16 @@ from vuer_rtc.crdt.message import Message, Op
 PATIENCE_S = 20
 
 
+class Address(Protocol):
+    """Where a room is: a server, or a link to one."""
+
+    def url(self, slug: str, client: str, **query: str) -> str: ...
+
+
 class Client:
     """One client in one room; JSON frames unless it was asked for msgpack."""
 
-    def __init__(self, server: ServerProcess, slug: str, name: str, **query: str) -> None:
+    def __init__(self, server: Address, slug: str, name: str, **query: str) -> None:
         self.name = name
         self.url = server.url(slug, name, **{"format": "json", **query})
         self.is_json = "format=json" in self.url
@@ -176,7 +181,7 @@ class Client:
 class NativeClient(Client):
     """A client of the second version, whose replica is told what the socket says."""
 
-    def __init__(self, server: ServerProcess, slug: str, name: str, **query: str) -> None:
+    def __init__(self, server: Address, slug: str, name: str, **query: str) -> None:
         super().__init__(server, slug, name, **{"v": "2", **query})
         self.plain_url = self.url
         self.native = NativeReplica(name)
