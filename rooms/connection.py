@@ -46,8 +46,10 @@ class Connection:
         send: Send,
         on_progress: Callable[["Connection"], None],
         promise: Promise,
+        arrival: int = 0,
     ) -> None:
         self.client = address.client
+        self.arrival = arrival
         self.admission = admission
         self.room = room
         self.vector_clock: dict[str, int] = {}

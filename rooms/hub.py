@@ -6,6 +6,7 @@ starts with the first connection.
 
 import asyncio
 import gc
+import itertools
 import logging
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from rooms.projector import Projector
 from rooms.refusal import Refused
 from rooms.register import Register
 from rooms.reviewer import Reviewer
-from rooms.room import Budget, LiveRoom, RoomFull
+from rooms.room import Budget, LiveRoom, Overtaken, RoomFull
 from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.termination import before_termination
@@ -51,6 +52,7 @@ class Hub:
         self.rooms: dict[UUID, LiveRoom] = {}
         self.connections: set[Connection] = set()
         self.is_stopping = False
+        self._arrivals = itertools.count(1)
         self._aside = Worker("vuer-aside", ASIDE_THREADS)
         self._journal = Worker("vuer-journal")
         self._register = Register(self.process, self._aside)
@@ -79,6 +81,7 @@ class Hub:
         """
         if self.is_stopping:
             raise Refused(CloseCode.GOING_AWAY)
+        arrival = next(self._arrivals)
         address = read_address(scope)
         admission = await self._aside.run(admit, address, scope, self.process)
         try:
@@ -88,11 +91,15 @@ class Hub:
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_stopping:
                 raise Refused(CloseCode.GOING_AWAY)
-            connection = Connection(address, admission, room, send, self._register.note_progress, promise)
+            note_progress = self._register.note_progress
+            connection = Connection(address, admission, room, send, note_progress, promise, arrival)
             room.join(connection, address.since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)
             raise Refused(CloseCode.ROOM_FULL) from None
+        except Overtaken:
+            self._note_refusal(admission, CloseCode.REPLACED)
+            raise Refused(CloseCode.REPLACED) from None
         except Refused as refusal:
             self._note_refusal(admission, refusal.code)
             raise

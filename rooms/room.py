@@ -38,6 +38,8 @@ class Peer(Protocol):
     """What a room needs of a connection."""
 
     client: str
+    arrival: int
+    """Which came first: grows with every handshake of the process."""
 
     @property
     def dialect(self) -> Dialect: ...
@@ -72,6 +74,10 @@ class Budget:
 
 class RoomFull(Exception):
     """As many connections as the settings allow."""
+
+
+class Overtaken(Exception):
+    """A later connection of the same client is in the room already."""
 
 
 def ack_of(peer: Peer, delivery: Delivery) -> Ack:
@@ -124,10 +130,12 @@ class LiveRoom:
         A native client that has everything up to `since` is sent what follows instead, if that is still held
         here, or is in `read`: messages from the journal, behind `since`.
 
-        Raises: RoomFull.
+        Raises: RoomFull; Overtaken, when this connection took so long to be let in that its client had given it up.
         """
         former = self.connections.get(peer.client)
         if former is not None:
+            if former.arrival > peer.arrival:
+                raise Overtaken
             former.close(CloseCode.REPLACED)
         elif len(self.connections) >= settings.sessions_per_room_max:
             raise RoomFull

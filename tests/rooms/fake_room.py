@@ -26,6 +26,8 @@ NATIVE = Dialect(Framing.JSON, Naming.COMPRESSED, Edition.NATIVE)
 class Peer:
     """A connection that takes everything."""
 
+    arrival = 0
+
     def __init__(self, client: str, dialect: Dialect = JSON, *, is_batched: bool = False) -> None:
         self.client = client
         self.dialect = dialect

@@ -7,14 +7,14 @@ import pytest
 from journal.writer import Conflict, Fenced
 from rooms.batch import Submission
 from rooms.fanout import Dialect
-from rooms.room import RoomFull
+from rooms.room import Overtaken, RoomFull
 from vuer_rtc.crdt.message import cut_record
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
 
 from .build import insert, message, put, submission
-from .fake_room import JSON, Journal, Room, numbered
+from .fake_room import JSON, Journal, Peer, Room, numbered
 
 
 @pytest.fixture
@@ -101,6 +101,17 @@ def test_a_refused_message_costs_its_sender_an_error_and_the_others_nothing(room
     assert ann.got[1:] == ["error ann:1 lamport-jump"]
     assert bob.got[1:] == []
     assert room.budget.bytes_left == 10_000
+
+
+def test_a_connection_that_was_let_in_late_does_not_replace_the_one_that_came_after_it(room: Room) -> None:
+    """A6."""
+    older, newer = Peer("ann"), Peer("ann")
+    older.arrival, newer.arrival = 1, 2
+    room.join(newer)
+    with pytest.raises(Overtaken):
+        room.join(older)
+    assert newer.closed == []
+    assert list(room.connections.values()) == [newer]
 
 
 def test_an_author_who_reconnected_before_the_commit_sees_the_message_come_back(room: Room) -> None:
