@@ -12,6 +12,8 @@
     ├── UnknownDocument      there is no such document
     ├── BatchTooLarge        the caller gathered more than one row may hold: split it
     ├── SnapshotTooLarge     the document outgrew one snapshot row: see the setting
+    ├── TransferRefused      a file is not, or not wholly, the export, dump or archive it should be
+    ├── PurgeRefused         a document cannot be deleted: people are in it, or rows of the site protect it
     ├── OpenTransaction      the caller is inside an `atomic` block: nothing would be durable
     └── CorruptJournal       rows are missing or damaged: stop this document, tell the operator
 
@@ -77,6 +79,21 @@ class SnapshotTooLarge(JournalError):
 
 class OpenTransaction(JournalError):
     """Nothing can be made durable inside an `atomic` block; a mistake of the calling code."""
+
+
+class TransferRefused(JournalError):
+    """A file that was to be read is not as it should be, or does not fit what is there (rule J44)."""
+
+    def __init__(self, code: str, line: int, detail: str, name: str = "") -> None:
+        super().__init__(f"{code}: {f'{name}, ' if name else ''}line {line}: {detail}")
+        self.code = code
+        self.line = line
+        """From 1; 0: no line in particular."""
+        self.detail = detail
+
+
+class PurgeRefused(JournalError):
+    """A document cannot be deleted as things are; nothing was."""
 
 
 class CorruptJournal(JournalError):

@@ -35,8 +35,20 @@ POINTS = (
     "compact.deleted",
     "compact.pruned",
     "compact.projected",
+    "import.begun",
+    "import.writing",
+    "import.written",
+    "import.proved",
+    "import.done",
+    "purge.marked",
+    "purge.deleting",
+    "purge.emptied",
+    "purge.done",
 )
 """Every named point; FORMAT.md says what follows from a death at each."""
+
+AT_COMMANDS = tuple(point for point in POINTS if point.startswith(("import.", "purge.")))
+"""Those that no live room and no compaction comes to."""
 
 
 class Fuse:

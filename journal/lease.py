@@ -1,4 +1,4 @@
-"""One compaction per document at a time (rule J14).
+"""One command at work on a document at a time (rules J14, J48).
 
 The lease saves work and keeps reports honest; nothing is lost without it, because the truncation point never
 falls and the last word is a compare-and-set that names the holder.
@@ -31,7 +31,7 @@ def process_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to compact one document, until it expires or is lost."""
+    """The right to be at work on one document, until it expires or is lost."""
 
     document_id: UUID
     holder: str
@@ -66,7 +66,7 @@ def lease(document_id: UUID, holder: str | None = None) -> Iterator[Lease]:
     if not documents.filter(is_free).update(
         lease_holder=taken.holder, lease_until=now + timedelta(seconds=settings.lease_s)
     ):
-        raise JournalBusy(f"document {document_id} is being compacted by {current or 'another process'}")
+        raise JournalBusy(f"{current or 'another process'} is at work on document {document_id}")
     try:
         yield taken
     finally:

@@ -43,6 +43,13 @@ class Document(models.Model):
         PUBLIC_VIEW = "public-view", "everybody may look"
         PUBLIC_EDIT = "public-edit", "everybody may edit"
 
+    class Condition(models.TextChoices):
+        """Whether its rows are all there."""
+
+        WHOLE = "", "whole"
+        IMPORTING = "importing", "being imported: not whole yet"
+        PURGING = "purging", "being deleted for good"
+
     id = primary_key()
     slug = models.SlugField(
         max_length=200,
@@ -127,6 +134,15 @@ class Document(models.Model):
         null=True,
         blank=True,
         help_text="When the room was closed for everybody; its journal stays. Empty: open.",
+    )
+    condition = models.CharField(
+        max_length=20,
+        choices=Condition,
+        blank=True,
+        default=Condition.WHOLE,
+        editable=False,
+        help_text="Nobody can enter a document that is not whole; the command that was at work goes on when it is "
+        "run again.",
     )
     created_at = models.DateTimeField(auto_now_add=True, help_text="When the row was made.")
     updated_at = models.DateTimeField(

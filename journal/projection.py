@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from journal.column import bounded, moment, storable
 from journal.durability import journal_alias
+from journal.error import UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, Operation, SceneObject
 from journal.operation import Row, create_operations, delete_operations, operation_rows
-from journal.reader import Batch, answering, hydrate, read_batches, read_heads
+from journal.reader import Batch, answering, hydrate, read_batches, read_heads, still_there
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
 
@@ -37,10 +38,10 @@ def project(
     Operation rows go in bounded transactions; nodes, undone flags and the head in a last one.
 
     Raises: JournalGap when a compaction has overtaken it (take the next occasion), CorruptJournal,
-    JournalUnavailable.
+    UnknownDocument, JournalUnavailable.
     """
     with answering():
-        reached = Document.objects.values_list("head_seq", flat=True).get(pk=document_id)
+        reached = reached_seq(document_id)
         if since is not None and not since <= reached < seq:
             return reached >= seq
         targets = _project_operations(document_id, reached, seq, undone)
@@ -48,6 +49,8 @@ def project(
         alias = journal_alias()
         with transaction.atomic(using=alias):
             document = _locked(alias, document_id)
+            if document is None:
+                raise UnknownDocument(str(document_id))
             if document.head_seq > seq:
                 return True  # another process has written a later state while we prepared ours
             _flag_undone(document_id, targets, undone)
@@ -81,19 +84,27 @@ def catch_up(document_id: UUID) -> None:
 
     Raises: CorruptJournal, UnknownDocument, JournalUnavailable.
     """
-    reached = Document.objects.values_list("head_seq", flat=True).get(pk=document_id)
+    reached = reached_seq(document_id)
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
         project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
 
 
-def _locked(alias: str, document_id: UUID) -> Document:
-    """The document's row; nobody else projects it until the transaction ends, where the database can lock
-    rows."""
-    documents = Document.objects.only("head_seq")
+def reached_seq(document_id: UUID) -> int:
+    """How far the projections are.  Raises: UnknownDocument."""
+    found = still_there().filter(pk=document_id).values_list("head_seq", flat=True).first()
+    if found is None:
+        raise UnknownDocument(str(document_id))
+    return found
+
+
+def _locked(alias: str, document_id: UUID) -> Document | None:
+    """The document's row, None when it is gone; nobody else projects it until the transaction ends, where the
+    database can lock rows."""
+    documents = still_there().only("head_seq")
     if connections[alias].features.has_select_for_update:
         documents = documents.select_for_update()
-    return documents.get(pk=document_id)
+    return documents.filter(pk=document_id).first()
 
 
 # Operations

@@ -37,6 +37,7 @@ class Batch:
     created_at: datetime
     entries: list[Entry]
     """Their messages are numbered."""
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def load_document(slug: str) -> Document:
     Raises: UnknownDocument, JournalUnavailable.
     """
     with answering():
-        document = Document.objects.filter(slug=slug).first()
+        document = Document.objects.filter(slug=slug, condition=Document.Condition.WHOLE).first()
     if document is None:
         raise UnknownDocument(slug)
     return document
@@ -87,9 +88,14 @@ class Position(NamedTuple):
     access_version: int
 
 
+def still_there() -> models.QuerySet[Document]:
+    """The documents but those that are being deleted: for all who read, they are gone already (rule J52)."""
+    return Document.objects.exclude(condition=Document.Condition.PURGING)
+
+
 def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Server sequence of the newest message of each document, in one query; documents that are gone are
-    missing.
+    """Server sequence of the newest message of each document, in one query; documents that are gone, or going
+    (rule J52), are missing.
 
     Raises: JournalUnavailable.
     """
@@ -99,7 +105,7 @@ def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
 def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
     """The same, with the documents' access versions.  Raises: JournalUnavailable."""
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
-    documents = Document.objects.filter(pk__in=list(document_ids)).order_by()
+    documents = still_there().filter(pk__in=list(document_ids)).order_by()
     with answering():
         rows = list(documents.values_list("pk", "truncated_seq", Subquery(last), "access_version"))
     return {
@@ -168,7 +174,7 @@ def with_history(
     """
 
     def begin(truncated_seq: int) -> T:
-        start = _start(document_id, truncated_seq, before)
+        start = starting_point(document_id, truncated_seq, before)
         return use(start, retained(document_id, truncated_seq, start.snapshot, is_whole=is_whole))
 
     return while_retained(document_id, begin)
@@ -196,7 +202,8 @@ def while_retained(document_id: UUID, use: Callable[[int], T]) -> T:
     raise _missing(document_id, gap)
 
 
-def _start(document_id: UUID, truncated_seq: int, before: Snapshot | None) -> Start:
+def starting_point(document_id: UUID, truncated_seq: int, before: Snapshot | None = None) -> Start:
+    """The newest good snapshot that reaches the retained batches (rule J10).  Raises: CorruptJournal."""
     candidates = usable_snapshots(document_id, truncated_seq)
     if before is not None:
         candidates = candidates.filter(seq__lte=before.seq).exclude(pk=before.pk)
@@ -279,7 +286,7 @@ def verified(row: JournalBatch) -> Batch:
     if not len(entries) == row.message_count == row.last_seq - row.first_seq + 1:
         problem = f"batch {row.pk} holds {len(entries)} messages for seq {row.first_seq} to {row.last_seq}"
         raise CorruptJournal(row.document_id, row.first_seq, problem, BACKUP_HINT)
-    return Batch(row.pk, row.first_seq, row.last_seq, row.created_at, entries)
+    return Batch(row.pk, row.first_seq, row.last_seq, row.created_at, entries, row.writer)
 
 
 def truncated_seq_of(document_id: UUID) -> int:
@@ -288,7 +295,7 @@ def truncated_seq_of(document_id: UUID) -> int:
     Raises: UnknownDocument, JournalUnavailable.
     """
     with answering():
-        found = Document.objects.filter(pk=document_id).values_list("truncated_seq", flat=True).first()
+        found = still_there().filter(pk=document_id).values_list("truncated_seq", flat=True).first()
     if found is None:
         raise UnknownDocument(str(document_id))
     return found
@@ -318,6 +325,8 @@ __all__ = [
     "read_positions",
     "restored",
     "retained",
+    "starting_point",
+    "still_there",
     "truncated_seq_of",
     "usable_snapshots",
     "verified",

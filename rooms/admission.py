@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from journal.models import Document
 from rooms.address import Address, Scope
-from rooms.credential import Accounts, Credential, credential_of, rights_of
+from rooms.credential import Accounts, Credential, credential_of, rights_of, user_of
 from rooms.models import Session, SpentToken
+from rooms.policy import policy
 from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
 from rooms.session import owner_of_client
@@ -37,6 +38,8 @@ class Admission:
     access_version: int
     """Of the document, read before the rights were asked for."""
     limits: Limits
+    shown_name: str | None = None
+    """Of the account, for the others in the room; None: anonymous, or nobody is told."""
 
     @property
     def user(self) -> str | None:
@@ -60,11 +63,18 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         if credential.grant is not None and credential.grant.is_single_use:
             _spend(credential.grant)
         session = _claim_client(document, address, credential.account, process)
+        shown_name = policy().shown_name(user_of(credential, accounts)) if address.features else None
     except Error as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
         raise Refused(CloseCode.UNAVAILABLE) from error
     return Admission(
-        document.pk, session.pk, credential, rights, document.access_version, limits_of(document)
+        document.pk,
+        session.pk,
+        credential,
+        rights,
+        document.access_version,
+        limits_of(document),
+        shown_name,
     )
 
 
@@ -93,7 +103,11 @@ def _spend(grant: Grant) -> None:
 
 def _document(slug: str) -> Document:
     is_possible = len(slug) <= settings.slug_chars_max and "\0" not in slug
-    document = Document.objects.filter(slug=slug, archived_at=None).first() if is_possible else None
+    document = (
+        Document.objects.filter(slug=slug, archived_at=None, condition=Document.Condition.WHOLE).first()
+        if is_possible
+        else None
+    )
     if document is None:
         raise Refused(CloseCode.UNKNOWN_ROOM)
     return document

@@ -6,6 +6,7 @@ Nothing depends on them (see `rooms.news`), so the layer may be slow, away, rest
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,7 +22,7 @@ PAUSE_S = 1
 PATIENCE_S = 5
 """How long the layer may take for one message before it counts as failed."""
 SYNC_PATIENCE_S = 2
-"""The same for somebody who waits: a page, a command."""
+"""The same for somebody who waits: a page, a command, a server that stops."""
 WAITING_MAX = 10_000
 """News that wait for the layer; beyond it the oldest are dropped."""
 
@@ -54,6 +55,8 @@ class Bus:
         self._wanted = {SITE_GROUP}
         self._subscribed: set[str] = set()
         self._has_work = asyncio.Event()
+        self._has_told = asyncio.Event()
+        self._has_told.set()
         self._loop = asyncio.get_running_loop()
         self.told = 0
         self.heard = 0
@@ -83,11 +86,20 @@ class Bus:
         """Tell the other processes, soon.  Never waits."""
         if self.has_others:
             subject = news.subject
-            self._waiting[object() if subject is None else (type(news), subject)] = news
+            key = object() if subject is None else (type(news), subject)
+            older: Any = self._waiting.get(key)
+            self._waiting[key] = news if older is None else news.after(older)
             if len(self._waiting) > WAITING_MAX:
                 del self._waiting[next(iter(self._waiting))]
                 self.lost += 1
+            self._has_told.clear()
             self._has_work.set()
+
+    async def drained(self) -> None:
+        """Returns when everything has been told, or after `SYNC_PATIENCE_S`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SYNC_PATIENCE_S):
+                await self._has_told.wait()
 
     def hear(self, news: News) -> None:
         """Have this process do what the news mean to it."""
@@ -152,6 +164,8 @@ class Bus:
                 return False
             del waiting[subject]
             self.told += 1
+        if not self._waiting:
+            self._has_told.set()
         return True
 
     async def _try(self, request: Awaitable[Any]) -> bool:

@@ -33,6 +33,8 @@ VERSION = 2
 """Of the protocol that native clients are spoken to in."""
 EXPIRY_CHECK_S = 3600
 """Longest wait for a token's end in one go: the wall clock may be set meanwhile."""
+BEHIND_BYTES = 65_536
+"""Queued for a connection beyond which presence waits: commits go first."""
 
 
 class Connection:
@@ -54,6 +56,8 @@ class Connection:
         self.room = room
         self.vector_clock: dict[str, int] = {}
         self.acked_seq = 0
+        self.joined_at = time.time()
+        self.heard_at = time.monotonic()
         self.close_code: CloseCode | None = None
         self._session_id = str(admission.session_id)
         self._protocol = SyncSession(
@@ -63,9 +67,9 @@ class Connection:
             address.framing,
             address.naming,
             address.edition,
-            address.features,
+            granted(address.features),
         )
-        self._features = address.features
+        self._features = self._protocol.features
         self._promise = promise
         self._outbox = Outbox(
             send,
@@ -83,7 +87,8 @@ class Connection:
 
     def receive(self, frame: Frame) -> None:
         """Do what the frame asks for."""
-        for wanted in self._protocol.receive(frame, time.monotonic()):
+        self.heard_at = time.monotonic()
+        for wanted in self._protocol.receive(frame, self.heard_at):
             self._perform(wanted, frame)
 
     def _perform(self, wanted: Effect, frame: Frame) -> None:
@@ -105,6 +110,8 @@ class Connection:
                 self.send(SyncStatus(request_id, self.room.standing()))
             case effect.Heartbeat(clock):
                 self._note_clock(clock)
+            case effect.ShowPresence(data):
+                self.room.presence.show(self, data)
             case effect.Close(code):
                 self.close(code)
 
@@ -118,6 +125,20 @@ class Connection:
     def is_batched(self) -> bool:
         """It wants one frame per commit."""
         return Feature.BATCH in self._features
+
+    @property
+    def wants_presence(self) -> bool:
+        return Feature.PRESENCE in self._features
+
+    @property
+    def shown_name(self) -> str | None:
+        """Name of the account, for the others."""
+        return self.admission.shown_name
+
+    @property
+    def is_behind(self) -> bool:
+        """More is on its way to it than it takes at once."""
+        return self._outbox.queued_bytes > BEHIND_BYTES
 
     def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
         """Tell a native client where it is."""
@@ -213,3 +234,8 @@ class Connection:
         self._outbox.abandon()
         self.room.leave(self)
         return End(self.progress, self.close_code if self.close_code is not None else code)
+
+
+def granted(features: frozenset[Feature]) -> frozenset[Feature]:
+    """Those that the site offers."""
+    return features if settings.presence_updates_per_second else features - {Feature.PRESENCE}

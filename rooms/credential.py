@@ -91,7 +91,7 @@ def rights_of(credential: Credential, document: Document, accounts: Accounts) ->
 
     Raises: Refused `logged-out` when its login or its account is over, `token-expired`.
     """
-    user = _user_of(credential, accounts)
+    user = user_of(credential, accounts)
     if document.archived_at is not None:
         return NOTHING
     grant = credential.grant
@@ -112,7 +112,11 @@ def rights_of(credential: Credential, document: Document, accounts: Accounts) ->
     return rights
 
 
-def _user_of(credential: Credential, accounts: Accounts) -> User:
+def user_of(credential: Credential, accounts: Accounts) -> User:
+    """The account as it is now, or the anonymous visitor.
+
+    Raises: Refused `logged-out`.
+    """
     if credential.account is None:
         return AnonymousUser()
     if credential.session_key is not None:

@@ -21,6 +21,7 @@ from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
 from rooms.herald import Herald
+from rooms.lookout import Lookout
 from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
 from rooms.process import ProcessIdentity
@@ -64,6 +65,7 @@ class Hub:
         self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
         self.bus.on(RightsChanged, self._reviewer.take)
         self.bus.on(Kicked, self._reviewer.kick)
+        self._lookout = Lookout(self.bus, str(self.process), self.rooms)
         self._promise: Promise | None = None
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
@@ -184,6 +186,7 @@ class Hub:
             limits=admission.limits,
             reader=self,
             budget=self._budget,
+            presence=self._lookout.over(admission.document_id, admission.limits),
             notify=self._committer.notify,
             on_change=self._projector.note,
             on_empty=self._room_is_empty,
@@ -279,6 +282,7 @@ class Hub:
             self._poll_heads(),
             self._reviewer.run(),
             self._herald.run(),
+            self._lookout.run(),
             self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
@@ -294,6 +298,7 @@ class Hub:
         for room in list(self.rooms.values()):
             room.close(CloseCode.GOING_AWAY)
         await self._see_off()
+        await self.bus.drained()
         await self._register.write()
         await self._projector.write()
         await self._herald.close(settings.close_timeout_s)

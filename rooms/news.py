@@ -4,10 +4,11 @@ News may be lost, doubled, late or out of order: each kind says what makes that 
 """
 
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -32,6 +33,10 @@ class _News(Struct, frozen=True, tag_field="kind", omit_defaults=True):
     def subject(self) -> Hashable | None:
         """Of several about one subject that wait to be told, only the newest is; None: all are."""
         return None
+
+    def after(self, older: Self) -> Self:
+        """The same, with what remains of older news about its subject that were not told."""
+        return self
 
 
 class Committed(_News, frozen=True, tag="committed"):
@@ -82,4 +87,53 @@ class WasReset(_News, frozen=True, tag="was-reset"):
         return group_of(self.document)
 
 
-News = Committed | RightsChanged | Kicked | WasReset
+class Told(Struct, frozen=True, omit_defaults=True):
+    """One presence, on its way to other processes."""
+
+    client: str
+    joined_at: float
+    """Of its connection; see `rooms.presence.Source`."""
+    data: dict[str, Any] | None
+    """None: it is not present any more."""
+    user: str | None = None
+    """Name of its account."""
+
+
+class PresenceTold(_News, frozen=True, tag="presence"):
+    """Who is present, and where, on that process.  What is lost is told again with the whole."""
+
+    is_fleeting = True
+    document: UUID
+    process: str
+    clients: list[Told]
+    is_whole: bool = False
+    """Whoever is not among the clients is not present there."""
+
+    @property
+    def group(self) -> str:
+        return group_of(self.document)
+
+    @property
+    def subject(self) -> Hashable:
+        return self.document
+
+    def after(self, older: Self) -> Self:
+        if self.is_whole:
+            return self
+        newest = {told.client: told for told in (*older.clients, *self.clients)}
+        return replace(self, clients=list(newest.values()), is_whole=older.is_whole)
+
+
+class PresenceAsked(_News, frozen=True, tag="presence-asked"):
+    """A room of that process wants to know who is present elsewhere.  The whole comes now and then anyway."""
+
+    is_fleeting = True
+    document: UUID
+    process: str
+
+    @property
+    def group(self) -> str:
+        return group_of(self.document)
+
+
+News = Committed | RightsChanged | Kicked | WasReset | PresenceTold | PresenceAsked

@@ -4,7 +4,7 @@ One class answers for the whole server; `VUER_RTC["POLICY"]` names another by do
 a connection joins, in a thread, so it may query the database.
 """
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.contrib.auth.models import AbstractBaseUser, AbstractUser, AnonymousUser, PermissionsMixin
 from django.utils.module_loading import import_string
 
 from journal.models import Document
@@ -39,6 +39,13 @@ class RoomPolicy:
         if granted and Right.VIEW not in granted:
             granted |= {Right.VIEW}  # who may edit sees what they edit
         return granted - {Right.EDIT} if document.is_read_only else granted
+
+    def shown_name(self, user: User) -> str | None:
+        """What the others in a room are told of who is behind a presence; None: nothing."""
+        if user.is_anonymous:
+            return None
+        full_name = user.get_full_name() if isinstance(user, AbstractUser) else ""
+        return full_name or user.get_username()
 
     def granted(self, user: User, document: Document) -> frozenset[Right]:
         """What is theirs whatever the document's visibility."""

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import Error
 
-from journal.error import JournalError
+from journal.error import JournalError, UnknownDocument
 from journal.models import SceneObject
 from journal.projection import project
 from rooms.room import LiveRoom
@@ -79,6 +79,8 @@ class Projector:
             self._current = room
             try:
                 await self._project(room)
+            except UnknownDocument:
+                self._reached.pop(room, None)  # nobody will ask for its rows
             except (Error, JournalError) as error:
                 logger.warning("rows of document %s wait: %s", room.document_id, error)
                 failed.append(room)

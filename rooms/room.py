@@ -21,6 +21,7 @@ from rooms.missing import deliveries_since
 from rooms.native import native_document, undoable_ids
 from rooms.recent import Recent
 from rooms.settings import settings
+from rooms.whereabouts import PresencePeer, Whereabouts
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
@@ -34,15 +35,12 @@ FULL = "too much waits for the journal; send it again later"
 FAULT = "the message could not be journalled"
 
 
-class Peer(Protocol):
+class Peer(PresencePeer, Protocol):
     """What a room needs of a connection."""
 
-    client: str
     arrival: int
     """Which came first: grows with every handshake of the process."""
 
-    @property
-    def dialect(self) -> Dialect: ...
     @property
     def is_batched(self) -> bool:
         """It wants one frame per commit."""
@@ -50,7 +48,6 @@ class Peer(Protocol):
     def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
         """It is native, and has joined."""
 
-    def push(self, frames: Sequence[Frame], size: int) -> None: ...
     def push_document(self, frames: Sequence[Frame], size: int) -> None: ...
     def send(self, outbound: Outbound) -> None: ...
     def close(self, code: CloseCode) -> None: ...
@@ -98,6 +95,7 @@ class LiveRoom:
         limits: Limits,
         reader: Reader,
         budget: Budget,
+        presence: Whereabouts,
         notify: Callable[["LiveRoom"], None],
         on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
@@ -105,6 +103,7 @@ class LiveRoom:
         self.document_id = document_id
         self.graph = hydrated.graph
         self.limits = limits
+        self.presence = presence
         self.connections: dict[str, Peer] = {}
         self.is_closed = False
         self.is_taking = True
@@ -148,6 +147,7 @@ class LiveRoom:
             self.send_state(peer)
         else:
             peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
+        self.presence.join(peer)
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""
@@ -162,6 +162,7 @@ class LiveRoom:
     def leave(self, peer: Peer) -> None:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
         Idempotent."""
+        self.presence.leave(peer)
         if self.connections.get(peer.client) is peer:
             del self.connections[peer.client]
             if not self.connections:
@@ -172,6 +173,7 @@ class LiveRoom:
         self.is_closed = True
         for peer in self.connections.values():
             peer.close(code)
+        self.presence.close()
         for submission in self._waiting:
             self._budget.bytes_left += submission.size
         self._waiting.clear()

@@ -81,6 +81,10 @@ class RoomSettings:
     """How often one query asks how far the documents of all live rooms are.  What another process wrote is
     noticed that late at most; 0: never, for sites whose only process this is."""
 
+    presence_updates_per_second: float = 20
+    """How often a client is told of others' presence, at most; it draws what is between by itself.  0: nobody has
+    presence."""
+
     room_idle_s: float = 60
     """A room without connections stays in memory this long: reloads of a page are cheap."""
     session_flush_s: float = 5

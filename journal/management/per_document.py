@@ -1,66 +1,57 @@
-"""What the commands share: they treat documents one after another, and one that fails does not stop the
-others."""
+"""What the commands share: they treat documents one after another, one that fails does not stop the others, and two
+of them never change one document at the same time.
+
+Exit status: 0, done, or busy (another command is at work on the document: nothing was done, the next run will);
+1, something is wrong, and the error stream says what; 2, the arguments make no sense.
+"""
 
 import json
 from abc import abstractmethod
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 
 from journal.error import JournalBusy, JournalError
+from journal.lease import lease
+from journal.management.progress import Progress
 from journal.models import Document
 
+Result = dict[str, Any]
 
-class DocumentCommand(BaseCommand):
+
+class JournalCommand(BaseCommand):
     """Progress on a terminal; silence elsewhere (cron) unless something is wrong; exit status 1 if something
     is."""
 
+    progress: Progress
+
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--document",
-            action="append",
-            metavar="SLUG",
-            help="Only this document; may be given several times.",
-        )
         parser.add_argument("--json", action="store_true", help="Print one JSON object per document.")
 
-    @abstractmethod
-    def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """What was done, for JSON, and whether all is well."""
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        self.progress = Progress(self.stderr, is_shown=options["verbosity"] > 0 and self.stderr.isatty())
+        return super().execute(*args, **options)
 
     @abstractmethod
-    def describe(self, result: dict[str, Any]) -> Iterator[str]:
-        """The same for people, as lines."""
+    def describe(self, result: Result) -> Iterator[str]:
+        """What was done, for people, as lines."""
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        failed = []
-        for document in self.documents(options["document"]):
-            try:
-                result, is_well = self.treat(document, options)
-            except JournalBusy as error:
-                result, is_well = {"slug": document.slug, "outcome": "busy", "detail": str(error)}, True
-            except JournalError as error:
-                result, is_well = {"slug": document.slug, "outcome": "failed", "detail": str(error)}, False
-            self.show(result, is_well, options)
-            if not is_well:
-                failed.append(document.slug)
-        if failed:
-            raise CommandError(f"not well: {', '.join(failed)}")
+    def attempt(self, slug: str, treat: Callable[[], tuple[Result, bool]], options: dict[str, Any]) -> bool:
+        """What `treat` did of a document is shown; true when all is well."""
+        try:
+            result, is_well = treat()
+        except JournalBusy as error:
+            result, is_well = {"slug": slug, "outcome": "busy", "detail": str(error)}, True
+        except JournalError as error:
+            result, is_well = {"slug": slug, "outcome": "failed", "detail": str(error)} | coded(error), False
+        self.progress.clear()
+        self.show(result, is_well, options)
+        return is_well
 
-    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
-        """The documents asked for, in order of their slugs; all of them without a choice."""
-        if slugs is None:
-            yield from Document.objects.order_by("slug").iterator(chunk_size=100)
-            return
-        found = {document.slug: document for document in Document.objects.filter(slug__in=slugs)}
-        if unknown := sorted(set(slugs) - found.keys()):
-            raise CommandError(f"no such document: {', '.join(unknown)}")
-        for slug in sorted(found):
-            yield found[slug]
-
-    def show(self, result: dict[str, Any], is_well: bool, options: dict[str, Any]) -> None:
+    def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(result, ensure_ascii=False))
             return
@@ -69,3 +60,55 @@ class DocumentCommand(BaseCommand):
             self.stderr.write("\n".join(f"{result['slug']}: {line}" for line in detail))
         elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
             self.stdout.write("\n".join(f"{result['slug']}: {line}" for line in detail))
+
+
+class DocumentCommand(JournalCommand):
+    """One that does the same to every document, or to those that are named."""
+
+    is_exclusive: ClassVar[bool] = False
+    """True for a command that holds the document's lease while it treats it; compaction takes it by itself, when there
+    is something to do."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--document",
+            action="append",
+            metavar="SLUG",
+            help="Only this document; may be given several times.",
+        )
+        super().add_arguments(parser)
+
+    @abstractmethod
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        """What was done, for JSON, and whether all is well."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        failed = []
+        for document in self.documents(options["document"]):
+
+            def treat(document: Document = document) -> tuple[Result, bool]:
+                with lease(document.pk) if self.is_exclusive else nullcontext():
+                    return self.treat(document, options)
+
+            if not self.attempt(document.slug, treat, options):
+                failed.append(document.slug)
+        if failed:
+            raise CommandError(f"not well: {', '.join(failed)}")
+
+    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+        """The documents asked for, in order of their slugs; all of them without a choice.  Those that are being
+        imported or purged are none yet, or none any more."""
+        whole = Document.objects.filter(condition=Document.Condition.WHOLE)
+        if slugs is None:
+            yield from whole.order_by("slug").iterator(chunk_size=100)
+            return
+        found = {document.slug: document for document in whole.filter(slug__in=slugs)}
+        if unknown := sorted(set(slugs) - found.keys()):
+            raise CommandError(f"no such document: {', '.join(unknown)}")
+        for slug in sorted(found):
+            yield found[slug]
+
+
+def coded(error: JournalError) -> Result:
+    """What a program may want to know of an error."""
+    return {name: getattr(error, name) for name in ("code", "line") if hasattr(error, name)}

@@ -53,13 +53,14 @@ def main() -> int:
     amount.add_argument("--point", help="a failpoint of journal/failpoint.py")
     options = parser.parse_args()
     folder = prepare()
-    from journal.failpoint import POINTS
+    from journal.failpoint import AT_COMMANDS, POINTS
     from tests.journal.torture import Torture
 
     torture = Torture(options.seed)
     try:
         if options.points or options.point:
-            for point in [options.point] if options.point else POINTS:
+            points = [point for point in POINTS if point not in AT_COMMANDS]
+            for point in [options.point] if options.point else points:
                 torture.die_at(point)
         else:
             deadline = time.monotonic() + 60 * (options.minutes or 1e6)

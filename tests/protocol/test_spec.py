@@ -97,7 +97,7 @@ def test_every_rule_of_the_pure_layer_is_quoted_by_a_test(letter: str) -> None:
     assert rules == quoted & rules
 
 
-@pytest.mark.parametrize("letter", ["N", "R"])
+@pytest.mark.parametrize("letter", ["N", "R", "W"])
 def test_every_rule_of_the_live_side_is_quoted_by_a_test(letter: str) -> None:
     rules = set(re.findall(rf"\*\*({letter}\d+)\*\*", section(letter)))
     folders = (ROOT / "tests" / name for name in ("protocol", "rooms"))

@@ -37,6 +37,7 @@ class Client:
         self.states: list[dict[str, Any]] = []
         self.welcomes: list[dict[str, Any]] = []
         self.batches = 0
+        self.present: dict[str, dict[str, Any]] = {}
         self.broadcasts: list[dict[str, Any]] = []
         self.acks: dict[str, int | None] = {}
         self.errors: list[dict[str, Any]] = []
@@ -99,8 +100,14 @@ class Client:
                 self.errors.append(wire)
             case "welcome":
                 self.welcomes.append(wire)
+                self.present.clear()
             case "rights":
                 self.welcomes[-1]["rights"] = wire["rights"]
+            case "presence":
+                for entry in wire["clients"]:
+                    self.present.pop(entry["client"], None)
+                    if entry["data"] is not None:
+                        self.present[entry["client"]] = entry["data"]
             case "batch":
                 self.batches += 1
                 for inner in wire["messages"]:
@@ -129,6 +136,10 @@ class Client:
 
     async def resend(self, message: Message) -> None:
         await self.send_raw({"mtype": "crdt", "msg": msgspec.to_builtins(message)})
+
+    async def show(self, data: dict[str, Any] | None) -> None:
+        """Send a presence; it has been sent."""
+        await self.send_raw({"mtype": "presence", "data": data})
 
     async def edit(self, *ops: Op) -> int:
         """Send, and wait for the acknowledgement; the sequence."""

@@ -1,6 +1,7 @@
 """A live room alone: connections are fakes that record, the journal is a list, nothing waits."""
 
 import base64
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from journal.error import JournalTruncated
 from journal.reader import Hydrated
 from rooms.batch import Batch
 from rooms.room import Budget, LiveRoom
+from rooms.whereabouts import Whereabouts
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
@@ -35,6 +37,11 @@ class Peer:
         self.frames: list[Frame] = []
         self.closed: list[CloseCode] = []
         self.acked: list[int] = []
+        self.wants_presence = False
+        self.shown_name: str | None = None
+        self.is_behind = False
+        self.joined_at = time.time()
+        self.heard_at = 0.0
 
     def push(self, frames: Sequence[Frame], size: int) -> None:
         assert size == sum(map(len, frames))
@@ -115,10 +122,12 @@ class Room(LiveRoom):
         self.emptied = 0
         self.changes = 0
         self.budget = Budget(budget)
+        document_id, limits = uuid.UUID(int=1), limits or Limits()
         super().__init__(
-            uuid.UUID(int=1),
+            document_id,
             Hydrated(Graph(), 0),
-            limits=limits or Limits(),
+            limits=limits,
+            presence=Whereabouts(document_id, "this", limits, lambda news: None),
             reader=journal,
             budget=self.budget,
             notify=self._count_notification,

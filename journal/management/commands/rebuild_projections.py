@@ -9,6 +9,7 @@ from journal.projection import rebuild
 
 
 class Command(DocumentCommand):
+    is_exclusive = True
     help = "Make the rows of operations and objects anew from the journal. Safe beside running servers."
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -1,0 +1,239 @@
+"""A document as lines of text that give the same document elsewhere (rules J40 to J43).
+
+Memory: one batch, one snapshot, and the document itself with what it retains, to tell its digests.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from journal.column import user_key
+from journal.error import CorruptJournal, JournalGap, TransferRefused
+from journal.lease import Lease
+from journal.models import Document, Snapshot
+from journal.reader import (
+    BACKUP_HINT,
+    Batch,
+    read_heads,
+    restored,
+    retained,
+    starting_point,
+    truncated_seq_of,
+    usable_snapshots,
+)
+from journal.transfer_line import BatchLine, End, Header, LineWriter, Names, SnapshotLine
+from vuer_rtc.crdt.graph import Graph
+
+DOCUMENT_FIELDS = ("title", "visibility", "is_read_only", "limits", "keep_messages", "keep_days")
+"""What people set of a document and an export takes along; its owner does not go, nor whether it is closed."""
+
+Tell = Callable[[int, int], None]
+"""Told of progress: how many messages so far, of how many."""
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written."""
+
+    slug: str
+    outcome: str = "exported"
+    from_seq: int = 0
+    to_seq: int = 0
+    batches: int = 0
+    messages: int = 0
+    snapshots: int = 0
+    digest: str = ""
+    full_digest: str = ""
+
+
+class Export:
+    """One export of one document; the lease keeps compactions away from it."""
+
+    def __init__(self, held: Lease, document: Document, out: IO[bytes], tell: Tell | None = None) -> None:
+        self._held = held
+        self._document = document
+        self._lines = LineWriter(out)
+        self._tell = tell
+        self._known: set[str] = set()
+        self._report = Exported(document.slug)
+
+    def write(self, from_seq: int | None = None) -> Exported:
+        """Afterwards the document, or what follows `from_seq`, is written, its end included.
+
+        Raises: TransferRefused when `from_seq` is not retained; CorruptJournal; UnknownDocument; JournalBusy when the
+        lease was lost; JournalUnavailable.
+        """
+        document_id = self._document.pk
+        begin_seq = truncated_seq_of(document_id)
+        head_seq = read_heads([document_id])[document_id]
+        if from_seq is not None and not begin_seq <= from_seq <= head_seq:
+            detail = f"the journal holds what follows {begin_seq}, up to {head_seq}"
+            raise TransferRefused("not-retained", 0, detail)
+        start = starting_point(document_id, begin_seq)
+        graph = start.graph
+        batches = unbroken(document_id, retained(document_id, begin_seq, start.snapshot))
+        if from_seq is not None:
+            graph, batches = self._forward(graph, batches, from_seq)
+        self._write_header(
+            begin_seq if from_seq is None else from_seq, head_seq, graph if from_seq is not None else None
+        )
+        if from_seq is None:
+            self._write_snapshots(head_seq)
+        self._write_batches(batches, graph, head_seq)
+        return self._finish(graph)
+
+    def _forward(
+        self, graph: Graph, batches: Iterator[Batch], from_seq: int
+    ) -> tuple[Graph, Iterator[Batch]]:
+        """The document at `from_seq`, and the batches, or the rest of one, behind it."""
+        if graph.head_seq > from_seq:
+            graph = self._oldest(from_seq)
+        rest: list[Batch] = []
+        if from_seq:
+            for batch in batches:
+                self._held.renew()
+                for entry in batch.entries:
+                    if entry.message.server_seq <= from_seq:
+                        graph.apply(entry.message)
+                if batch.last_seq > from_seq:
+                    rest = [_behind(batch, from_seq)]
+                if batch.last_seq >= from_seq:
+                    break
+        return graph, _chain(rest, batches)
+
+    def _oldest(self, from_seq: int) -> Graph:
+        """A state that does not hold what follows `from_seq`."""
+        truncated_seq = truncated_seq_of(self._document.pk)
+        usable = usable_snapshots(self._document.pk, truncated_seq).filter(seq__lte=from_seq)
+        for pk in usable.order_by("-seq").values_list("pk", flat=True):
+            if (found := restored(pk)) is not None:
+                return found[0]
+        if truncated_seq:
+            detail = "the document cannot be told as it was then; take it whole"
+            raise TransferRefused("not-retained", 0, detail)
+        return Graph()
+
+    def _write_header(self, from_seq: int, to_seq: int, base: Graph | None) -> None:
+        document = self._document
+        self._report.from_seq, self._report.to_seq = from_seq, to_seq
+        header = Header(
+            slug=document.slug,
+            settings={name: getattr(document, name) for name in DOCUMENT_FIELDS},
+            epoch=document.epoch,
+            from_seq=from_seq,
+            to_seq=to_seq,
+            cut=document.cut if from_seq and base is None else 0,
+            base_digest="" if base is None else base.full_digest(),
+            written_at=timezone.now().timestamp(),
+        )
+        self._lines.write(header)
+
+    def _write_snapshots(self, head_seq: int) -> None:
+        """All that are good; a damaged one is logged where it is read."""
+        rows = Snapshot.objects.filter(document=self._document, seq__lte=head_seq).order_by(
+            "seq", "created_at"
+        )
+        for pk in list(rows.values_list("pk", flat=True)):
+            if (found := restored(pk)) is not None:
+                self._write_names([_text(found[1].author_id)])
+                self._lines.write(snapshot_line(found[1]))
+                self._report.snapshots += 1
+            self._held.renew()
+
+    def _write_batches(self, batches: Iterable[Batch], graph: Graph, head_seq: int) -> None:
+        report = self._report
+        for batch in batches:
+            if batch.first_seq > head_seq:
+                break
+            self._write_names(entry.user for entry in batch.entries)
+            self._lines.write(batch_line(batch))
+            for entry in batch.entries:
+                graph.apply(entry.message)
+            report.batches += 1
+            report.messages += len(batch.entries)
+            if report.batches % 100 == 0:
+                self._held.renew()
+            if self._tell is not None:
+                self._tell(report.messages, head_seq - report.from_seq)
+
+    def _write_names(self, users: Iterable[str | None]) -> None:
+        if fresh := {user for user in users if user is not None} - self._known:
+            self._known |= fresh
+            if names := names_of_accounts(fresh):
+                self._lines.write(Names(names))
+
+    def _finish(self, graph: Graph) -> Exported:
+        report = self._report
+        report.digest, report.full_digest = graph.digest(), graph.full_digest()
+        end = End(
+            lines=self._lines.lines + 1,
+            batches=report.batches,
+            messages=report.messages,
+            digest=report.digest,
+            full_digest=report.full_digest,
+        )
+        self._held.renew()  # a lease that was lost does not vouch for what was read
+        self._lines.write(end)
+        return report
+
+
+def unbroken(document_id: UUID, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; under the lease no compaction deletes one, so a missing one is damage.
+
+    Raises: CorruptJournal.
+    """
+    try:
+        yield from batches
+    except JournalGap as gap:
+        raise CorruptJournal(document_id, gap.expected_seq, str(gap), BACKUP_HINT) from gap
+
+
+def batch_line(batch: Batch) -> BatchLine:
+    return BatchLine(
+        first_seq=batch.first_seq,
+        last_seq=batch.last_seq,
+        created_at=batch.created_at.timestamp(),
+        writer=batch.writer,
+        entries=batch.entries,
+    )
+
+
+def snapshot_line(row: Snapshot) -> SnapshotLine:
+    return SnapshotLine(
+        seq=row.seq,
+        cut=row.cut,
+        covered_seq=row.covered_seq,
+        digest=row.digest,
+        full_digest=row.full_digest,
+        label=row.label,
+        reason=row.reason,
+        author=_text(row.author_id),
+        created_at=row.created_at.timestamp(),
+        payload=bytes(row.payload),
+    )
+
+
+def names_of_accounts(keys: Iterable[str]) -> dict[str, str]:
+    """User names by primary key as text; accounts that are gone are missing."""
+    wanted = [found for key in keys if (found := user_key(key)) is not None]
+    accounts: Any = get_user_model()._default_manager.in_bulk(wanted)
+    return {str(pk): account.get_username() for pk, account in accounts.items()}
+
+
+def _behind(batch: Batch, seq: int) -> Batch:
+    """What a batch holds behind a sequence inside it."""
+    entries = batch.entries[seq + 1 - batch.first_seq :]
+    return Batch(batch.id, seq + 1, batch.last_seq, batch.created_at, entries, batch.writer)
+
+
+def _chain(first: list[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
+    yield from first
+    yield from rest
+
+
+def _text(key: Any) -> str | None:
+    return None if key is None else str(key)

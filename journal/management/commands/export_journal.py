@@ -1,0 +1,97 @@
+"""`manage.py export_journal`: one document as JSON lines."""
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+from django.core.management.base import CommandError
+
+from journal.error import UnknownDocument
+from journal.export import Export
+from journal.lease import lease
+from journal.management.per_document import JournalCommand, Result
+from journal.reader import load_document
+
+STANDARD_OUTPUT = "-"
+
+
+class Command(JournalCommand):
+    help = (
+        "Write a document as JSON lines (journal/FORMAT.md, J40) that import_journal makes the same document of. "
+        "Safe beside running servers: what is written is the document as it was at one sequence."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--document", required=True, metavar="SLUG", help="Which document.")
+        parser.add_argument(
+            "--output",
+            default=STANDARD_OUTPUT,
+            metavar="FILE",
+            help="Where to; packed when it ends with .zst. Default: -, the standard output.",
+        )
+        parser.add_argument(
+            "--from-seq",
+            type=int,
+            metavar="N",
+            help="Only what follows sequence N, for a copy of the document that is at N.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["json"] and options["output"] == STANDARD_OUTPUT:
+            raise CommandError("--json needs --output FILE: the standard output has the export")
+        if not self.attempt(options["document"], lambda: self.export(options), options):
+            raise CommandError(f"not well: {options['document']}")
+
+    def export(self, options: dict[str, Any]) -> tuple[Result, bool]:
+        try:
+            document = load_document(options["document"])
+        except UnknownDocument as error:
+            raise CommandError(f"no such document: {error}") from error
+        with lease(document.pk) as held, written(options["output"]) as out:
+            document.refresh_from_db()
+            export = Export(
+                held, document, out, lambda done, total: self.progress.tell("messages", done, total)
+            )
+            return asdict(export.write(options["from_seq"])), True
+
+    def describe(self, result: Result) -> Iterator[str]:
+        yield (
+            f"{result['messages']} messages in {result['batches']} batches and {result['snapshots']} snapshots, "
+            f"seq {result['from_seq'] + 1} to {result['to_seq']}"
+        )
+
+    def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:
+        if not (is_well and options["output"] == STANDARD_OUTPUT):
+            super().show(result, is_well, options)
+
+
+@contextmanager
+def written(output: str) -> Iterator[IO[bytes]]:
+    """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was."""
+    if output == STANDARD_OUTPUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        with draft.open("wb") as file:
+            if path.suffix == ".zst":
+                with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
+                    yield packed
+            else:
+                yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)

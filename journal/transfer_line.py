@@ -1,0 +1,193 @@
+"""Journals as text: one JSON object a line, each vouched for by the lines before it (rules J40 to J42).
+
+What is written here is read on other machines and by later versions: fields are added, never given another meaning.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import IO, Any
+
+import msgspec
+import zstandard
+
+from journal.entry import ZSTD_MAGIC, Entry
+from journal.error import TransferRefused
+
+FORMAT = "vuer-rtc-journal"
+VERSION = 1
+"""Readers refuse a higher one; one of the same version may have fields that they do not know."""
+LINE_BYTES_MAX = 1 << 28
+"""A line holds a batch or a snapshot, which are bounded; beyond this it is something else."""
+SUM_CHARS = 32
+_SUM_PREFIX = b',"sum":"'
+_TAIL_CHARS = len(_SUM_PREFIX) + SUM_CHARS + len(b'"}')
+
+
+class Header(msgspec.Struct, tag="header", tag_field="kind", rename="camel", kw_only=True):
+    """The first line: which document, and which part of it."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    slug: str
+    settings: dict[str, Any] = {}
+    """The document's own settings, by the names of their fields."""
+    epoch: int = 0
+    from_seq: int = 0
+    """Sequences behind this one follow."""
+    to_seq: int = 0
+    """Up to this one; 0: nothing is journalled."""
+    cut: int = 0
+    """The cut of the last truncation, where `from_seq` is a truncation point."""
+    base_digest: str = ""
+    """Full digest of the document at `from_seq`, where what is here continues a document rather than being it."""
+    written_at: float = 0.0
+    """Seconds since 1970 UTC."""
+
+
+class Names(msgspec.Struct, tag="names", tag_field="kind", rename="camel"):
+    """Accounts that the following lines name by key, with their user names."""
+
+    names: dict[str, str]
+
+
+class SnapshotLine(msgspec.Struct, tag="snapshot", tag_field="kind", rename="camel", kw_only=True):
+    """A snapshot row (rule J5)."""
+
+    seq: int
+    cut: int
+    covered_seq: int
+    digest: str = ""
+    full_digest: str = ""
+    label: str = ""
+    reason: str = ""
+    author: str | None = None
+    created_at: float = 0.0
+    payload: bytes
+    """The row's, in base64: a Zstandard frame of msgpack."""
+
+
+class BatchLine(msgspec.Struct, tag="batch", tag_field="kind", rename="camel", kw_only=True):
+    """A batch row (rules J1 to J3)."""
+
+    first_seq: int
+    last_seq: int
+    created_at: float
+    writer: str = ""
+    entries: list[Entry]
+
+
+class End(msgspec.Struct, tag="end", tag_field="kind", rename="camel", kw_only=True):
+    """The last line: whoever has it has everything before it."""
+
+    lines: int
+    """All of them, this one included."""
+    batches: int
+    messages: int
+    digest: str = ""
+    full_digest: str = ""
+    """Of the document at the header's `to_seq`; empty in an archive, whose document went on."""
+
+
+Line = Header | Names | SnapshotLine | BatchLine | End
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Header | Names | SnapshotLine | BatchLine | End)
+
+
+class LineWriter:
+    """Writes lines, each with the sum of itself and the line before."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._sum = b""
+        self.lines = 0
+
+    def write(self, line: Line) -> None:
+        body = _encoder.encode(line)
+        self._sum = sum_of(self._sum, body)
+        self._out.write(body[:-1] + _SUM_PREFIX + self._sum + b'"}\n')
+        self.lines += 1
+
+
+def sum_of(before: bytes, body: bytes) -> bytes:
+    """BLAKE2b-128 in hex over the sum of the line before and the line without its own."""
+    return hashlib.blake2b(before + body, digest_size=SUM_CHARS // 2).hexdigest().encode()
+
+
+def read_lines(source: IO[bytes]) -> Iterator[tuple[int, Line]]:
+    """Number, from 1, and content of each line, checked; the first is a header, the last an end.
+
+    Raises: TransferRefused, which names the first line that is not as it was written.
+    """
+    number, before = 0, b""
+    last: Line | None = None
+    for number, raw in raw_lines(source):
+        if isinstance(last, End):
+            raise TransferRefused("damaged-line", number, "something follows the end")
+        body, given = _split(raw, number)
+        before = sum_of(before, body)
+        if given != before:
+            raise TransferRefused(
+                "damaged-line", number, "its sum does not hold: it, or one before, is missing"
+            )
+        last = _decoded(body, number, is_first=number == 1)
+        yield number, last
+    if not isinstance(last, End):
+        raise TransferRefused("incomplete", number + 1, "the end is missing")
+    if last.lines != number:
+        raise TransferRefused("incomplete", number, f"there are {number} lines of {last.lines}")
+
+
+def raw_lines(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each line that is not empty, without its end.  Raises: TransferRefused."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            raw = source.readline(LINE_BYTES_MAX)
+        except (zstandard.ZstdError, OSError, EOFError) as error:
+            raise TransferRefused("damaged-line", number, f"it cannot be read: {error}") from error
+        if not raw:
+            return
+        if len(raw) >= LINE_BYTES_MAX:
+            raise TransferRefused("damaged-line", number, f"it is longer than {LINE_BYTES_MAX} bytes")
+        if stripped := raw.strip():
+            yield number, stripped
+
+
+def _split(raw: bytes, number: int) -> tuple[bytes, bytes]:
+    tail = raw[-_TAIL_CHARS:]
+    if not (tail.startswith(_SUM_PREFIX) and tail.endswith(b'"}')):
+        code = "not-an-export" if number == 1 else "damaged-line"
+        raise TransferRefused(code, number, "it does not end with its sum")
+    return raw[:-_TAIL_CHARS] + b"}", tail[len(_SUM_PREFIX) : -2]
+
+
+def _decoded(body: bytes, number: int, *, is_first: bool) -> Line:
+    try:
+        line = _decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        code = "not-an-export" if is_first else "newer-version"
+        raise TransferRefused(code, number, f"it means nothing to this version: {error}") from error
+    if is_first is not isinstance(line, Header) or (isinstance(line, Header) and line.format != FORMAT):
+        raise TransferRefused("not-an-export", number, "a header stands first, and nowhere else")
+    if isinstance(line, Header) and line.version > VERSION:
+        detail = f"it was written in version {line.version} of the format; this reads up to {VERSION}"
+        raise TransferRefused("newer-version", number, detail)
+    return line
+
+
+def opened(source: IO[bytes]) -> IO[bytes]:
+    """The same bytes, unpacked if they are Zstandard; the source must be able to peek or seek."""
+    buffered: Any = source if hasattr(source, "peek") else io.BufferedReader(source)
+    if not buffered.peek(4).startswith(ZSTD_MAGIC):
+        return buffered  # type: ignore[no-any-return]
+    reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+    return io.BufferedReader(reader)
+
+
+def looks_like_export(source: IO[bytes]) -> bool:
+    """True when the first line begins as a header does; `source` can peek, and is left as it was."""
+    beginning: bytes = source.peek(100)  # type: ignore[attr-defined]
+    return beginning.lstrip().startswith(b'{"kind":"header"')

@@ -1,0 +1,229 @@
+"""The presence of one live room: what comes from its connections and other processes, and who is told when.
+
+Only the newest counts, so nothing is queued: each receiver has a set of clients whose presence it has not been told,
+and is told of them at its next turn.  Turns come `presence_updates_per_second` times a second at most, less often
+when they cost more than `SHARE` of the process's time, and pass by receivers that are behind.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from rooms.news import PresenceAsked, PresenceTold, Told
+from rooms.presence import Board, Entry, Source
+from rooms.settings import settings
+from vuer_rtc.protocol.codec import encode, encode_present
+from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.protocol.wire import Dialect, Frame, Framing, Presences, Present
+
+FRAME_BYTES_MAX = 65_536
+"""Of one `presence`, about; what is more waits for the next turn, and commits go between."""
+SHARE = 0.1
+"""Of the process's time that one room's turns may take.  A thousand people who all move are told less often."""
+REFRESHES = 3
+"""How often the whole is told to the other processes while a silent one is not yet forgotten."""
+
+
+class PresencePeer(Protocol):
+    """What presence needs of a connection."""
+
+    client: str
+    joined_at: float
+    heard_at: float
+    """When its client last sent anything, monotonic."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+    @property
+    def wants_presence(self) -> bool: ...
+    @property
+    def shown_name(self) -> str | None:
+        """Name of the account, for the others."""
+
+    @property
+    def is_behind(self) -> bool:
+        """More is on its way to it than it takes at once."""
+
+    def push(self, frames: Sequence[Frame], size: int) -> None: ...
+
+
+Tell = Callable[[PresenceAsked | PresenceTold], None]
+Missed = dict[str, None]
+"""Clients whose presence a receiver has not been told, in the order of their turns."""
+
+
+class Whereabouts:
+    """Who is present in one room of this process, and tells the others in it."""
+
+    def __init__(self, document_id: UUID, process: str, limits: Limits, tell: Tell) -> None:
+        self.board = Board()
+        self._document_id = document_id
+        self._process = process
+        self._silence_s_max = limits.presence_silence_s_max
+        self._tell = tell
+        self._shown: dict[PresencePeer, Source] = {}
+        """The connections of this process that are present."""
+        self._receivers: dict[PresencePeer, Missed] = {}
+        self._changed: Missed = {}
+        """Since the last turn, for all receivers."""
+        self._untold: dict[str, Told] = {}
+        """Since the last turn, for the other processes."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_turn_at = 0.0
+        self._next_refresh_at = 0.0
+
+    # Connections
+
+    def join(self, peer: PresencePeer) -> None:
+        """`peer` is told who is present, and of every change from now on."""
+        if not peer.wants_presence:
+            return
+        if not self._receivers:
+            self._tell(PresenceAsked(self._document_id, self._process))
+        others = (client for client in self.board.clients() if client != peer.client)
+        self._receivers[peer] = dict.fromkeys(others)
+        self._offer(peer, {})
+
+    def leave(self, peer: PresencePeer) -> None:
+        """Afterwards `peer` is not present and not told.  Idempotent."""
+        self._receivers.pop(peer, None)
+        self.show(peer, None)
+        if not self._shown:
+            self._tell_untold()  # the room, or the process, may end before the next turn
+
+    def show(self, peer: PresencePeer, data: dict[str, Any] | None) -> None:
+        """`peer` is there; None: it is not present any more."""
+        source = self._shown.get(peer)
+        if data is not None:
+            source = self._shown[peer] = Source(peer.joined_at, self._process)
+            is_new = self.board.show(Entry(source, peer.client, data, peer.shown_name))
+        elif source is not None:
+            del self._shown[peer]
+            is_new = self.board.withdraw(peer.client, source)
+        else:
+            return
+        if is_new:
+            self._note(peer.client)
+            assert source is not None
+            self._untold[peer.client] = Told(peer.client, source.joined_at, data, peer.shown_name)
+
+    def close(self) -> None:
+        """Nobody here is told any more."""
+        self._receivers.clear()
+
+    # Other processes
+
+    def take(self, news: PresenceTold) -> None:
+        """Another process says who is present there."""
+        self.board.hear(news.process, time.monotonic())
+        for told in news.clients:
+            source = Source(told.joined_at, news.process)
+            if told.data is None:
+                is_new = self.board.withdraw(told.client, source)
+            elif self._is_known(told, source):
+                is_new = False
+            else:
+                is_new = self.board.show(Entry(source, told.client, told.data, told.user))
+            if is_new:
+                self._note(told.client)
+        if news.is_whole:
+            self._note_gone(self.board.keep_only(news.process, [told.client for told in news.clients]))
+
+    def answer(self) -> None:
+        """Another process asks who is present here."""
+        if self._shown:
+            self._tell_whole()
+
+    def _is_known(self, told: Told, source: Source) -> bool:
+        known = self.board.get(told.client)
+        return known is not None and known.source == source and known.present.data == told.data
+
+    def sweep(self, now: float) -> None:
+        """Called once a second: ends what is silent, tells the other processes that the rest lives.  `now` is
+        monotonic."""
+        silent = [peer for peer in self._shown if now - peer.heard_at > self._silence_s_max]
+        for peer in silent:
+            self.show(peer, None)
+        self._note_gone(self.board.forget_silent(now - self._silence_s_max))
+        if self._shown and now >= self._next_refresh_at:
+            self._tell_whole()
+
+    # Turns
+
+    def _note_gone(self, clients: Iterable[str]) -> None:
+        for client in clients:
+            self._note(client)
+
+    def _note(self, client: str) -> None:
+        self._changed[client] = None
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._next_turn_at), self._turn)
+
+    def _turn(self) -> None:
+        """Everybody is told what they have not been told yet, but who is behind."""
+        self._timer = None
+        begun_at = time.perf_counter()
+        changed, self._changed = self._changed, {}
+        self._tell_untold()
+        common: dict[Framing, tuple[Sequence[Frame], int, Missed]] = {}
+        for peer, missed in self._receivers.items():
+            if missed or peer.client in changed or peer.is_behind:
+                self._offer(peer, changed)
+                continue
+            framing = peer.dialect.framing
+            if framing not in common:
+                common[framing] = self._framed(changed, framing)
+            frames, size, rest = common[framing]
+            peer.push(frames, size)
+            missed.update(rest)
+        spent_s = time.perf_counter() - begun_at
+        pause_s = max(1 / (settings.presence_updates_per_second or 1), spent_s / SHARE)
+        self._next_turn_at = asyncio.get_running_loop().time() + pause_s
+        if any(self._receivers.values()):
+            self._schedule()
+
+    def _offer(self, peer: PresencePeer, changed: Missed) -> None:
+        """Tell one receiver what it missed and what has changed, or remember it as missed."""
+        missed = {**self._receivers[peer], **changed}
+        missed.pop(peer.client, None)
+        if missed and not peer.is_behind:
+            frames, size, missed = self._framed(missed, peer.dialect.framing)
+            peer.push(frames, size)
+        self._receivers[peer] = missed
+        if missed:
+            self._schedule()
+
+    def _framed(self, clients: Missed, framing: Framing) -> tuple[Sequence[Frame], int, Missed]:
+        """One frame about the first of these clients, its size, and the clients that it did not hold."""
+        entries: list[bytes] = []
+        size = 0
+        waiting = list(clients)
+        for client in clients:
+            if size > FRAME_BYTES_MAX:
+                break
+            entry = self.board.get(client)
+            shown = entry.frame(framing) if entry else encode_present(Present(client, None), framing)
+            entries.append(shown)
+            size += len(shown)
+        frame = encode(Presences(entries), framing)
+        return [frame], len(frame), dict.fromkeys(waiting[len(entries) :])
+
+    def _tell_untold(self) -> None:
+        untold, self._untold = self._untold, {}
+        if untold:
+            self._tell(PresenceTold(self._document_id, self._process, list(untold.values())))
+
+    def _tell_whole(self) -> None:
+        self._next_refresh_at = time.monotonic() + self._silence_s_max / REFRESHES
+        self._untold.clear()
+        whole = [
+            Told(entry.present.client, entry.source.joined_at, entry.present.data, entry.present.user)
+            for entry in self.board.of(self._process)
+        ]
+        self._tell(PresenceTold(self._document_id, self._process, whole, is_whole=True))

@@ -1,0 +1,258 @@
+"""Rules J40 to J46: what is exported comes in again as the same document, or not at all."""
+
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from journal.compaction import KeepRules, compact_document
+from journal.error import JournalBusy, TransferRefused
+from journal.export import Export
+from journal.intake import Accounts, Imported, import_lines
+from journal.label import label_state
+from journal.lease import lease
+from journal.models import Document, JournalBatch, Snapshot
+from journal.reader import hydrate, read_batches
+from journal.transfer_line import opened, read_lines
+from tests.journal.history import append, append_each, insert, message, put, undo
+from vuer_rtc.crdt.message import Message, Op
+
+
+def typed(value: list[str | None], id: str) -> Op:
+    return Op(ot="text.insert", key="t", path="body", value=value, id=id, seq=9, ts=1)
+
+
+HISTORY = [
+    message(1, insert("n", x=0), insert("t", body="plain")),
+    message(
+        2, Op(ot="text.insert", key="t", path="body", value=[None, "né\x00😀"], id="ann:0", seq=1, ts=2.5)
+    ),
+    message(3, Op(ot="text.delete", key="t", path="body", rm=[["ann:1", 1]])),
+    message(
+        4,
+        Op(ot="number.set", key="n", path="x", value=1.0),
+        Op(ot="array.set", key="n", path="l", value=[-0.0, 1, 1e300]),
+    ),
+    message(5, Op(ot="array.move", key="n", path="l", from_=0, to=1)),
+    message(6, put("n", "x", 6)),
+    message(7, undo("ann:6")),
+    message(3, put("n", "y", 3), client="bob"),
+]
+
+
+@pytest.fixture
+def history(document: Document) -> Document:
+    append_each(document, HISTORY, 3)
+    Document.objects.filter(pk=document.pk).update(title="Stage", limits={"nodes_max": 7}, keep_days=2.5)
+    document.refresh_from_db()
+    return document
+
+
+def exported(document: Document, from_seq: int | None = None) -> bytes:
+    out = io.BytesIO()
+    document.refresh_from_db()
+    with lease(document.pk) as held:
+        Export(held, document, out).write(from_seq)
+    return out.getvalue()
+
+
+def imported(text: bytes, slug: str = "copy", accounts: Accounts = Accounts.KEEP) -> Imported:
+    return import_lines(read_lines(opened(io.BytesIO(text))), slug, accounts)  # type: ignore[arg-type]
+
+
+def assert_refused(code: str, line: int, text: bytes, slug: str = "copy") -> None:
+    with pytest.raises(TransferRefused) as caught:
+        imported(text, slug)
+    assert (caught.value.code, caught.value.line) == (code, line)
+    assert not Document.objects.filter(slug=slug).exists()
+
+
+def assert_same(document: Document, copy: Document) -> None:
+    left, right = hydrate(document.pk), hydrate(copy.pk)
+    assert left.head_seq == right.head_seq
+    assert left.graph.digest() == right.graph.digest()
+    assert left.graph.full_digest() == right.graph.full_digest()
+
+
+def content(document: Document) -> list[Any]:
+    batches = read_batches(document.pk, Document.objects.get(pk=document.pk).truncated_seq)
+    return [
+        (batch.first_seq, batch.last_seq, batch.created_at, batch.writer, batch.entries) for batch in batches
+    ]
+
+
+def test_j43_a_document_comes_in_again_as_it_went_out(history: Document) -> None:
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    assert_same(history, copy)
+    assert content(history) == content(copy)
+    assert (copy.title, copy.limits, copy.keep_days, copy.archived_at) == (
+        "Stage",
+        {"nodes_max": 7},
+        2.5,
+        None,
+    )
+    rows = [JournalBatch.objects.filter(document=row).order_by("first_seq") for row in (history, copy)]
+    assert [bytes(row.payload) for row in rows[0]] == [bytes(row.payload) for row in rows[1]]
+
+
+def test_j43_a_compacted_document_comes_in_again_with_its_snapshots_and_labels(history: Document) -> None:
+    label_state(history.pk, 6, "six")
+    compact_document(history, KeepRules(2, 0))
+    assert hydrate(history.pk).graph.cut > 0
+    append(history, message(9, put("n", "x", 9)))
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    assert_same(history, copy)
+    assert (copy.truncated_seq, copy.cut) == (history.truncated_seq, history.cut) != (0, 0)
+    assert Snapshot.objects.filter(document=copy, label="six").exists()
+
+
+@pytest.mark.parametrize("compacts", [False, True])
+def test_j43_later_merges_are_the_same_in_both(history: Document, compacts: bool) -> None:
+    if compacts:
+        compact_document(history, KeepRules(2, 0))
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    later: list[Message] = [
+        message(2, put("n", "x", 70), client="cyd"),
+        message(10, undo("bob:3"), client="bob"),
+        message(3, put("n", "z", 1), client="dan"),
+        message(
+            11,
+            Op(ot="text.insert", key="t", path="body", value=["ann:0", "!"], id="cyd:0", seq=9, ts=1),
+            client="cyd",
+        ),
+    ]
+    for item in later:
+        append(history, item)
+        append(copy, item)
+    assert_same(history, copy)
+
+
+def test_an_empty_document_comes_in_again(document: Document) -> None:
+    imported(exported(document))
+    assert hydrate(Document.objects.get(slug="copy").pk).head_seq == 0
+
+
+def test_j40_lines_are_json_that_begins_with_a_header_and_ends_with_an_end(history: Document) -> None:
+    lines = [json.loads(line) for line in exported(history).splitlines()]
+    assert [line["kind"] for line in lines] == ["header", "batch", "batch", "batch", "end"]
+    assert (lines[0]["format"], lines[0]["version"], lines[0]["slug"]) == ("vuer-rtc-journal", 1, "room")
+    assert lines[1]["entries"][0]["message"]["id"] == "ann:1"
+    assert lines[1]["entries"][2]["message"]["serverSeq"] == 3
+    assert (lines[-1]["lines"], lines[-1]["messages"], lines[-1]["digest"]) == (
+        5,
+        8,
+        hydrate(history.pk).graph.digest(),
+    )
+
+
+def test_j44_any_damage_is_refused_and_its_line_named(history: Document) -> None:
+    text = exported(history)
+    rng = random.Random(3)
+    for _ in range(60):
+        at = rng.randrange(len(text) - 1)
+        other = bytes([text[at] ^ (1 << rng.randrange(8))])
+        if other.isspace() or text[at : at + 1].isspace():
+            continue
+        line = text.count(b"\n", 0, at) + 1
+        with pytest.raises(TransferRefused) as caught:
+            imported(text[:at] + other + text[at + 1 :])
+        assert caught.value.line == line, (at, caught.value)
+        assert not Document.objects.filter(slug="copy").exists()
+
+
+def test_j44_lines_that_are_missing_doubled_or_elsewhere_are_refused(history: Document) -> None:
+    lines = exported(history).splitlines(keepends=True)
+    assert_refused("damaged-line", 2, b"".join([lines[0], *lines[2:]]))
+    assert_refused("damaged-line", 3, b"".join([lines[0], lines[1], *lines[1:]]))
+    assert_refused("damaged-line", 2, b"".join([lines[0], lines[2], lines[1], *lines[3:]]))
+    assert_refused("incomplete", 5, b"".join(lines[:-1]))
+    assert_refused("damaged-line", 6, b"".join([*lines, lines[0]]))
+    assert_refused("not-an-export", 1, b"{}\n")
+    assert_refused("incomplete", 1, b"")
+
+
+def test_j44_a_packed_export_that_is_cut_off_is_refused(history: Document, tmp_path: Path) -> None:
+    import zstandard
+
+    packed = zstandard.ZstdCompressor().compress(exported(history))
+    imported(packed, "whole")
+    with pytest.raises(TransferRefused):
+        imported(packed[:-20])
+    assert not Document.objects.filter(slug="copy").exists()
+
+
+def test_j44_a_newer_version_is_refused(history: Document) -> None:
+    from journal.transfer_line import sum_of
+
+    header = exported(history).splitlines()[0]
+    body = header[: header.index(b',"sum"')].replace(b'"version":1', b'"version":2') + b"}"
+    assert_refused("newer-version", 1, body[:-1] + b',"sum":"' + sum_of(b"", body) + b'"}\n')
+
+
+def test_j45_a_document_that_is_there_is_not_written_over(history: Document) -> None:
+    text = exported(history)
+    with pytest.raises(TransferRefused, match="exists"):
+        imported(text, "room")
+    assert_same(history, Document.objects.get(slug="room"))
+
+
+def test_j46_what_follows_a_sequence_continues_a_copy(history: Document) -> None:
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    append(history, message(20, put("n", "x", 20)), message(21, put("n", "x", 21)))
+    append(history, message(22, put("n", "x", 22)))
+    rest = exported(history, from_seq=8)
+    assert imported(rest).messages == 3
+    assert_same(history, copy)
+    assert imported(rest).messages == 0
+    append(history, message(23, put("n", "x", 23)))
+    assert imported(exported(history, from_seq=9)).messages == 1, "from the middle of a batch"
+    assert_same(history, copy)
+
+
+def test_j46_what_follows_another_document_is_refused(history: Document, other: Document) -> None:
+    append_each(other, [message(lt, insert(f"o{lt}")) for lt in range(1, 9)])
+    append(history, message(20, put("n", "x", 20)))
+    rest = exported(history, from_seq=8)
+    with pytest.raises(TransferRefused, match="other-base"):
+        imported(rest, "other-room")
+    with pytest.raises(TransferRefused, match="no-base"):
+        imported(rest, "nothing")
+
+
+def test_what_is_folded_away_cannot_be_exported_as_what_follows(history: Document) -> None:
+    compact_document(history, KeepRules(2, 0))
+    with pytest.raises(TransferRefused, match="not-retained"):
+        exported(history, from_seq=1)
+
+
+def test_j47_accounts_are_kept_matched_by_name_or_dropped(document: Document) -> None:
+    users = get_user_model()
+    ann, gone = users.objects.create_user("ann"), users.objects.create_user("gone")
+    append(document, message(1, insert("n")), user=str(ann.pk))
+    append(document, message(2, put("n", "x", 2)), user=str(gone.pk))
+    append(document, message(3, put("n", "x", 3)))
+    text = exported(document)
+    gone.delete()
+    ann_key = str(ann.pk)
+    wanted = {
+        Accounts.KEEP: [ann_key, str(json.loads(text.splitlines()[3])["names"].popitem()[0]), None],
+        Accounts.MATCH: [ann_key, None, None],
+        Accounts.DROP: [None, None, None],
+    }
+    for accounts, keys in wanted.items():
+        imported(text, f"copy-{accounts}", accounts)
+        copy = Document.objects.get(slug=f"copy-{accounts}")
+        assert [entry.user for batch in read_batches(copy.pk, 0) for entry in batch.entries] == keys
+
+
+def test_an_export_waits_for_a_command_that_is_at_work(history: Document) -> None:
+    with lease(history.pk, "elsewhere/1/0"), pytest.raises(JournalBusy):
+        exported(history)

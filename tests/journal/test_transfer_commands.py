@@ -1,0 +1,157 @@
+"""`export_journal` and `import_journal`, as processes: piped, packed, killed, two at a time."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journal.failpoint import POINTS, VARIABLE
+from tests.server import ROOT, ServerProcess
+
+MESSAGES = 2500
+MAKE = f"""
+from journal.models import Document
+from tests.journal.history import append_each, insert, message, put
+document = Document.objects.create(slug="stage", title="Stage")
+history = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, {MESSAGES + 1})]]
+append_each(document, history, 50)
+"""
+"""More than one transaction of an import."""
+
+
+class Site(ServerProcess):
+    """A database, and the commands on it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        data_dir.mkdir(exist_ok=True)
+        self.manage("migrate", "--verbosity", "0")
+
+    def run(self, *arguments: str, point: str = "", stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        environment = self.environment() | ({VARIABLE: point} if point else {})
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, input=stdin, capture_output=True, timeout=120
+        )
+
+    def start_command(self, *arguments: str, point: str = "") -> subprocess.Popen[bytes]:
+        environment = self.environment() | ({VARIABLE: point} if point else {})
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def report(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.manage(*arguments, "--json"))
+        return found
+
+    def rows(self) -> list[Any]:
+        """Every document, with its number of batches."""
+        code = (
+            "import json; from django.db.models import Count; from journal.models import Document;"
+            "rows = Document.objects.annotate(n=Count('batches')).order_by('slug');"
+            "print(json.dumps(list(rows.values_list('slug', 'condition', 'n'))))"
+        )
+        found: list[Any] = json.loads(self.manage("shell", "--no-imports", "-c", code))
+        return found
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    site = Site(tmp_path_factory.mktemp("source"))
+    site.manage("shell", "--no-imports", "-c", MAKE)
+    path = site.data_dir / "stage.jsonl.zst"
+    report = site.report("export_journal", "--document", "stage", "--output", str(path))
+    piped = site.run("export_journal", "--document", "stage")
+    assert len(piped.stdout.splitlines()) == MESSAGES / 50 + 2
+    assert piped.stderr == b""
+    assert list(path.parent.glob("*.part")) == []
+    return path, report
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "target")
+
+
+def test_an_empty_database_gets_the_same_document(site: Site, exported: tuple[Path, dict[str, Any]]) -> None:
+    path, report = exported
+    done = site.run("import_journal", str(path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    again = site.report("export_journal", "--document", "stage", "--output", str(site.data_dir / "again"))
+    assert again == report
+    assert site.report("verify_journals")["findings"] == []
+    refused = site.run("import_journal", str(path), "--json")
+    assert refused.returncode == 1
+    told = json.loads(refused.stdout)
+    assert (told["outcome"], told["code"]) == ("failed", "exists")
+
+
+@pytest.mark.parametrize("point", [p for p in POINTS if p.startswith("import.")])
+def test_j45_an_import_that_dies_leaves_nothing_that_looks_whole(
+    site: Site, exported: tuple[Path, dict[str, Any]], point: str
+) -> None:
+    path, report = exported
+    assert site.run("import_journal", str(path), point=f"{point}:1").returncode == -9
+    if point == "import.done":
+        assert site.rows() == [["stage", "", MESSAGES / 50]]
+        return
+    [[slug, condition, _]] = site.rows()
+    assert (slug, condition) == ("stage", "importing")
+    assert site.manage("verify_journals", "--json") == ""
+    assert site.report("import_journal", str(path))["full_digest"] == report["full_digest"]
+    assert site.rows() == [["stage", "", MESSAGES / 50]]
+
+
+def test_an_export_that_dies_leaves_the_file_as_it_was(exported: tuple[Path, dict[str, Any]]) -> None:
+    path, _ = exported
+    site = ServerProcess(path.parent)
+    before = path.read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "export_journal", "--document", "stage", "--output", str(path)],
+        cwd=ROOT,
+        env=site.environment(),
+    )
+    part = path.with_name(f"{path.name}.part")
+    while process.poll() is None and not part.exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert path.read_bytes() == before or process.returncode == 0
+    part.unlink(missing_ok=True)
+
+
+def test_j48_of_two_imports_of_one_name_the_second_hears_that_the_first_is_busy(
+    site: Site, exported: tuple[Path, dict[str, Any]]
+) -> None:
+    path, report = exported
+    commands = [site.start_command("import_journal", str(path), "--json") for _ in range(2)]
+    told = [json.loads(command.communicate(timeout=120)[0]) for command in commands]
+    outcomes = sorted(each["outcome"] for each in told)
+    assert outcomes in (["busy", "imported"], ["failed", "imported"]), told
+    assert all(each.get("code", "exists") == "exists" for each in told)
+    assert site.rows() == [["stage", "", MESSAGES / 50]]
+    assert (
+        site.report("export_journal", "--document", "stage", "--output", str(site.data_dir / "a")) == report
+    )
+
+
+def test_a_terminal_sees_progress_and_cron_does_not(
+    exported: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    from journal.management.progress import Progress
+
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "write", lambda text, ending="": io.StringIO.write(stream, text))
+    Progress(stream, is_shown=False).tell("messages", 1, 2)
+    assert stream.getvalue() == ""
+    progress = Progress(stream, is_shown=True)
+    progress.tell("messages", 1, 2)
+    progress.clear()
+    assert "messages: 1 of 2 (50 %)" in stream.getvalue()
