@@ -31,7 +31,16 @@ from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
 from journal.operation import delete_operations
 from journal.projection import project
-from journal.reader import Batch, Start, read_after, truncated_seq_of, with_history
+from journal.reader import (
+    Batch,
+    Start,
+    oldest_start,
+    read_after,
+    retained,
+    truncated_seq_of,
+    while_retained,
+    with_history,
+)
 from journal.settings import settings
 from journal.snapshot import (
     SnapshotDamaged,
@@ -94,6 +103,9 @@ class Plan:
     """F: highest Lamport time among their messages, or the cut in force."""
     batches: int
     messages: int
+    is_folded: bool = False
+    """The cuts of live rooms have folded them: the snapshot is taken of the first state that holds them all,
+    and tells every state from there on."""
 
 
 @dataclass(slots=True)
@@ -117,9 +129,11 @@ class Report:
     seconds: float = 0.0
 
 
-def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datetime) -> Plan | None:
-    """The longest run of batches, from the oldest on, that both rules let go, or a shorter one that ends
-    cleanly; None when it holds no edit.  Pure."""
+def plan_truncation(
+    spans: Sequence[Span], cut: int, keep: KeepRules, now: datetime, folded_seq: int = 0
+) -> Plan | None:
+    """The longest run of batches, from the oldest on, that both rules let go, or, unless cuts in force have
+    folded them already, up to `folded_seq`, a shorter one that ends cleanly; None when it holds no edit.  Pure."""
     oldest_to_keep = now - timedelta(days=keep.days)
     spare = sum(span.edits for span in spans) - keep.messages
     count = 0
@@ -128,7 +142,8 @@ def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datet
         if spare < 0 or span.created_at > oldest_to_keep:
             break
         count += 1
-    going = spans[: _clean_end(spans, count, cut) or count]
+    is_folded = count > 0 and spans[count - 1].last_seq <= folded_seq
+    going = spans[: count if is_folded else _clean_end(spans, count, cut) or count]
     if not any(span.edits for span in going):
         return None
     return Plan(
@@ -136,6 +151,7 @@ def plan_truncation(spans: Sequence[Span], cut: int, keep: KeepRules, now: datet
         cut=max(cut, *(span.lt_max for span in going)),
         batches=len(going),
         messages=going[-1].last_seq - going[0].first_seq + 1,
+        is_folded=is_folded,
     )
 
 
@@ -186,10 +202,12 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> Non
     if plan is None:
         return
     held.renew()
-    journal_cut(document_id, graph, plan.cut)
+    if not plan.is_folded:
+        journal_cut(document_id, graph, plan.cut)
     reach("compact.cut")
     held.renew()
-    draft = draft_snapshot(graph, with_digests=True)
+    folded = first_folded(document_id, plan.truncate_seq) if plan.is_folded else graph
+    draft = draft_snapshot(folded, with_digests=True)
     snapshot = write_snapshot(document_id, draft, plan.truncate_seq, Snapshot.Reason.COMPACTION)
     reach("compact.snapshot")
     try:
@@ -198,7 +216,7 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> Non
         snapshot.delete()  # or recovery might begin from it
         raise
     reach("compact.proved")
-    truncate(held, plan)
+    truncate(held, replace(plan, cut=snapshot.cut))
     reach("compact.truncated")
     delete_truncated(document_id, held)
     reach("compact.deleted")
@@ -247,7 +265,7 @@ def measure(document_id: UUID, keep: KeepRules, now: datetime) -> tuple[Graph, P
         return start.graph, with_depths(spans, depths)
 
     graph, spans = with_history(document_id, read)
-    return graph, plan_truncation(spans, graph.cut, keep, now)
+    return graph, plan_truncation(spans, graph.cut, keep, now, graph.folded_seq)
 
 
 def span_of(batch: Batch) -> Span:
@@ -268,6 +286,24 @@ def with_depths(spans: Sequence[Span], depths: Depths) -> list[Span]:
 
 
 # Cut
+
+
+def first_folded(document_id: UUID, seq: int) -> Graph:
+    """The oldest state that can be had in which every message up to `seq` is folded away; it must be so at the
+    head."""
+
+    def find(truncated_seq: int) -> Graph:
+        graph, seen_cut = oldest_start(document_id, truncated_seq), -1
+        for batch in retained(document_id, truncated_seq):
+            for entry in batch.entries:
+                graph.apply(entry.message)
+            if graph.cut > seen_cut and graph.head_seq == batch.last_seq:
+                if graph.folded_seq >= seq:
+                    break
+                seen_cut = graph.cut
+        return graph
+
+    return while_retained(document_id, find)
 
 
 def journal_cut(document_id: UUID, graph: Graph, cut: int) -> None:

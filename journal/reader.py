@@ -1,7 +1,7 @@
 """Reads journals: the tail behind a sequence, and whole documents (rules J10 to J13)."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 TRIES = 3
 """How often a read begins again when rows vanish under it: each time a compaction has overtaken it."""
+
+AGE_STEP_S = 30
+"""How finely a hydrated document knows the age of its messages."""
 
 BACKUP_HINT = "Restore the database from a backup; the rows that are left stay as they are."
 
@@ -47,6 +50,10 @@ class Hydrated:
     graph: Graph
     head_seq: int
     """Server sequence of its newest message; 0: none yet."""
+    covered_seq: int = 0
+    """How far the snapshot covered the journal: everything behind it was read."""
+    ages: Sequence[tuple[float, int]] = ()
+    """How old that is, roughly: (seconds since 1970, highest Lamport time by then), ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +157,16 @@ def hydrate(document_id: UUID) -> Hydrated:
 
 def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
     graph, head_seq = start.graph, max(start.truncated_seq, start.graph.head_seq)
+    ages: list[tuple[float, int]] = []
     for batch in batches:
         for entry in batch.entries:
             graph.apply(entry.message)
         head_seq = batch.last_seq
-    return Hydrated(graph, head_seq)
+        written_at = batch.created_at.timestamp()
+        if not ages or written_at >= ages[-1][0] + AGE_STEP_S:
+            ages.append((written_at, graph.lt))
+    covered_seq = start.snapshot.covered_seq if start.snapshot is not None else 0
+    return Hydrated(graph, head_seq, covered_seq, ages)
 
 
 def with_history(
@@ -212,9 +224,22 @@ def starting_point(document_id: UUID, truncated_seq: int, before: Snapshot | Non
             graph, row = found
             return Start(graph, truncated_seq, row)
     if truncated_seq:
-        problem = "no good snapshot reaches the batches that are left"
-        raise CorruptJournal(document_id, truncated_seq, problem, BACKUP_HINT)
+        raise _unreached(document_id, truncated_seq)
     return Start(Graph(), 0, None)
+
+
+def oldest_start(document_id: UUID, truncated_seq: int) -> Graph:
+    """The oldest state that, with the retained batches, holds the whole document.
+
+    Raises: CorruptJournal.
+    """
+    if not truncated_seq:
+        return Graph()
+    rows = usable_snapshots(document_id, truncated_seq).order_by("seq", "cut", "created_at")
+    for pk in rows.values_list("pk", flat=True):
+        if (found := restored(pk)) is not None:
+            return found[0]
+    raise _unreached(document_id, truncated_seq)
 
 
 def usable_snapshots(document_id: UUID, truncated_seq: int) -> models.QuerySet[Snapshot]:
@@ -301,6 +326,11 @@ def truncated_seq_of(document_id: UUID) -> int:
     return found
 
 
+def _unreached(document_id: UUID, truncated_seq: int) -> CorruptJournal:
+    problem = "no good snapshot reaches the batches that are left"
+    return CorruptJournal(document_id, truncated_seq, problem, BACKUP_HINT)
+
+
 def _missing(document_id: UUID, gap: JournalGap) -> CorruptJournal:
     behind = (
         f"the next one begins at {gap.found_seq}"
@@ -319,6 +349,7 @@ __all__ = [
     "answering",
     "hydrate",
     "load_document",
+    "oldest_start",
     "read_after",
     "read_batches",
     "read_heads",

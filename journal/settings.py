@@ -20,7 +20,7 @@ class JournalSettings:
     promise it. `relaxed`: the site accepts the loss of the last moments, and says so to its clients."""
 
     keep_messages: int = 1000
-    """Newest messages of a document that compaction leaves alone: how far undo and time travel reach, at
+    """Newest messages of a document that compaction leaves alone: how far time travel reaches, at
     least."""
     keep_days: float = 30
     """Age in days up to which compaction leaves messages alone; both rules must let a message go."""

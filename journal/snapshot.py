@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import zstandard
+from django.db.models import Max
 from django.utils import timezone
 
 from journal.entry import PayloadError, checksum_of, decompress
@@ -98,6 +99,12 @@ def write_snapshot(
     )
     reach("snapshot.written")
     return row
+
+
+def covered_seq_of(document_id: UUID) -> int:
+    """How far the newest snapshots cover the journal; 0 without any."""
+    rows = Snapshot.objects.filter(document=document_id)
+    return rows.aggregate(highest=Max("covered_seq"))["highest"] or 0
 
 
 def restore_snapshot(row: Snapshot) -> Graph:

@@ -32,6 +32,7 @@ from rooms.reviewer import Reviewer
 from rooms.room import Budget, LiveRoom, Overtaken, RoomFull
 from rooms.session import End, Progress
 from rooms.settings import settings
+from rooms.snapshotter import Snapshotter
 from rooms.termination import before_termination
 from rooms.thread import Worker
 from vuer_rtc.crdt.message import Message
@@ -59,6 +60,7 @@ class Hub:
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
         self._reviewer = Reviewer(self._aside, self.connections)
+        self._snapshotter = Snapshotter(self._aside)
         self._committer = Committer(self._append)
         self._herald = Herald()
         self.bus = Bus(str(self.process))
@@ -188,14 +190,19 @@ class Hub:
             budget=self._budget,
             presence=self._lookout.over(admission.document_id, admission.limits),
             notify=self._committer.notify,
-            on_change=self._projector.note,
+            on_change=self._changed,
             on_empty=self._room_is_empty,
         )
         self.rooms[room.document_id] = room
         self.bus.opened(room.document_id)
         self._herald.opened(room.document_id, hydrated.head_seq)
         self._projector.opened(room)
+        self._snapshotter.opened(room, hydrated)
         self._room_is_empty(room)
+
+    def _changed(self, room: LiveRoom) -> None:
+        self._projector.note(room)
+        self._snapshotter.note(room)
 
     def _room_is_empty(self, room: LiveRoom) -> None:
         """A room that has failed is forgotten now, one that is merely empty after a while."""
@@ -211,7 +218,8 @@ class Hub:
         del self._idle[room.document_id]
         if room.connections:
             return  # it will be empty again
-        if self._committer.is_busy_with(room) or self._projector.is_busy_with(room):
+        parts = (self._committer, self._projector, self._snapshotter)
+        if any(part.is_busy_with(room) for part in parts) or self._snapshotter.part_with(room):
             self._room_is_empty(room)
         else:
             room.close(CloseCode.GOING_AWAY)
@@ -279,6 +287,7 @@ class Hub:
             self._register.run(),
             self._register.close_predecessors(),
             self._projector.run(),
+            self._snapshotter.run(),
             self._poll_heads(),
             self._reviewer.run(),
             self._herald.run(),
@@ -295,13 +304,15 @@ class Hub:
             return
         self.is_stopping = True
         await self._drain()
-        for room in list(self.rooms.values()):
+        rooms = list(self.rooms.values())
+        for room in rooms:
             room.close(CloseCode.GOING_AWAY)
         await self._see_off()
         await self.bus.drained()
         await self._register.write()
         await self._projector.write()
         await self._herald.close(settings.close_timeout_s)
+        await self._snapshotter.finish(rooms)
         for timer in self._idle.values():
             timer.cancel()
         for task in self._tasks:

@@ -18,6 +18,7 @@ from django.test import override_settings
 from journal import compaction, lease
 from journal.compaction import KeepRules, Plan, ProofFailed, Report, Span, compact_document, plan_truncation
 from journal.error import JournalBusy, SnapshotTooLarge
+from journal.history import graph_at, reach_of
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -559,3 +560,28 @@ def test_j14_a_lease_of_a_living_process_of_this_host_counts(document: Document)
     Document.objects.update(lease_holder=holder, lease_until=datetime.now(UTC) + timedelta(seconds=60))
     with pytest.raises(JournalBusy):
         compact(document)
+
+
+def test_j15_what_live_rooms_have_folded_goes_and_the_states_behind_it_can_still_be_told(
+    document: Document,
+) -> None:
+    """J18."""
+    history = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 61)]]
+    for lt, item in enumerate(history, 1):
+        append(document, item)
+        if lt > 20 and lt % 5 == 0:
+            append(document, cut_record(f"=server:{lt}", lt - 10, 0))
+    before, head_seq = hydrate(document.pk).graph, head_of(document)
+    states = {seq: graph_at(document.pk, seq).digest() for seq in range(20, head_seq + 1)}
+    report = compact(document, KeepRules(40, 0))
+    assert (report.outcome, report.truncated_seq) == ("compacted", 20)
+    assert (head_of(document), report.snapshot_seq) == (head_seq, 32)
+    assert hydrate(document.pk).graph.full_digest() == before.full_digest()
+    assert reach_of(document.pk).oldest_seq <= report.snapshot_seq
+    for seq in range(report.snapshot_seq, head_seq + 1):
+        assert graph_at(document.pk, seq).digest() == states[seq]
+    again = compact(document, KeepRules(30, 0))
+    assert (again.outcome, head_of(document)) == ("compacted", head_seq)
+    assert hydrate(document.pk).graph.full_digest() == before.full_digest()
+    assert compact(document, KeepRules(0, 0)).truncated_seq == head_seq
+    assert hydrate(document.pk).graph.digest() == before.digest()

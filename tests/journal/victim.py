@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.conf import settings as django_settings
 
 from journal.authoring import Author
 from journal.compaction import KeepRules, compact_document
@@ -33,6 +34,14 @@ IN_FLIGHT = 8
 KEYS = 20
 """Nodes a client makes and removes again."""
 KEEP_MESSAGES = 40
+OFTEN = {
+    "OPEN_MESSAGES": 30,
+    "OPEN_MINUTES": 0,
+    "FOLD_MESSAGES": 5,
+    "SNAPSHOT_MESSAGES": 20,
+    "SNAPSHOT_INTERVAL_S": 0.02,
+}
+"""Live rooms fold and write snapshots all the time."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -124,6 +133,7 @@ class Person:
 
 async def write(task: Task, report: int) -> None:
     """Lives until it is killed."""
+    django_settings.VUER_RTC = {**getattr(django_settings, "VUER_RTC", {}), **OFTEN}
     hub = Hub()
     hub.start()
     slugs = await hub._aside.run(slugs_of, task)

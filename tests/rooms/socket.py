@@ -5,6 +5,8 @@ import json
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from rooms.consumer import RoomConsumer
 from tests.rooms.build import message as build_message
 from vuer_rtc.crdt.message import Op
@@ -69,7 +71,7 @@ class Socket:
             json.dumps({"id": sent.id, "clock": sent.clock, "lt": sent.lt, "ts": sent.ts})
         )
         fields["client"] = self.client
-        fields["ops"] = [{"ot": op.ot, "key": op.key, "path": op.path, "value": op.value} for op in sent.ops]
+        fields["ops"] = msgspec.to_builtins(sent.ops)
         self.send_raw({"mtype": "crdt", "msg": fields})
         return sent.id
 

@@ -1,0 +1,214 @@
+"""Keeps the recovery of live rooms short: journals cuts that fold old messages away, and writes snapshots behind
+them (rules J21, J22).
+
+Everything that touches a graph is one step of the event loop, a few milliseconds at most; compressing and
+writing is done elsewhere.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+from django.db import Error
+
+from journal.error import JournalError
+from journal.models import Snapshot
+from journal.reader import Hydrated
+from journal.snapshot import SnapshotDraft, covered_seq_of, prune_snapshots, take_snapshot
+from rooms.age import Ages, cut_of
+from rooms.batch import Submission
+from rooms.room import LiveRoom
+from rooms.settings import settings
+from rooms.thread import Worker
+from vuer_rtc.crdt.graph import SnapshotOvertaken
+from vuer_rtc.crdt.message import SERVER_CLIENT, cut_record
+from vuer_rtc.protocol.wire import Dialect, Framing, Outbound
+
+logger = logging.getLogger(__name__)
+
+NODES_PER_TURN = 500
+"""Nodes of a snapshot that are encoded in one turn of the event loop: a millisecond."""
+RECORD_BYTES = 200
+"""What a cut counts in the room's queue."""
+RETRY_PAUSE_S = 5
+"""After a failure: snapshots may wait, the journal does not need them."""
+GAIN_PER_NODE = 0.25
+"""Messages that a snapshot must spare the next recovery per node that it writes: restoring a node takes about as
+long as replaying one message, so that a large document's recovery takes a quarter longer than it must, and
+its snapshots do not take more room than its journal."""
+
+
+class Nobody:
+    """Who sends the server's own records: nobody waits for an answer."""
+
+    client = SERVER_CLIENT
+    dialect = Dialect(Framing.MSGPACK)
+
+    def send(self, outbound: Outbound) -> None:
+        """An acknowledgement, or why there is none: the next cut will do."""
+
+    def note_ack(self, seq: int) -> None:
+        """The record is journalled; the graph knows."""
+
+
+@dataclass(slots=True)
+class Course:
+    """How far one live room has got."""
+
+    covered_seq: int
+    """How far the newest snapshot covers the journal: a recovery reads what is behind it."""
+    ages: Ages
+    wanted_cut: int = 0
+    """What was submitted last; the graph's cut says when it is journalled."""
+    wanted_at: float = 0.0
+    parted_seq: int = -1
+    """Head at which the room was last about to leave memory."""
+
+
+class Snapshotter:
+    """Which rooms are due for a cut or a snapshot, and the task that sees to it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._courses: WeakKeyDictionary[LiveRoom, Course] = WeakKeyDictionary()
+        self._due: dict[LiveRoom, None] = {}
+        self._current: LiveRoom | None = None
+        self._has_due = asyncio.Event()
+
+    def opened(self, room: LiveRoom, hydrated: Hydrated) -> None:
+        """The room was hydrated from a snapshot that covered the journal so far."""
+        self._courses[room] = Course(hydrated.covered_seq, Ages(hydrated.ages))
+        self.note(room)
+
+    def note(self, room: LiveRoom) -> None:
+        """The room has changed.  Cheap; called for every commit."""
+        course = self._courses.get(room)
+        if course is None:
+            return
+        course.ages.note(time.time(), room.graph.lt)
+        surplus = room.graph.retained_count - settings.open_messages
+        if surplus >= settings.fold_messages or self._is_worth_it(room, settings.snapshot_messages):
+            self._due[room] = None
+            self._has_due.set()
+
+    def is_busy_with(self, room: LiveRoom) -> bool:
+        """True when a snapshot of `room` is due or being written."""
+        return room in self._due or room is self._current
+
+    def part_with(self, room: LiveRoom) -> bool:
+        """True when the room, which is about to leave memory, is worth a snapshot, which is due now; it is not
+        asked for twice."""
+        course = self._courses.get(room)
+        if course is None or course.parted_seq == room.graph.head_seq:
+            return False
+        course.parted_seq = room.graph.head_seq
+        if not self._is_worth_it(room, self._messages_of(room)):
+            return False
+        self._due[room] = None
+        self._has_due.set()
+        return True
+
+    async def run(self) -> None:
+        """Cuts and writes until cancelled."""
+        while True:
+            await self._has_due.wait()
+            self._has_due.clear()
+            due, self._due = self._due, {}
+            is_done = True
+            for room in due:
+                self._cut(room)
+                if self._is_worth_it(room, self._messages_of(room)):
+                    is_done &= await self._write(room, Snapshot.Reason.COUNT)
+            await asyncio.sleep(settings.snapshot_interval_s if is_done else RETRY_PAUSE_S)
+
+    async def finish(self, rooms: Iterable[LiveRoom]) -> None:
+        """For a shutdown: afterwards the next recovery of these rooms is short, as far as that can be had in
+        time."""
+        try:
+            async with asyncio.timeout(settings.shutdown_timeout_s):
+                for room in rooms:
+                    if self._is_worth_it(room, settings.snapshot_messages // 10):
+                        await self._write(room, Snapshot.Reason.SHUTDOWN)
+        except TimeoutError:
+            logger.warning("not every room was written as a snapshot; the next recovery reads more messages")
+
+    def _messages_of(self, room: LiveRoom) -> int:
+        """How many a snapshot must spare: less when the room is about to leave memory."""
+        course, count = self._courses.get(room), settings.snapshot_messages
+        is_parting = course is not None and course.parted_seq == room.graph.head_seq
+        return count // 10 if is_parting else count
+
+    def _is_worth_it(self, room: LiveRoom, messages: int) -> bool:
+        """True when a snapshot would spare the next recovery that many messages, and more than it costs."""
+        course = self._courses.get(room)
+        graph = room.graph
+        if course is None or not graph.cut:
+            return False
+        spared = graph.head_seq - graph.retained_count - course.covered_seq
+        return spared >= max(1, messages, GAIN_PER_NODE * graph.node_count)
+
+    # Cuts
+
+    def _cut(self, room: LiveRoom) -> None:
+        """The next batch of the room holds a cut, if there is enough to fold away."""
+        course, now = self._courses.get(room), time.time()
+        if course is None or room.is_closed:
+            return
+        if course.wanted_cut > room.graph.cut and now < course.wanted_at + RETRY_PAUSE_S:
+            return
+        cut = cut_of(room.graph, course.ages, now)
+        if cut is not None:
+            course.wanted_cut, course.wanted_at = cut, now
+            record = cut_record(f"=server:{uuid4().hex}", cut, now)
+            room.submit(Submission(record, Nobody(), None, None, received_at=now, size=RECORD_BYTES))
+
+    # Snapshots
+
+    async def _write(self, room: LiveRoom, reason: Snapshot.Reason) -> bool:
+        """Afterwards the newest snapshot is one of this room; False when it could not be written."""
+        self._current = room
+        try:
+            draft = await draft_in_turns(room)
+            if draft is not None:
+                covered_seq = await self._worker.run(save, room.document_id, draft, reason)
+                if (course := self._courses.get(room)) is not None:
+                    course.covered_seq = covered_seq
+        except (Error, JournalError) as error:
+            logger.warning("document %s: its snapshot waits: %s", room.document_id, error)
+            return False
+        except Exception:
+            logger.exception("document %s: its snapshot was not written", room.document_id)
+            return False
+        finally:
+            self._current = None
+        return True
+
+
+async def draft_in_turns(room: LiveRoom) -> SnapshotDraft | None:
+    """The state of a room as it is now, encoded a few nodes at a time; None when something was folded away
+    meanwhile."""
+    graph, parts = room.graph, []
+    seq, cut, covered_seq = graph.head_seq, graph.cut, graph.folded_seq
+    try:
+        for part in graph.snapshot_parts(NODES_PER_TURN):
+            parts.append(part)
+            await asyncio.sleep(0)
+    except SnapshotOvertaken:
+        return None
+    return SnapshotDraft(seq, cut, b"".join(parts), covered_seq=covered_seq)
+
+
+def save(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> int:
+    """Afterwards a snapshot covers the journal as far as `draft` does, if it may be written at all; how far the
+    newest does.
+
+    Another process may have written as good a one.
+    """
+    if covered_seq_of(document_id) < draft.covered_seq:
+        take_snapshot(document_id, draft, reason)
+        prune_snapshots(document_id)
+    return max(draft.covered_seq, covered_seq_of(document_id))

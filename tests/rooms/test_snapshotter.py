@@ -1,0 +1,200 @@
+"""J21, J22: live rooms fold old messages away and write snapshots, and nobody notices."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from journal.models import Document, JournalBatch, Snapshot
+from journal.reader import Hydrated, hydrate, read_after
+from rooms import snapshotter
+from rooms.hub import Hub, current_hub
+from rooms.room import LiveRoom
+from tests.journal.history import append_each
+from vuer_rtc.crdt.graph import Graph
+
+from .build import insert, message, put, undo
+from .socket import Socket
+from .test_hub import QUICK, in_database, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SMALL = {
+    **QUICK,
+    "OPEN_MESSAGES": 20,
+    "OPEN_MINUTES": 0,
+    "FOLD_MESSAGES": 5,
+    "SNAPSHOT_MESSAGES": 30,
+    "SNAPSHOT_INTERVAL_S": 0.01,
+}
+
+
+@pytest.fixture
+def room(transactional_db: None) -> Document:
+    return Document.objects.create(slug="room", visibility="public-edit")
+
+
+@pytest.fixture
+async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
+    settings.VUER_RTC = dict(SMALL)
+    running = current_hub()
+    yield running
+    await running.stop()
+
+
+def replay(document: Document) -> Graph:
+    """The fold of every batch there is, without snapshots."""
+    graph = Graph()
+    for _, entries in read_after(document.pk, 0):
+        for entry in entries:
+            graph.apply(entry.message)
+    return graph
+
+
+async def write(socket: Socket, count: int, key: str = "n") -> None:
+    """So many edits, a few at a time, all acknowledged."""
+    for start in range(0, count, 10):
+        ids = [socket.edit(put(key, value=value)) for value in range(start, min(start + 10, count))]
+        await socket.until(lambda ids=ids: set(ids) <= socket.acks.keys())
+
+
+def is_settled(hub: Hub, room: LiveRoom) -> bool:
+    """True when there is nothing to fold away nor to write."""
+    spared = room.graph.folded_seq - hub._snapshotter._courses[room].covered_seq
+    return room.graph.retained_count < 25 and spared < 30
+
+
+async def assert_recovers(room: Document, hub: Hub) -> Hydrated:
+    """Recovery, the replay of everything and the live room are equal; the recovery."""
+    recovered, replayed = await in_database(lambda: (hydrate(room.pk), replay(room)))
+    assert recovered.graph.digest() == replayed.digest()
+    assert recovered.graph.full_digest() == replayed.full_digest()
+    if (live := hub.rooms.get(room.pk)) is not None:
+        assert live.graph.full_digest() == replayed.full_digest()
+    return recovered
+
+
+async def test_j22_a_busy_room_is_written_every_so_many_messages(room: Document, hub: Hub) -> None:
+    async with Socket("room", "ann") as ann, Socket("room", "bob") as bob:
+        ann.edit(insert("n"))
+        live = hub.rooms[room.pk]
+        for _ in range(3):
+            await write(ann, 50)
+            await until(lambda: is_settled(hub, live))
+        await bob.until(lambda: len(bob.seen) == 151)
+        assert len(ann.acks) == 151
+        assert ann.errors == bob.errors == []
+    rows = await in_database(
+        lambda: list(Snapshot.objects.order_by("seq").values("reason", "cut", "covered_seq"))
+    )
+    assert len(rows) == 3  # the newest, the one before and the oldest
+    assert {row["reason"] for row in rows} == {"count"}
+    assert all(0 < row["cut"] <= row["covered_seq"] for row in rows)
+    recovered = await assert_recovers(room, hub)
+    assert recovered.graph.retained_count < 25
+    assert recovered.head_seq - recovered.covered_seq < 25 + 30
+
+
+async def test_j21_what_is_open_can_be_undone_and_what_is_folded_is_too_late(
+    room: Document, hub: Hub
+) -> None:
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 60)
+        await until(lambda: hub.rooms[room.pk].graph.retained_count < 30)
+        ann.edit(undo("ann:50"))
+        await ann.until(lambda: len(ann.acks) == 62)
+        ann.edit(undo("ann:3"))
+        await ann.until(lambda: ann.errors == ["too-late"])
+    await assert_recovers(room, hub)
+
+
+async def test_j22_a_room_that_leaves_memory_is_written_for_less(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**SMALL, "SNAPSHOT_MESSAGES": 90, "ROOM_IDLE_S": 0.05}
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 60)
+        await until(lambda: hub.rooms[room.pk].graph.retained_count < 30)
+        assert await in_database(Snapshot.objects.count) == 0
+    await until(lambda: not hub.rooms)
+    snapshot = await in_database(Snapshot.objects.get)
+    assert snapshot.covered_seq > 30
+    await assert_recovers(room, hub)
+
+
+async def test_j22_a_shutdown_writes_what_the_next_start_is_spared(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**SMALL, "SNAPSHOT_MESSAGES": 90}
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 60)
+        await until(lambda: hub.rooms[room.pk].graph.retained_count < 30)
+        await hub.stop()
+    assert (await in_database(Snapshot.objects.get)).reason == "shutdown"
+    await assert_recovers(room, hub)
+
+
+async def test_j22_a_room_of_few_messages_is_not_written(room: Document, hub: Hub, settings: Any) -> None:
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 15)
+        await hub.stop()
+    assert await in_database(Snapshot.objects.count) == 0
+
+
+async def test_j22_edits_between_the_parts_of_a_snapshot_do_no_harm(
+    room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshotter, "NODES_PER_TURN", 1)
+    async with Socket("room", "ann") as ann, Socket("room", "bob") as bob:
+        for index in range(12):
+            ann.edit(insert(f"n{index}"))
+        await ann.until(lambda: len(ann.acks) == 12)
+        for round_ in range(12):
+            await write(ann, 10, f"n{round_}")
+            await write(bob, 10, f"n{11 - round_}")
+            if round_ == 5:
+                await until(lambda: is_settled(hub, hub.rooms[room.pk]))
+        await until(lambda: is_settled(hub, hub.rooms[room.pk]))
+    assert await in_database(Snapshot.objects.count) >= 2
+    await assert_recovers(room, hub)
+
+
+async def test_j22_a_snapshot_that_cannot_be_written_waits_and_nobody_is_told(
+    room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from journal.error import SnapshotTooLarge
+
+    real, faults = snapshotter.take_snapshot, [SnapshotTooLarge("too large"), OSError("disk")]
+
+    def failing(*arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(snapshotter, "take_snapshot", failing)
+    monkeypatch.setattr(snapshotter, "RETRY_PAUSE_S", 0.01)
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 150)
+        await until(lambda: not faults)
+        await write(ann, 40)
+        assert ann.errors == []
+    await hub.stop()
+    assert await in_database(Snapshot.objects.count) >= 1
+    await assert_recovers(room, hub)
+
+
+async def test_j21_a_room_that_was_large_before_is_folded_a_step_at_a_time(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**SMALL, "FOLD_MESSAGES_MAX": 20}
+    messages = [message("ann", counter, put(value=counter)) for counter in range(1, 121)]
+    await in_database(lambda: append_each(room, messages, size=20))
+    async with Socket("room", "bob"):
+        await until(lambda: hub.rooms and hub.rooms[room.pk].graph.retained_count < 30)
+        await assert_recovers(room, hub)
+    assert await in_database(lambda: JournalBatch.objects.filter(message_count=1).count()) >= 5
