@@ -100,13 +100,14 @@ class Committer:
             self._after_round[room] = None
             return None
         if room not in self._catching_up:
-            self._ready.pop(room, None)
-            if not self._ready:
-                self._has_ready.clear()
             self._start_catching_up(room, Conflict())
         return self._catching_up[room]
 
     def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
+        """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
+        self._ready.pop(room, None)
+        if not self._ready:
+            self._has_ready.clear()
         self._has_drained.clear()
         task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
         self._catching_up[room] = task

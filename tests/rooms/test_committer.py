@@ -195,6 +195,34 @@ async def test_a_conflict_is_caught_up_with_and_the_same_messages_go_again() -> 
         assert one.conflicts_in_a_row == 0
 
 
+async def test_a_room_that_lost_takes_part_again_when_it_has_caught_up_whatever_came_in_meanwhile() -> None:
+    journal, room = FakeJournal(), FakeRoom()
+    may_go_on = asyncio.Event()
+
+    async def slow(outcome: Conflict | Fenced) -> None:
+        room.caught_up.append(outcome)
+        await may_go_on.wait()
+
+    room.catch_up = slow  # type: ignore[method-assign]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: journal.begun)
+        room.add(2)
+        committer.notify(room)
+        journal.finish([Conflict()])
+        await until(lambda: room.caught_up)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert journal.begun == [[(1, 1)]]
+        may_go_on.set()
+        await until(lambda: len(journal.begun) == 2)
+        journal.finish(None)
+        await until(lambda: committer.is_idle)
+    assert room.caught_up == [Conflict()]
+    assert room.settled == [["ann:1", "ann:2"]]
+
+
 async def test_a_room_that_keeps_losing_commits_alone() -> None:
     journal, one, two = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
     one.conflicts_in_a_row = 2
