@@ -65,8 +65,11 @@ class Imported:
     head_seq: int = 0
     digest: str = ""
     full_digest: str = ""
+    duplicates: int = 0
+    """Messages of a dump that were there already."""
+    refused_count: int = 0
     refused: list[dict[str, Any]] = field(default_factory=list)
-    """Lines of a dump that were left out: `{line, code, detail}`."""
+    """What was left out of a dump, the first thousand: `{line, code, detail}`."""
 
 
 def import_lines(
@@ -175,12 +178,12 @@ class Intake:
         self._header = header
         self._keys = keys
         self._tell = tell
-        self._report = Imported(slug, document_id=str(held.document_id), head_seq=header.from_seq)
+        self.report = Imported(slug, document_id=str(held.document_id), head_seq=header.from_seq)
         self._rows: list[JournalBatch] = []
         self._messages = self._bytes = 0
 
     def run(self, lines: Numbered) -> Imported:
-        self._held.held().update(truncated_seq=self._header.from_seq, cut=self._header.cut)
+        self.begin(self._header.from_seq, self._header.cut)
         reach("import.begun")
         end: End | None = None
         for number, line in lines:
@@ -199,6 +202,11 @@ class Intake:
         self._check_count(end)
         self.prove(end.digest, end.full_digest)
         return self.open()
+
+    def begin(self, from_seq: int, cut: int) -> None:
+        """Afterwards batches go behind `from_seq`; snapshots hold what is before."""
+        self._held.held().update(truncated_seq=from_seq, cut=cut)
+        self.report.head_seq = from_seq
 
     def _add_snapshot(self, line: SnapshotLine, number: int) -> None:
         document_id = self._held.document_id
@@ -219,7 +227,7 @@ class Intake:
             author_id=self._author(line),
             created_at=moment(line.created_at) or timezone.now(),
         )
-        self._report.snapshots += 1
+        self.report.snapshots += 1
 
     def _author(self, line: SnapshotLine) -> Any:
         key = user_key(self._keys.of(line.author))
@@ -227,8 +235,8 @@ class Intake:
         return key if key is not None and there.exists() else None
 
     def _add_batch(self, line: BatchLine, number: int) -> None:
-        if line.first_seq != self._report.head_seq + 1:
-            detail = f"seq {self._report.head_seq + 1} is missing, {line.first_seq} follows"
+        if line.first_seq != self.report.head_seq + 1:
+            detail = f"seq {self.report.head_seq + 1} is missing, {line.first_seq} follows"
             raise TransferRefused("gap", number, detail)
         self.add_entries(
             numbered_entries(line, number, self._keys), moment(line.created_at) or timezone.now(), line.writer
@@ -236,7 +244,7 @@ class Intake:
 
     def add_entries(self, entries: list[Entry], created_at: Any, writer: str) -> None:
         """One batch more, behind the last."""
-        report = self._report
+        report = self.report
         row = build_row(Draft(self._held.document_id, report.head_seq + 1, entries), writer)
         row.created_at = created_at
         self._rows.append(row)
@@ -258,7 +266,7 @@ class Intake:
         self._held.renew()
 
     def _check_count(self, end: End) -> None:
-        report = self._report
+        report = self.report
         if (report.batches, report.messages) != (end.batches, end.messages):
             detail = f"{report.messages} messages in {report.batches} batches, {end.messages} in {end.batches} promised"
             raise TransferRefused("incomplete", end.lines, detail)
@@ -267,7 +275,7 @@ class Intake:
         """Afterwards the rows, read back, are known to make a document: the one of these digests, if any are given."""
         self._flush()
         graph = hydrate(self._held.document_id).graph
-        report = self._report
+        report = self.report
         report.digest, report.full_digest = graph.digest(), graph.full_digest()
         if digest and (digest, full_digest) != (report.digest, report.full_digest):
             detail = "read back, the document is not the one that was exported"
@@ -277,12 +285,12 @@ class Intake:
     def open(self) -> Imported:
         """Afterwards it is a document like any other."""
         own = {name: value for name, value in self._header.settings.items() if name in DOCUMENT_FIELDS}
-        check_fields(Document(**{"slug": self._report.slug} | own))
+        check_fields(Document(**{"slug": self.report.slug} | own))
         whole = {"condition": Document.Condition.WHOLE, "archived_at": None, "epoch": self._header.epoch}
         if not self._held.held().update(**own, **whole, updated_at=timezone.now()):
             raise TransferRefused("lost", 0, "another process has taken the import over")
         reach("import.done")
-        return self._report
+        return self.report
 
 
 def numbered_entries(line: BatchLine, number: int, keys: Keys) -> list[Entry]:
@@ -315,7 +323,7 @@ class Continuation:
         self._header = header
         self._keys = keys
         self._tell = tell
-        self._report = Imported(slug, "continued", str(held.document_id))
+        self.report = Imported(slug, "continued", str(held.document_id))
         self._graph = hydrate(held.document_id).graph
         self._writer = f"import/{uuid4().hex[:8]}"
 
@@ -334,11 +342,11 @@ class Continuation:
                     self._append(line, number)
                 case End():
                     self._check(line)
-        return self._report
+        return self.report
 
     def _append(self, line: BatchLine, number: int) -> None:
         entries = numbered_entries(line, number, self._keys)
-        graph, report = self._graph, self._report
+        graph, report = self._graph, self.report
         known = graph.head_seq + 1 - line.first_seq
         if known < 0:
             raise TransferRefused("gap", number, f"seq {graph.head_seq + 1} is missing")
@@ -358,7 +366,7 @@ class Continuation:
             self._tell(line.last_seq - self._header.from_seq, self._header.to_seq - self._header.from_seq)
 
     def _check(self, end: End) -> None:
-        report, graph = self._report, self._graph
+        report, graph = self.report, self._graph
         report.head_seq, report.digest, report.full_digest = (
             graph.head_seq,
             graph.digest(),

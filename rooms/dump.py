@@ -1,0 +1,191 @@
+"""What a dump of another vuer-rtc server holds: its messages and snapshots, in whatever shape they were stored.
+
+How the Node server lays out its rows is not published; what is known is that they are MongoDB documents around messages
+as they travel.  So a line may be, in JSON or MongoDB's Extended JSON:
+
+    a message             `{id, client | sessionId, clock, lt | lamportTime, ts | timestamp, ops, serverSeq?}`
+    a frame               `{mtype: crdt | broadcast, msg}`, `{mtype: state, snapshot, journal}`
+    a journal batch       `{…, messages | operations | entries: [message, …]}`; an entry may be `{msg}` or JSON text
+    operation rows        `{msgId, sessionId, otype, key, path, value, vectorClock, lamportTime, timestamp}`, one an op
+    a snapshot            `{graph, vectorClock, lt | lamportTime, journalIndex, textRopes?}`, or a row that has one
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from journal.error import TransferRefused
+
+LIST_NAMES = ("messages", "operations", "entries", "journal")
+DOCUMENT_NAMES = ("documentId", "roomId", "document", "room")
+NUMBER_WRAPPERS = ("$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
+ROW_ID_NAMES = ("msgId", "messageId")
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message as it was stored."""
+
+    line: int
+    fields: Fields
+    document: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSnapshot:
+    """A whole state as it was stored."""
+
+    line: int
+    fields: Fields
+    document: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that is neither."""
+
+    line: int
+    detail: str
+
+
+Found = FoundMessage | FoundSnapshot | Unknown
+
+
+def read_dump(lines: Iterator[tuple[int, bytes]]) -> Iterator[Found]:
+    """Everything in a dump, in its order.  Memory: a line, and the rows of one message."""
+    rows: list[FoundMessage] = []
+    for line, raw in lines:
+        for found in _read_line(line, raw):
+            if isinstance(found, FoundMessage) and _row_id(found.fields) is not None:
+                if rows and _row_id(rows[0].fields) != _row_id(found.fields):
+                    yield _joined(rows)
+                    rows = []
+                rows.append(found)
+                continue
+            if rows:
+                yield _joined(rows)
+                rows = []
+            yield found
+    if rows:
+        yield _joined(rows)
+
+
+def _read_line(line: int, raw: bytes) -> Iterator[Found]:
+    text = raw.strip().rstrip(b",").strip()
+    if line == 1 and text.startswith(b"[") and not text.endswith(b"]"):
+        text = text[1:].strip()  # `mongoexport --jsonArray`: one array over all lines
+    elif text.endswith(b"]") and not text.startswith(b"["):
+        text = text[:-1].strip()
+    if not text:
+        return
+    try:
+        value = plain_json(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        yield Unknown(line, f"not JSON: {error}")
+        return
+    yield from _read_value(line, value, None)
+
+
+def _read_value(line: int, value: Any, document: str | None) -> Iterator[Found]:
+    if isinstance(value, str):
+        try:
+            value = plain_json(json.loads(value))
+        except (ValueError, RecursionError):
+            value = None
+    if isinstance(value, list):
+        for member in value:
+            yield from _read_value(line, member, document)
+        return
+    if not isinstance(value, dict):
+        yield Unknown(line, "neither a message nor a snapshot")
+        return
+    document = next(
+        (str(value[name]) for name in DOCUMENT_NAMES if isinstance(value.get(name), str)), document
+    )
+    yield from _read_fields(line, value, document)
+
+
+def _read_fields(line: int, fields: Fields, document: str | None) -> Iterator[Found]:
+    lists = [fields[name] for name in LIST_NAMES if isinstance(fields.get(name), list)]
+    if isinstance(fields.get("msg"), dict | str):
+        yield from _read_value(line, fields["msg"], document)
+    elif isinstance(fields.get("ops"), list) or _row_id(fields) is not None:
+        yield FoundMessage(line, fields, document)
+    elif isinstance(fields.get("graph"), dict):
+        yield FoundSnapshot(line, fields, document)
+    elif isinstance(fields.get("snapshot"), dict) or lists:
+        if isinstance(fields.get("snapshot"), dict) and fields["snapshot"]:
+            yield from _read_fields(line, fields["snapshot"], document)
+        for members in lists:
+            yield from _read_value(line, members, document)
+    else:
+        yield Unknown(line, "neither a message nor a snapshot")
+
+
+def plain_json(value: Any) -> Any:
+    """The value without MongoDB's wrappers: ids and dates as text and seconds, numbers as numbers."""
+    if isinstance(value, list):
+        return [plain_json(member) for member in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        [(name, inner)] = value.items()
+        if name == "$oid":
+            return inner
+        if name == "$date":
+            return plain_json(inner)
+        if name in NUMBER_WRAPPERS and isinstance(inner, str):
+            return _number(inner, name)
+    return {name: plain_json(member) for name, member in value.items()}
+
+
+def _number(text: str, wrapper: str) -> int | float:
+    number = float(text)
+    if wrapper in ("$numberInt", "$numberLong"):
+        return int(text)
+    return int(number) if wrapper == "$numberDouble" and text.lstrip("-").isdigit() else number
+
+
+# Operation rows
+
+
+def _row_id(fields: Fields) -> str | None:
+    """Id of the message that an operation row is of; None for what is none."""
+    if "ops" in fields or not isinstance(fields.get("otype", fields.get("ot")), str):
+        return None
+    return next((fields[name] for name in ROW_ID_NAMES if isinstance(fields.get(name), str)), None)
+
+
+def _joined(rows: list[FoundMessage]) -> FoundMessage:
+    """The message of neighbouring rows."""
+    first = rows[0].fields
+    envelope = {
+        "id": _row_id(first),
+        "client": first.get("client", first.get("sessionId")),
+        "clock": first.get("clock", first.get("vectorClock")),
+        "lt": first.get("lt", first.get("lamportTime")),
+        "ts": first.get("ts", first.get("timestamp")),
+        "serverSeq": first.get("serverSeq", 0),
+        "ops": [row.fields for row in rows],
+    }
+    return FoundMessage(rows[0].line, envelope, rows[0].document)
+
+
+def one_document(found: Iterator[Found], wanted: str | None) -> Iterator[Found]:
+    """What is of the document `wanted`, or of the only one there is.
+
+    Raises: TransferRefused `several-documents`.
+    """
+    only = wanted
+    for each in found:
+        if isinstance(each, Unknown) or each.document is None or each.document == only:
+            yield each
+        elif only is None:
+            only = each.document
+            yield each
+        elif wanted is None:
+            detail = f"this is of {each.document!r}, what came before of {only!r}; say which with --source"
+            raise TransferRefused("several-documents", each.line, detail)

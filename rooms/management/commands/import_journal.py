@@ -1,0 +1,94 @@
+"""`manage.py import_journal`: a document out of an export, or out of another server's messages."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import IO, Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from journal.intake import Accounts, Imported, import_lines
+from journal.management.per_document import JournalCommand, Result
+from journal.projection import catch_up
+from journal.transfer_line import looks_like_export, opened, raw_lines, read_lines
+from rooms.dump import one_document, read_dump
+from rooms.dump_intake import import_dump
+
+STANDARD_INPUT = "-"
+
+
+class Command(JournalCommand):
+    help = (
+        "Make a document of what export_journal wrote, or of a dump of another vuer-rtc server's messages (JSON "
+        "lines). All or nothing: until the end nobody can enter it, and a run that was killed is forgotten by the next."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("file", help="The export or dump; -: the standard input. May be packed (.zst).")
+        parser.add_argument(
+            "--document",
+            metavar="SLUG",
+            help="Name of the new document (default: as exported; a dump has none).",
+        )
+        parser.add_argument(
+            "--accounts",
+            choices=Accounts.values,
+            default=Accounts.KEEP.value,
+            help="Of an export. " + "; ".join(f"{choice.value}: {choice.label}" for choice in Accounts),
+        )
+        parser.add_argument(
+            "--skip-bad",
+            action="store_true",
+            help="Of a dump: leave out what cannot be taken over, and say what; exit status 1 if there was any.",
+        )
+        parser.add_argument(
+            "--source", metavar="ID", help="Of a dump: only what names this document or room."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        slug = options["document"] or options["file"]
+        with ExitStack() as stack:
+            source = opened(self.source(options["file"], stack))
+            if not self.attempt(slug, lambda: self.take_in(source, options), options):
+                raise CommandError(f"not well: {slug}")
+
+    def source(self, name: str, stack: ExitStack) -> IO[bytes]:
+        if name == STANDARD_INPUT:
+            return sys.stdin.buffer
+        try:
+            return stack.enter_context(open(name, "rb"))
+        except OSError as error:
+            raise CommandError(str(error)) from error
+
+    def take_in(self, source: IO[bytes], options: dict[str, Any]) -> tuple[Result, bool]:
+        report = self.import_one(source, options)
+        catch_up(UUID(report.document_id))
+        return asdict(report), not report.refused_count
+
+    def import_one(self, source: IO[bytes], options: dict[str, Any]) -> Imported:
+        slug = options["document"]
+        if looks_like_export(source):
+            return import_lines(read_lines(source), slug, Accounts(options["accounts"]), self.tell)
+        if slug is None:
+            raise CommandError("this is no export of ours; a dump needs --document SLUG")
+        found = one_document(read_dump(raw_lines(source)), options["source"])
+        return import_dump(found, slug, skip_bad=options["skip_bad"], tell=self.tell)
+
+    def tell(self, done: int, total: int) -> None:
+        self.progress.tell("messages", done, total)
+
+    def describe(self, result: Result) -> Iterator[str]:
+        yield (
+            f"{result['outcome']}: {result['messages']} messages in {result['batches']} batches and "
+            f"{result['snapshots']} snapshots, head {result['head_seq']}"
+        )
+        if result["duplicates"]:
+            yield f"{result['duplicates']} messages were there twice"
+        for refused in result["refused"]:
+            yield f"left out, line {refused['line']}: {refused['code']}: {refused['detail']}"
+        if untold := result["refused_count"] - len(result["refused"]):
+            yield f"and {untold} more"

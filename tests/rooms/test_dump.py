@@ -1,0 +1,297 @@
+"""Rule J49: what another server's database holds becomes a document, in whatever shape it was stored."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from journal.error import TransferRefused
+from journal.intake import Imported
+from journal.models import Document
+from journal.reader import hydrate, read_batches
+from rooms.dump import one_document, read_dump
+from rooms.dump_intake import import_dump
+from tests.crdt.test_vectors import VECTORS, close
+from tests.journal.history import append
+from vuer_rtc.crdt.canonical import canonical_message
+from vuer_rtc.crdt.graph import Graph
+
+pytestmark = pytest.mark.django_db
+
+Raw = dict[str, Any]
+
+
+def lines_of(*values: Any) -> Iterator[tuple[int, bytes]]:
+    return iter([(number, json.dumps(value).encode()) for number, value in enumerate(values, 1)])
+
+
+def imported(
+    *values: Any, skip_bad: bool = False, source: str | None = None, slug: str = "moved"
+) -> Imported:
+    return import_dump(one_document(read_dump(lines_of(*values)), source), slug, skip_bad=skip_bad)
+
+
+def graph_of(slug: str = "moved") -> Graph:
+    return hydrate(Document.objects.get(slug=slug).pk).graph
+
+
+def legacy(message: Raw) -> Raw:
+    names = {"client": "sessionId", "lt": "lamportTime", "ts": "timestamp"}
+    ops = [
+        {("otype" if name == "ot" else name): value for name, value in op.items()} for op in message["ops"]
+    ]
+    return {names.get(name, name): value for name, value in message.items()} | {"ops": ops}
+
+
+def extended(value: Any) -> Any:
+    """As `mongoexport` writes numbers."""
+    match value:
+        case bool() | None | str():
+            return value
+        case int():
+            return {"$numberLong": str(value)} if abs(value) > 2**31 else {"$numberInt": str(value)}
+        case float():
+            return {"$numberDouble": repr(value)}
+        case list():
+            return [extended(member) for member in value]
+    return {name: extended(member) for name, member in value.items()}
+
+
+def batches(messages: list[Raw], name: str, stored: Callable[[Raw], Any]) -> list[Raw]:
+    return [
+        {
+            "_id": {"$oid": f"{start:024x}"},
+            "documentId": {"$oid": "65a0" * 6},
+            "startSeq": start,
+            name: [stored(message) for message in messages[start : start + 3]],
+            "createdAt": {"$date": "2026-02-14T00:00:00Z"},
+            "processed": True,
+        }
+        for start in range(0, len(messages), 3)
+    ]
+
+
+def rows(messages: list[Raw]) -> list[Raw]:
+    return [
+        {
+            **legacy({**message, "ops": [op]})["ops"][0],
+            "_id": {"$oid": f"{n:024x}"},
+            "documentId": "d",
+            "msgId": message["id"],
+            "sessionId": message["client"],
+            "vectorClock": message["clock"],
+            "lamportTime": message["lt"],
+            "timestamp": message["ts"],
+        }
+        for n, message in enumerate(messages)
+        for op in message["ops"]
+    ]
+
+
+SHAPES: dict[str, Callable[[list[Raw]], list[Any]]] = {
+    "bare": list,
+    "legacy": lambda messages: [legacy(message) for message in messages],
+    "frames": lambda messages: [{"mtype": "crdt", "msg": message} for message in messages],
+    "sequenced": lambda messages: [
+        {"mtype": "broadcast", "msg": {**message, "serverSeq": seq}}
+        for seq, message in enumerate(messages, 1)
+    ],
+    "batches": lambda messages: batches(messages, "messages", lambda message: message),
+    "legacy batches": lambda messages: batches(messages, "operations", legacy),
+    "batches of text": lambda messages: batches(messages, "entries", json.dumps),
+    "batches of entries": lambda messages: batches(
+        messages, "entries", lambda message: {"msg": message, "ack": True}
+    ),
+    "extended": lambda messages: [extended(batch) for batch in batches(messages, "messages", legacy)],
+    "operation rows": rows,
+    "state": lambda messages: [{"mtype": "state", "snapshot": {}, "journal": messages}],
+}
+
+
+def vector(name: str, index: int) -> Raw:
+    found: Raw = json.loads((VECTORS / f"{name}.jsonl").read_text().splitlines()[index])
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("index", [0, 7])
+def test_j49_golden_histories_come_in_as_the_published_client_had_them(shape: str, index: int) -> None:
+    recorded = vector("sequential", index)
+    report = imported(*SHAPES[shape](recorded["messages"]))
+    assert (report.messages, report.refused_count) == (len(recorded["messages"]), 0)
+    nodes = graph_of().nodes()
+    assert nodes.keys() == recorded["nodes"].keys()
+    for key, expected in recorded["nodes"].items():
+        assert nodes[key].properties == close(expected["props"])
+        assert nodes[key].deleted or nodes[key].children == expected["children"]
+    assert graph_of().state(0).graph["rootKey"] == recorded["root"]
+
+
+def test_j49_golden_texts_come_in_as_the_published_client_had_them() -> None:
+    for index in range(3):
+        recorded = vector("text", index)
+        imported(*recorded["messages"], slug=f"text-{index}")
+        assert graph_of(f"text-{index}").nodes()["doc"].properties["body"] == recorded["text"]
+
+
+def commit(lt: int, *ops: Raw, client: str = "ann") -> Raw:
+    return {
+        "id": f"{client}:{lt}",
+        "client": client,
+        "clock": {client: lt},
+        "lt": lt,
+        "ts": 1e9 + lt,
+        "ops": list(ops),
+    }
+
+
+INSERT = {
+    "ot": "node.insert",
+    "key": "",
+    "path": "children",
+    "value": {"key": "n", "tag": "Mesh", "name": "N", "x": 0},
+}
+
+
+TYPED = {
+    "ot": "text.insert",
+    "key": "n",
+    "path": "t",
+    "value": ["ann:0", "!"],
+    "id": "bob:0",
+    "seq": 2,
+    "ts": 6,
+}
+
+
+def put(value: Any) -> Raw:
+    return {"ot": "number.set", "key": "n", "path": "x", "value": value}
+
+
+def test_what_cannot_be_taken_over_is_named_by_its_line_and_code() -> None:
+    bad = [
+        ("unknown-op", commit(2, {"otype": "DELETE", "key": "n"})),
+        (
+            "bad-op",
+            commit(3, {"ot": "text.insert", "key": "n", "path": "t", "position": 0, "value": [None, "x"]}),
+        ),
+        ("not-a-message", {"hello": "world"}),
+        ("missing-id", {**commit(4, put(4)), "id": None}),
+        ("id-reused", commit(1, put(5))),
+    ]
+    for code, value in bad:
+        with pytest.raises(TransferRefused) as caught:
+            imported(commit(1, INSERT), value)
+        assert (caught.value.code, caught.value.line) == (code, 2)
+        assert not Document.objects.exists(), "nothing is left of it"
+    report = imported(
+        commit(1, INSERT), *[value for _, value in bad], commit(9, put(9)), commit(9, put(9)), skip_bad=True
+    )
+    assert [(each["line"], each["code"]) for each in report.refused] == [
+        (n, c) for n, (c, _) in enumerate(bad, 2)
+    ]
+    assert (report.messages, report.duplicates, report.refused_count) == (2, 1, 5)
+    assert graph_of().nodes()["n"].properties == {"x": 9}
+
+
+def test_anybody_undid_anything_there_and_it_stays_undone() -> None:
+    undo = {"ot": "meta.undo", "key": "_meta", "path": "_meta", "targetMsgId": "ann:2"}
+    imported(commit(1, INSERT), commit(2, put(2)), commit(3, undo, client="bob"))
+    assert graph_of().nodes()["n"].properties == {"x": 0}
+
+
+def test_two_documents_in_one_dump_are_told_apart() -> None:
+    there = [
+        {"roomId": "one", "msg": commit(1, INSERT)},
+        {"roomId": "two", "msg": commit(1, INSERT, client="bob")},
+    ]
+    with pytest.raises(TransferRefused, match="several-documents"):
+        imported(*there)
+    assert imported(*there, source="two").messages == 1
+    assert set(graph_of().clock) == {"bob"}
+
+
+def published_document() -> tuple[Document, Raw]:
+    """A document here, and the state it tells published clients."""
+    document = Document.objects.create(slug="origin")
+    text = [
+        {
+            "ot": "text.insert",
+            "key": "n",
+            "path": "t",
+            "value": [None, "hello"],
+            "id": "ann:0",
+            "seq": 1,
+            "ts": 5,
+        },
+        {"ot": "text.delete", "key": "n", "path": "t", "rm": [["ann:1", 2]]},
+    ]
+    child = {
+        "ot": "node.insert",
+        "key": "n",
+        "path": "children",
+        "value": {"key": "c", "tag": "", "name": "", "y": 1},
+    }
+    gone = {
+        "ot": "node.insert",
+        "key": "n",
+        "path": "children",
+        "value": {"key": "g", "tag": "", "name": "g"},
+    }
+    remove = {"ot": "node.remove", "key": "n", "path": "children", "value": "g"}
+    for raw in [
+        commit(1, INSERT, child, gone),
+        commit(2, *text),
+        commit(3, put(7), client="bob"),
+        commit(4, remove),
+    ]:
+        append(document, canonical_message(raw))
+    state = hydrate(document.pk).graph.state(0)
+    fields = {
+        "graph": state.graph,
+        "vectorClock": state.vector_clock,
+        "lt": state.lt,
+        "journalIndex": 4,
+        "textRopes": state.text_ropes,
+    }
+    return document, json.loads(json.dumps(fields))
+
+
+def test_j49_a_published_snapshot_comes_in_with_what_follows_it() -> None:
+    document, snapshot = published_document()
+    later = [
+        commit(5, put(8)),
+        commit(6, TYPED, client="bob"),
+        commit(4, put(1), client="cyd"),
+    ]
+    report = imported({"_id": {"$oid": "0" * 24}, "snapshot": snapshot}, *later)
+    assert (report.snapshots, report.messages, report.head_seq) == (1, 3, 4 + 3)
+    for raw in later:
+        append(document, canonical_message(raw))
+    mine, theirs = graph_of().nodes(), hydrate(document.pk).graph.nodes()
+    assert mine.keys() == theirs.keys()
+    for key in mine:
+        assert mine[key].properties == theirs[key].properties
+        assert (mine[key].deleted, mine[key].children) == (theirs[key].deleted, theirs[key].children)
+    assert mine["n"].properties == {"x": 8, "t": "h!lo"}
+    assert graph_of().clock == {"ann": 5, "bob": 6, "cyd": 4}
+
+
+def test_j49_messages_that_the_snapshot_holds_are_duplicates() -> None:
+    _, snapshot = published_document()
+    report = imported(snapshot, commit(1, INSERT), commit(3, put(7), client="bob"), commit(5, put(8)))
+    assert (report.duplicates, report.messages) == (2, 1)
+
+
+def test_a_snapshot_after_messages_is_refused() -> None:
+    _, snapshot = published_document()
+    with pytest.raises(TransferRefused, match="late-snapshot"):
+        imported(commit(1, INSERT), snapshot)
+
+
+def test_entries_of_a_dump_belong_to_nobody_and_keep_their_time() -> None:
+    imported(commit(1, INSERT))
+    [batch] = read_batches(Document.objects.get(slug="moved").pk, 0)
+    [entry] = batch.entries
+    assert (entry.user, entry.session, entry.received_at) == (None, None, 1e9 + 1)
