@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from journal.admin_looking_back import is_too_long
-from journal.admin_text import brief, list_url, names_of, row_url, who
+from journal.admin_text import brief, list_url, names_of, nobody, row_url, who
 from journal.admin_told import Names, object_urls, told_change, told_touch, users_of
 from journal.column import bounded, moment
 from journal.difference import step_at, steps_of
@@ -15,7 +15,7 @@ from journal.models import KEY_CHARS_MAX, JournalBatch, Operation, SceneObject
 from journal.operation import extra_of, subject_of
 from journal.reader import hydrate, verified
 from journal.settings import settings
-from vuer_rtc.crdt.message import SERVER_CLIENT, UNSET, Op
+from vuer_rtc.crdt.message import UNSET, Op
 
 HISTORY_MAX = 25
 """Earlier operations on the same property that an operation's page shows."""
@@ -38,12 +38,11 @@ def batch_page(row: JournalBatch) -> dict[str, Any]:
 
 def _message(row: JournalBatch, entry: Entry, names: dict[str, str]) -> dict[str, Any]:
     message = entry.message
-    nobody = "server" if message.client == SERVER_CLIENT else "anonymous"
     return {
         "seq": message.server_seq,
         "id": message.id,
         "client": message.client,
-        "who": names[entry.user] if entry.user is not None else nobody,
+        "who": names[entry.user] if entry.user is not None else nobody(message.client),
         "session": entry.session or "",
         "received_at": moment(entry.received_at),
         "lt": message.lt,

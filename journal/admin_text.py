@@ -15,7 +15,7 @@ from django.utils.timezone import is_aware, localtime
 from journal.column import user_key
 from journal.models import Operation
 from journal.settings import settings
-from vuer_rtc.crdt.message import SERVER_CLIENT
+from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT
 
 
 def brief(value: Any, chars_max: int = 80) -> str:
@@ -46,7 +46,12 @@ def who(row: Operation) -> str:
         return str(row.user)
     if row.user_id is not None:
         return f"deleted account {row.user_id}"
-    return "server" if row.client == SERVER_CLIENT else "anonymous"
+    return nobody(row.client)
+
+
+def nobody(client: str) -> str:
+    """Who wrote what no account is named for."""
+    return {SERVER_CLIENT: "server", SITE_CLIENT: "the site"}.get(client, "anonymous")
 
 
 def names_of(texts: set[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from journal.admin_text import brief, list_url, names_of, row_url
+from journal.admin_text import brief, list_url, names_of, nobody, row_url
 from journal.change import NodeChange, PropertyChange, Touch
 from journal.column import bounded, moment
 from journal.difference import Difference, NodeDifference, Touches
@@ -13,7 +13,7 @@ from journal.entry import Entry
 from journal.models import SceneObject
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
-from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT, UNSET
+from vuer_rtc.crdt.message import UNSET
 
 VALUE_CHARS_MAX = 200
 """Of a value in a table."""
@@ -31,7 +31,7 @@ class Names:
         """The account, or what is known of whoever has none."""
         if user is not None:
             return self._names[user]
-        return {SERVER_CLIENT: "server", SITE_CLIENT: "the site"}.get(client, "anonymous")
+        return nobody(client)
 
 
 def users_of(touches: Iterable[Touch]) -> set[str | None]:

@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary
 from django.db import Error
 
 from journal.error import JournalError, UnknownDocument
-from journal.models import SceneObject
+from journal.models import Document, SceneObject
 from journal.projection import project
+from journal.reader import answering
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.thread import Worker
@@ -113,6 +114,23 @@ class Projector:
         if is_done:
             self._reached[room] = Reached(seq, hidden_after(hidden, nodes))
         return is_done
+
+
+def project_graph(document_id: UUID, graph: Graph) -> None:
+    """Afterwards the rows are at least those of a graph that nobody else changes meanwhile; what its last messages did
+    not change is not looked at, where that is known.
+
+    Raises: as `journal.projection.project`.
+    """
+    seq, undone = graph.head_seq, graph.undone_ids()
+    with answering():
+        since = Document.objects.values_list("head_seq", flat=True).get(pk=document_id)
+        hidden = read_hidden(document_id)
+    if since >= seq:
+        return
+    nodes = nodes_since(graph, Reached(since, hidden))
+    if nodes is None or not project(document_id, seq, undone, nodes, since):
+        project(document_id, seq, undone, dict(graph.nodes()))
 
 
 def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:

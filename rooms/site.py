@@ -13,18 +13,21 @@ What may go wrong: `EditRefused` (a coded refusal, as a client would get it), `P
 errors of `journal.error`: `UnknownDocument`, `OpenTransaction`, `JournalBusy`, `JournalUnavailable`, `CorruptJournal`.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db import Error
 
 from journal.authoring import Author, Authored, Ops
 from journal.entry import Entry
-from journal.error import UnknownDocument
+from journal.error import JournalError, UnknownDocument
 from journal.models import Document
 from journal.reader import answering, read_batches
 from rooms.admission import limits_of
@@ -33,6 +36,7 @@ from rooms.bus import announce
 from rooms.herald import committed
 from rooms.news import Committed
 from rooms.policy import policy
+from rooms.projector import project_graph
 from rooms.signals import batch_committed
 from rooms.thread import in_database_thread
 from vuer_rtc.crdt.canonical import InvalidMessage
@@ -42,6 +46,8 @@ from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import check_message
 from vuer_rtc.protocol.session import Right
+
+logger = logging.getLogger(__name__)
 
 AnyDocument = Document | UUID | str
 """A row, its primary key, or its slug."""
@@ -70,7 +76,10 @@ class Scene:
 
 
 class Editor:
-    """One document, for several edits in a row: it is read once, then only what is new.  For one thread at a time."""
+    """One document, for several edits in a row: it is read once, then only what is new.  For one thread at a time.
+
+    As a context manager it brings the rows of operations and scene objects up to date at the end.
+    """
 
     def __init__(self, document: AnyDocument, *, user: Any = None, check: bool = False) -> None:
         """`user`: the account that is recorded as the author; None: the site itself.  With `check` the policy is asked
@@ -84,6 +93,14 @@ class Editor:
         self._need(Right.VIEW)
         self._limits = limits_of(self.document)
         self._author = Author(self.document.pk)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.project()
 
     def edit(self, ops: Ops) -> Authored:
         """Afterwards one message of these operations is on disk; its sequence, and the message as it was written.
@@ -117,6 +134,14 @@ class Editor:
         graph = self._author.graph
         flat = graph.flat()
         return Scene(graph.head_seq, flat["root"], flat["nodes"])
+
+    def project(self) -> None:
+        """Afterwards the rows of operations and scene objects are as new as what this editor has read, whoever has the
+        document open.  A database that fails is logged: a room, or the next edit, makes up for it."""
+        try:
+            project_graph(self.document.pk, self._author.graph)
+        except (Error, JournalError) as error:
+            logger.warning("rows of document %s wait: %s", self.document.pk, error)
 
     def _told(self, authored: Authored | None) -> Authored:
         assert authored is not None  # only plans may find nothing to do
@@ -153,17 +178,20 @@ def edit(document: AnyDocument, ops: Ops, *, user: Any = None, check: bool = Fal
 
     Reads the whole document; an `Editor` reads it once for many edits.  Raises: as `Editor` and its `edit`.
     """
-    return Editor(document, user=user, check=check).edit(ops)
+    with Editor(document, user=user, check=check) as editor:
+        return editor.edit(ops)
 
 
 def undo(document: AnyDocument, message_id: str, *, user: Any = None, check: bool = False) -> Authored:
     """Afterwards the message does not count.  Raises: as `Editor` and its `undo`."""
-    return Editor(document, user=user, check=check).undo(message_id)
+    with Editor(document, user=user, check=check) as editor:
+        return editor.undo(message_id)
 
 
 def redo(document: AnyDocument, message_id: str, *, user: Any = None, check: bool = False) -> Authored:
     """Afterwards the message counts again.  Raises: as `Editor` and its `redo`."""
-    return Editor(document, user=user, check=check).redo(message_id)
+    with Editor(document, user=user, check=check) as editor:
+        return editor.redo(message_id)
 
 
 def read(document: AnyDocument, *, user: Any = None, check: bool = False) -> Scene:

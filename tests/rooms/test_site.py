@@ -12,7 +12,8 @@ from django.utils import timezone
 
 import rooms
 from journal.error import OpenTransaction, UnknownDocument
-from journal.models import Document
+from journal.models import Document, Operation, SceneObject
+from journal.projection import rebuild
 from journal.reader import read_after
 from rooms import site
 from rooms.news import Committed
@@ -63,6 +64,26 @@ def test_an_editor_reads_once_and_then_only_what_is_new(document: Document, told
     rooms.edit(document, [DIM])
     assert editor.read().nodes["lamp"]["watts"] == 10
     assert editor.edit([DIM]).seq == 3
+
+
+def test_rows_follow_without_a_server(document: Document, told: list[Any]) -> None:
+    rooms.edit(document, [LAMP, {"ot": "node.insert", "key": "shade", "parent": "lamp"}])
+    with rooms.Editor(document) as editor:
+        editor.edit([DIM])
+        assert SceneObject.objects.get(key="lamp").properties == {"watts": 40}
+        editor.edit([{"ot": "node.remove", "key": "lamp"}])
+    rows = {row.key: row for row in SceneObject.objects.filter(document=document)}
+    assert (rows["lamp"].properties, rows["lamp"].is_tombstone, rows["shade"].is_hidden) == (
+        {"watts": 10},
+        True,
+        True,
+    )
+    assert Operation.objects.filter(document=document, client="=site").count() == 4
+    expected = list(SceneObject.objects.order_by("key").values("key", "properties", "is_hidden", "seq"))
+    rebuild(document.pk)
+    assert (
+        list(SceneObject.objects.order_by("key").values("key", "properties", "is_hidden", "seq")) == expected
+    )
 
 
 def test_undo_and_redo(document: Document, told: list[Any]) -> None:

@@ -1,6 +1,7 @@
 """The site's own code beside connected clients; the examples of docs/embed.md are run as they stand there."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.rooms.client import Client, NativeClient
 from tests.rooms.redis_process import RedisProcess
 from tests.rooms.socket import Socket
 from tests.server import ROOT, ServerProcess
+from vuer_rtc.client.room import RoomClient
 from vuer_rtc.crdt.message import Op
 
 SLUG = "stage"
@@ -104,6 +106,54 @@ async def test_with_a_channel_layer_they_see_it_at_once(
                 await ann.edit(lamp("a", 40))
                 await manage(server, example("dim_lamps.py") + RUN_COMMAND)
                 await ann.until(lambda: ann.broadcasts)
+
+
+def room(server: ServerProcess, client: str) -> RoomClient:
+    return RoomClient(server.url(SLUG, client).partition("?")[0], client)
+
+
+async def test_room_clients_live_through_a_restore_and_edit_on(server: ServerProcess) -> None:
+    """R1 to R6."""
+    async with room(server, "ann") as ann, room(server, "bob") as bob:
+        with ann.scene.transaction():
+            hall = ann.scene.add("Scene", key="hall")
+            hall.add("Lamp", key="lamp", watts=40)
+            hall.add("Text", key="note").text("body").insert(0, "shared")
+        await ann.synced()
+        wanted = await asyncio.to_thread(server.digest, SLUG)
+        await bob.synced()
+        ann.scene["lamp"].remove()
+        bob.scene["note"].text("body").insert(6, " by all")
+        bob.scene["hall"]["extra"] = 1
+        for client in (ann, bob):
+            client.commit()
+            await client.synced()
+        restore = ("restore_document", "--document", SLUG, "--seq", "1", "--json")
+        report = json.loads(await asyncio.to_thread(server.manage, *restore))
+        assert report["outcome"] == "restored"
+        for client in (ann, bob):
+            await until(lambda client=client: "lamp" in client.scene)
+            assert client.graph.nodes["hall"].properties == {}
+            assert client.graph.nodes["note"].properties["body"] == "shared"
+        assert await asyncio.to_thread(server.digest, SLUG) == wanted
+        bob.scene["note"].text("body").insert(0, "still ")
+        bob.commit()
+        await until(lambda: ann.graph.nodes["note"].properties["body"] == "still shared")
+        undo = ("restore_document", "--document", SLUG, "--undo", report["message"], "--json")
+        await asyncio.to_thread(server.manage, *undo)
+        for client in (ann, bob):
+            await until(lambda client=client: "lamp" not in client.scene)
+        assert ann.graph.nodes["hall"].properties == bob.graph.nodes["hall"].properties == {"extra": 1}
+        texts = {client.graph.nodes["note"].properties["body"] for client in (ann, bob)}
+        assert len(texts) == 1
+
+
+async def until(condition: Any) -> None:
+    for _ in range(1500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not happen in time")
 
 
 # The server's own process

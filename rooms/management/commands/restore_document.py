@@ -24,6 +24,7 @@ from journal.restore import (
     restore,
     unknown_keys,
 )
+from rooms.projector import project_graph
 from rooms.site import tell
 from vuer_rtc.crdt.canonical import InvalidMessage
 
@@ -113,5 +114,6 @@ def point_of_options(document: Document, options: dict[str, Any]) -> Point:
 def written(author: Author, authored: Authored) -> dict[str, Any]:
     """What was written, of which every server process is told."""
     tell(author.document_id, authored)
+    project_graph(author.document_id, author.graph)
     message = authored.message
     return {"seq": authored.seq, "message": message.id, "ops": dict(Counter(op.ot for op in message.ops))}
