@@ -75,6 +75,16 @@ class ServerProcess:
         """SIGTERM, and the exit code once it has shut down."""
         return self._end(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its sockets, its locks and its leases, and does nothing."""
+        assert self.process is not None, "it does not run"
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on as if no time had passed."""
+        assert self.process is not None, "it does not run"
+        self.process.send_signal(signal.SIGCONT)
+
     def _end(self, number: int) -> int:
         assert self.process is not None, "it does not run"
         process, self.process = self.process, None
