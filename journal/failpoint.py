@@ -18,6 +18,7 @@ POINTS = (
     "append.committed",
     "author.stamped",
     "author.written",
+    "reset.written",
     "settle.begun",
     "settle.applied",
     "settle.told",
@@ -47,7 +48,7 @@ POINTS = (
 )
 """Every named point; FORMAT.md says what follows from a death at each."""
 
-AT_COMMANDS = tuple(point for point in POINTS if point.startswith(("import.", "purge.")))
+AT_COMMANDS = tuple(point for point in POINTS if point.startswith(("import.", "purge.", "reset.")))
 """Those that no live room and no compaction comes to."""
 
 

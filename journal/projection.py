@@ -21,6 +21,7 @@ from journal.operation import Row, create_operations, delete_operations, operati
 from journal.reader import Batch, answering, hydrate, read_batches, read_heads, still_there
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
+from vuer_rtc.crdt.message import Epoch, epoch_of
 
 Nodes = Mapping[str, NodeView | None]
 """Nodes by key; None: a node that is no longer part of the state, not even as a tombstone."""
@@ -44,7 +45,7 @@ def project(
         reached = reached_seq(document_id)
         if since is not None and not since <= reached < seq:
             return reached >= seq
-        targets = _project_operations(document_id, reached, seq, undone)
+        targets, epoch = _project_operations(document_id, reached, seq, undone)
         reach("project.operations")
         alias = journal_alias()
         with transaction.atomic(using=alias):
@@ -57,6 +58,7 @@ def project(
             _write_objects(document_id, seq, nodes, is_whole=since is None)
             reach("project.objects")
             Document.objects.filter(pk=document_id).update(head_seq=seq, updated_at=timezone.now())
+            note_epoch(document_id, epoch)
     reach("project.done")
     return True
 
@@ -110,20 +112,25 @@ def _locked(alias: str, document_id: UUID) -> Document | None:
 # Operations
 
 
-def _project_operations(document_id: UUID, after: int, upto: int, undone: Collection[str]) -> set[str]:
-    """Writes the rows of (after, upto]; ids of the messages that were undone or redone there."""
+def _project_operations(
+    document_id: UUID, after: int, upto: int, undone: Collection[str]
+) -> tuple[set[str], int]:
+    """Writes the rows of (after, upto]; ids of the messages that were undone or redone there, and the highest epoch
+    that began there."""
     targets: set[str] = set()
+    epoch = Epoch()
     pending: list[Row] = []
     for batch in _batches(document_id, after, upto):
         for entry in batch.entries:
             if after < entry.message.server_seq <= upto:
                 targets.update(op.target for op in entry.message.ops if type(op.target) is str)
+                epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(document_id, batch.id, entry, undone)
         if len(pending) >= settings.projection_rows_max:
             create_operations(pending)
             pending = []
     create_operations(pending)
-    return targets
+    return targets, epoch.number
 
 
 def _batches(document_id: UUID, after: int, upto: int) -> Iterator[Batch]:
@@ -133,6 +140,11 @@ def _batches(document_id: UUID, after: int, upto: int) -> Iterator[Batch]:
         if batch.first_seq > upto:
             return
         yield batch
+
+
+def note_epoch(document_id: UUID, number: int) -> None:
+    """Afterwards the document's row counts that epoch, or a later one."""
+    Document.objects.filter(pk=document_id, epoch__lt=number).update(epoch=number)
 
 
 def _flag_undone(document_id: UUID, targets: Collection[str], undone: Collection[str]) -> None:

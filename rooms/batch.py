@@ -23,6 +23,7 @@ REFUSALS = {
     ErrorCode.TOO_MANY_NODES: "the document has as many nodes as it takes",
     ErrorCode.TOO_LATE: "the message to undo or redo has been folded away",
     ErrorCode.UNKNOWN_TARGET: "the message to undo or redo is unknown",
+    ErrorCode.STALE_EPOCH: "the document has been reset since",
     ErrorCode.FOREIGN_UNDO: "the message to undo or redo is somebody else's",
 }
 """What people read beside the codes that are decided here."""

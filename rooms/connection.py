@@ -48,6 +48,7 @@ class Connection:
         send: Send,
         on_progress: Callable[["Connection"], None],
         promise: Promise,
+        on_reset: Callable[["Connection", int], None],
         arrival: int = 0,
     ) -> None:
         self.client = address.client
@@ -78,6 +79,7 @@ class Connection:
             on_overflow=lambda: self.close(CloseCode.SLOW_CLIENT),
         )
         self._on_progress = on_progress
+        self._on_reset = on_reset
         self._reader = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut_off = False
@@ -112,6 +114,8 @@ class Connection:
                 self._note_clock(clock)
             case effect.ShowPresence(data):
                 self.room.presence.show(self, data)
+            case effect.Reset(epoch):
+                self._on_reset(self, epoch)
             case effect.Close(code):
                 self.close(code)
 
@@ -146,6 +150,7 @@ class Connection:
             Welcome(
                 version=VERSION,
                 document=str(self.admission.document_id),
+                epoch=self.room.graph.epoch.number,
                 server_seq=server_seq,
                 resumed=is_resumed,
                 features=sorted(self._features),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, epoch_of
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Batch, Broadcast, Dialect, Edition, Frame
 
@@ -39,6 +39,12 @@ class Fanout:
     def has_restore(self) -> bool:
         """True when published clients cannot follow (MERGE.md, R7)."""
         return any(delivery.message.touches_restore for delivery in self._deliveries)
+
+    @property
+    def has_reset(self) -> bool:
+        """True when the document was emptied, and published clients begin anew (rule R5)."""
+        records = (d.message for d in self._deliveries if d.message.is_server_record)
+        return any(epoch_of(record) is not None for record in records)
 
     @staticmethod
     def of_replies(replies: Mapping[int, Sequence[Frame]]) -> Frames:

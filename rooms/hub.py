@@ -28,6 +28,7 @@ from rooms.process import ProcessIdentity
 from rooms.projector import Projector
 from rooms.refusal import Refused
 from rooms.register import Register
+from rooms.resetter import Resetter
 from rooms.reviewer import Reviewer
 from rooms.room import Budget, LiveRoom, Overtaken, RoomFull
 from rooms.session import End, Progress
@@ -60,6 +61,7 @@ class Hub:
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
         self._reviewer = Reviewer(self._aside, self.connections)
+        self._resetter = Resetter(self._aside)
         self._snapshotter = Snapshotter(self._aside)
         self._committer = Committer(self._append)
         self._herald = Herald()
@@ -95,8 +97,16 @@ class Hub:
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_stopping:
                 raise Refused(CloseCode.GOING_AWAY)
-            note_progress = self._register.note_progress
-            connection = Connection(address, admission, room, send, note_progress, promise, arrival)
+            connection = Connection(
+                address,
+                admission,
+                room,
+                send,
+                on_progress=self._register.note_progress,
+                promise=promise,
+                on_reset=self._resetter.request,
+                arrival=arrival,
+            )
             room.join(connection, address.since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)

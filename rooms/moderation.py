@@ -1,18 +1,23 @@
-"""What moderators do, from any process: close connections, cluster-wide.
+"""What moderators do, from any process: close connections, reset documents.
 
 A request to close is told through the bus, and stands in the session's row: so it reaches the process that holds the
 socket with or without a channel layer, and is not lost when that process is busy or the layer away.
 """
 
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from journal.models import Document
+from journal.reset import reset_document
 from rooms.access import tell_once_committed, touch
+from rooms.bus import announce
 from rooms.models import Session, SessionQuerySet
-from rooms.news import Kicked
+from rooms.news import Committed, Kicked
+from vuer_rtc.crdt.message import epoch_of
 
 
 def kick(
@@ -42,15 +47,36 @@ def close_sessions(sessions: SessionQuerySet, by: Any = None) -> int:
     """The same for those of `sessions` that are open."""
     opened = list(sessions.connected())
     keys = [session.pk for session in opened]
-    if by is not None and keys and apps.is_installed("django.contrib.admin"):
-        _log(keys, by)
+    _log(Session.objects.filter(pk__in=keys), None if by is None else by.pk, "Closed the connection.")
     Session.objects.filter(pk__in=keys).update(close_requested_at=timezone.now())
     tell_once_committed(Kicked(document=each.document_id, session=each.pk) for each in opened)
     touch({each.document_id for each in opened})
     return len(keys)
 
 
-def _log(keys: list[Any], by: Any) -> None:
-    from django.contrib.admin.models import CHANGE, LogEntry
+def reset(document: Document, by: Any = None) -> int:
+    """Afterwards the document is empty, for everybody, and in a new epoch; its number.  The journal stays.
 
-    LogEntry.objects.log_actions(by.pk, Session.objects.filter(pk__in=keys), CHANGE, "Closed the connection.")
+    Connected clients get the empty document; what they have not had acknowledged is refused (`stale-epoch`).
+
+    Raises: OpenTransaction inside an atomic block; JournalBusy, CorruptJournal, JournalUnavailable.
+    """
+    return reset_by(document.pk, None if by is None else str(by.pk))
+
+
+def reset_by(document_id: UUID, user: str | None, epoch: int | None = None) -> int:
+    """The same, if the document is in that epoch still; `user`: primary key, as text.  Raises: StaleEpoch too."""
+    record = reset_document(document_id, user=user, epoch=epoch)
+    announce(Committed(document_id, record.server_seq))
+    begun = epoch_of(record)
+    assert begun is not None
+    _log(Document.objects.filter(pk=document_id), user, f"Reset the document: epoch {begun.number}.")
+    return begun.number
+
+
+def _log(rows: QuerySet[Any], user: Any, text: str) -> None:
+    """Afterwards the admin's log has it, where there is one."""
+    if user is not None and apps.is_installed("django.contrib.admin"):
+        from django.contrib.admin.models import CHANGE, LogEntry
+
+        LogEntry.objects.log_actions(user, rows, CHANGE, text)

@@ -76,17 +76,6 @@ class Kicked(_News, frozen=True, tag="kicked"):
     code: CloseCode = CloseCode.KICKED
 
 
-class WasReset(_News, frozen=True, tag="was-reset"):
-    """A document has begun a new epoch.  The record of it is in the journal and is read like any other."""
-
-    document: UUID
-    epoch: int
-
-    @property
-    def group(self) -> str:
-        return group_of(self.document)
-
-
 class Told(Struct, frozen=True, omit_defaults=True):
     """One presence, on its way to other processes."""
 
@@ -136,4 +125,4 @@ class PresenceAsked(_News, frozen=True, tag="presence-asked"):
         return group_of(self.document)
 
 
-News = Committed | RightsChanged | Kicked | WasReset | PresenceTold | PresenceAsked
+News = Committed | RightsChanged | Kicked | PresenceTold | PresenceAsked

@@ -26,7 +26,7 @@ from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
-from vuer_rtc.protocol.wire import Ack, Dialect, Edition, Error, Frame, Outbound, Standing, State
+from vuer_rtc.protocol.wire import Ack, Dialect, Edition, Error, Frame, Outbound, RoomReset, Standing, State
 
 logger = logging.getLogger(__name__)
 
@@ -330,11 +330,11 @@ class LiveRoom:
         """Start again from the newest snapshot: something of what was missed is folded away, so everybody gets
         the whole state."""
         hydrated = await self._reader.hydrate(self.document_id)
+        has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
         self.graph = hydrated.graph
         self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
         self._forget_answers()
-        for peer in self.connections.values():
-            self.send_state(peer)
+        self._begin_anew(self.connections.values(), has_reset=has_reset)
         self._on_change(self)
 
     # Inside
@@ -353,10 +353,12 @@ class LiveRoom:
     ) -> None:
         """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices.
 
-        Published clients get the whole state behind their replies when a restore is among the messages (rule A8).
+        Published clients get the whole state behind their replies when a restore or a reset is among the messages
+        (rules A8, R5).
         """
         fanout = Fanout(deliveries)
-        lost = self._published_peers() if fanout.has_restore else frozenset()
+        has_reset = fanout.has_reset
+        lost = self._published_peers() if has_reset or fanout.has_restore else frozenset()
         for peer in self.connections.values():
             if peer not in replies and peer not in lost:
                 peer.push(*fanout.for_others(peer.dialect, is_batched=peer.is_batched))
@@ -364,9 +366,15 @@ class LiveRoom:
             if self.connections.get(peer.client) is peer:
                 part = Fanout.of_replies(own) if peer in lost else None
                 peer.push(*(part or fanout.for_author(peer.dialect, own, is_batched=peer.is_batched)))
-        for peer in lost:
-            self.send_state(peer)
+        self._begin_anew(lost, has_reset=has_reset)
         self._on_change(self)
+
+    def _begin_anew(self, peers: Iterable[Peer], *, has_reset: bool) -> None:
+        """Send the whole state; published clients are told of a reset first."""
+        for peer in peers:
+            if has_reset and peer.dialect.edition is not Edition.NATIVE:
+                peer.send(RoomReset())
+            self.send_state(peer)
 
     def _published_peers(self) -> frozenset[Peer]:
         return frozenset(p for p in self.connections.values() if p.dialect.edition is not Edition.NATIVE)

@@ -10,11 +10,13 @@ from hypothesis.extra.django import TestCase
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch
 from journal.reader import hydrate
+from journal.reset import reset_document
 from tests.journal.history import append, copy_records, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op
 
 KEYS = ["a", "b", "c"]
 CLIENTS = ["ann", "bob"]
+RESET = "reset"
 
 key = st.sampled_from(KEYS)
 op = st.one_of(
@@ -32,11 +34,12 @@ step = st.one_of(
     st.tuples(st.sampled_from(CLIENTS), st.integers(1, 12), st.lists(op, min_size=1, max_size=3)),
     st.tuples(st.sampled_from(CLIENTS), st.just(0), st.integers(0, 30)),
     compaction,
+    st.just(RESET),
 )
 
 
 class Histories(TestCase):
-    """Steps are messages with any Lamport time, undo messages, and compactions."""
+    """Steps are messages with any Lamport time, undo messages, compactions, and resets."""
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(steps=st.lists(step, min_size=2, max_size=24))
@@ -48,8 +51,11 @@ class Histories(TestCase):
             if isinstance(given_step, KeepRules):
                 compact_document(compacted, given_step)
                 copy_records(compacted, whole)
+            elif given_step == RESET:
+                reset_document(compacted.pk)
+                copy_records(compacted, whole)
             else:
-                item = message_of(given_step, counters, written)
+                item = message_of(given_step, counters, written, hydrate(whole.pk).graph.epoch.lt)
                 written.append(item)
                 append(compacted, item)
                 append(whole, item)
@@ -60,15 +66,18 @@ class Histories(TestCase):
         assert JournalBatch.objects.filter(document=whole).count() >= len(written)
 
 
-def message_of(given_step: Any, counters: dict[str, int], written: list[Message]) -> Message:
-    """The message of a step: its client's next one, with its ops or, of a number, an undo of what was written."""
+def message_of(
+    given_step: Any, counters: dict[str, int], written: list[Message], epoch_lt: int = 0
+) -> Message:
+    """The message of a step: its client's next one, with its ops or, of a number, an undo of what was written; its
+    Lamport time is one of the epoch that began at `epoch_lt`."""
     client, lt, what = given_step
     counters[client] += 1
     id = f"{client}:{counters[client]}"
     if isinstance(what, int):
         target = written[what % len(written)].id if written else "nobody:1"
-        made = message(13 + what, undo(target), client=client, id=id)
+        made = message(epoch_lt + 13 + what, undo(target), client=client, id=id)
     else:
-        made = message(lt, *what, client=client, id=id)
+        made = message(epoch_lt + lt, *what, client=client, id=id)
     made.clock[client] = counters[client]
     return made

@@ -12,11 +12,13 @@ from journal.error import OutOfReach
 from journal.history import graph_at, reach_of
 from journal.models import Document, Snapshot
 from journal.reader import hydrate, read_after
+from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
 from tests.journal.history import append, copy_records, undo
-from tests.journal.test_compaction_property import CLIENTS, message_of, op, step
+from tests.journal.history import message as numbered_by
+from tests.journal.test_compaction_property import CLIENTS, RESET, message_of, op, step
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, epoch_of
 
 SNAPSHOT = "snapshot"
 
@@ -34,6 +36,7 @@ live_step = st.one_of(
     st.tuples(st.sampled_from(CLIENTS), st.just(0), st.integers(0, 5)),
     st.builds(KeepRules, st.integers(0, 4), st.just(0)),
     st.just(SNAPSHOT),
+    st.just(RESET),
 )
 
 
@@ -60,6 +63,12 @@ class Histories(TestCase):
             if isinstance(given_step, KeepRules):
                 compact_document(compacted, given_step)
                 copy_records(compacted, whole)
+            elif given_step == RESET:
+                reset_document(compacted.pk)
+                copy_records(compacted, whole)
+                written.append(
+                    numbered_by(hydrate(compacted.pk).graph.lt)
+                )  # what follows is of the new epoch
             elif given_step == SNAPSHOT:
                 take_snapshot(
                     compacted.pk, draft_snapshot(hydrate(compacted.pk).graph), Snapshot.Reason.COUNT
@@ -106,6 +115,8 @@ class Histories(TestCase):
             assert reach.oldest_seq == compacted.truncated_seq
 
     def is_clean(self, messages: list[Message], truncated_seq: int, cut: int) -> bool:
+        if any(epoch_of(message) is not None for message in messages[truncated_seq:]):
+            return False
         lt_of = {message.id: message.lt for message in messages}
         behind = [message for message in messages[truncated_seq:] if not message.is_server_record]
         targets = [op.target for message in behind for op in message.ops if isinstance(op.target, str)]

@@ -61,7 +61,9 @@ class Seat:
         features = frozenset({Feature.BATCH}) if client == "looker" else frozenset[Feature]()
         address = Address("room", client, framing, naming, "", "", edition, features)
         admission = Admission(UUID, uuid.uuid4(), Credential(), rights, 0, room.limits)
-        self.connection = Connection(address, admission, room, self._send, lambda _: None, Promise(True, ""))
+        self.connection = Connection(
+            address, admission, room, self._send, lambda _: None, Promise(True, ""), lambda *_: None
+        )
         room.join(self.connection)
 
     async def _send(self, event: dict[str, Any]) -> None:

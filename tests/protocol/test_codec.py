@@ -461,11 +461,12 @@ def test_a_batch_is_whole_messages(framing: Framing, count: int) -> None:
 def test_a_welcome_says_where_one_is() -> None:
     """N2."""
     promise = Promise(True, "SQLite")
-    welcome = Welcome(2, "d", 7, False, [Feature.BATCH], ["view"], {"nodes_max": 5}, promise, ["ann:1"])
+    welcome = Welcome(2, "d", 1, 7, False, [Feature.BATCH], ["view"], {"nodes_max": 5}, promise, ["ann:1"])
     assert as_sent(welcome, Framing.JSON) == {
         "mtype": "welcome",
         "version": 2,
         "document": "d",
+        "epoch": 1,
         "serverSeq": 7,
         "resumed": False,
         "features": ["batch"],

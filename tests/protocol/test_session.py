@@ -15,6 +15,7 @@ from vuer_rtc.protocol.session import (
     Effect,
     Heartbeat,
     Reply,
+    Reset,
     Right,
     Rights,
     SendMissing,
@@ -285,3 +286,14 @@ def test_presence_has_bounds_and_a_rate_of_its_own() -> None:
     for _ in range(2):
         assert_refused(quick.receive(ask("presence", data={}), 0), ErrorCode.RATE_LIMITED)
     assert quick.receive(ask("presence", data={}), 0)[-1] == Close(CloseCode.RATE)
+
+
+def test_a_moderator_s_native_client_resets_the_document_and_nobody_else_s() -> None:
+    """R6."""
+    native = SyncSession("alice", MODERATOR, Limits(), edition=Edition.NATIVE)
+    assert native.receive(ask("room-reset", epoch=2), 0) == [Reset(2)]
+    for epoch in (None, -1, 1.5, True, "1"):
+        assert_refused(native.receive(ask("room-reset", epoch=epoch), 0), ErrorCode.BAD_MESSAGE)
+    native.rights = EDITOR
+    assert_refused(native.receive(ask("room-reset", epoch=2), 0), ErrorCode.FORBIDDEN)
+    assert_refused(session(MODERATOR).receive(ask("room-reset", epoch=2), 0), ErrorCode.UNKNOWN_MTYPE)

@@ -37,6 +37,7 @@ class Client:
         self.states: list[dict[str, Any]] = []
         self.welcomes: list[dict[str, Any]] = []
         self.batches = 0
+        self.room_resets = 0
         self.present: dict[str, dict[str, Any]] = {}
         self.broadcasts: list[dict[str, Any]] = []
         self.acks: dict[str, int | None] = {}
@@ -101,6 +102,8 @@ class Client:
             case "welcome":
                 self.welcomes.append(wire)
                 self.present.clear()
+            case "room-reset":
+                self.room_resets += 1
             case "rights":
                 self.welcomes[-1]["rights"] = wire["rights"]
             case "presence":

@@ -52,7 +52,7 @@ class Peer:
 
     def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
         promise = Promise(True, "a list")
-        self.send(Welcome(2, "1", server_seq, is_resumed, [], ["edit", "view"], {}, promise, undoable))
+        self.send(Welcome(2, "1", 0, server_seq, is_resumed, [], ["edit", "view"], {}, promise, undoable))
 
     def send(self, outbound: Outbound) -> None:
         self.frames.append(encode(outbound, *self.dialect))

@@ -11,7 +11,7 @@ import pytest
 
 from rooms import bus as bus_module
 from rooms.bus import Bus, announce, as_event
-from rooms.news import SITE_GROUP, Committed, Kicked, News, RightsChanged, WasReset, group_of
+from rooms.news import SITE_GROUP, Committed, Kicked, News, RightsChanged, group_of
 
 DOCUMENT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -66,7 +66,7 @@ async def running(process: str) -> AsyncIterator[tuple[Bus, list[News]]]:
     """A bus, and what it heard."""
     heard: list[News] = []
     bus = Bus(process)
-    for kind in (Committed, RightsChanged, Kicked, WasReset):
+    for kind in (Committed, RightsChanged, Kicked):
         bus.on(kind, heard.append)
     task = asyncio.create_task(bus.run())
     await asyncio.sleep(0)
@@ -109,7 +109,6 @@ async def test_every_process_hears_what_concerns_the_site_and_each_kind_arrives_
         RightsChanged(),
         RightsChanged(DOCUMENT, "7"),
         Kicked(session=OTHER),
-        WasReset(DOCUMENT, 2),
     ]
     async with running("a") as (a, _), running("b") as (b, of_b), running("c") as (_, of_c):
         b.opened(DOCUMENT)

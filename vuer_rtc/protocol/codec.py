@@ -26,6 +26,7 @@ from .wire import (
     Presence,
     Presences,
     Present,
+    RoomReset,
     State,
     Sync,
     SyncCheck,
@@ -59,6 +60,8 @@ def decode_frame(frame: Frame) -> Inbound:
                 return Heartbeat(_clock(fields), _author(fields))
             case "presence":
                 return Presence(_presence_data(fields))
+            case "room-reset":
+                return RoomReset(_epoch(fields))
     except InvalidMessage as refusal:
         raise ClientFault(ErrorCode(refusal.code), refusal.detail, refusal.message_id) from None
     raise ClientFault(ErrorCode.UNKNOWN_MTYPE, f"clients do not send {shown(mtype)}")
@@ -91,6 +94,13 @@ def _presence_data(fields: Fields) -> Fields | None:
     if data is not None and type(data) is not dict:
         raise InvalidMessage("bad-message", f"`data` is {shown(data)}, neither a map nor null")
     return None if data is None else plain(data)
+
+
+def _epoch(fields: Fields) -> int:
+    epoch = fields.get("epoch")
+    if type(epoch) is not int or epoch < 0:
+        raise InvalidMessage("bad-message", f"`epoch` is {shown(epoch)}, not a number from 0")
+    return epoch
 
 
 def _author(fields: Fields) -> str | None:

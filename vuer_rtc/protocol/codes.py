@@ -48,6 +48,8 @@ class ErrorCode(StrEnum):
     """The message to undo or redo is unknown, and may be somebody else's."""
     FOREIGN_UNDO = "foreign-undo"
     """The message to undo or redo is somebody else's."""
+    STALE_EPOCH = "stale-epoch"
+    """Made before the document was reset, by who has not seen that; it is of no use any more."""
     FORBIDDEN = "forbidden"
     """The connection lacks the right."""
     RATE_LIMITED = "rate-limited"

@@ -72,13 +72,19 @@ class ShowPresence(Struct, frozen=True, gc=False):
     data: dict[str, Any] | None
 
 
+class Reset(Struct, frozen=True, gc=False):
+    """Empty the document, if that is its epoch."""
+
+    epoch: int
+
+
 class Close(Struct, frozen=True, gc=False):
     """Close the connection; it takes no more frames."""
 
     code: CloseCode
 
 
-Effect = Submit | Reply | SendState | SendMissing | SendStatus | Heartbeat | ShowPresence | Close
+Effect = Submit | Reply | SendState | SendMissing | SendStatus | Heartbeat | ShowPresence | Reset | Close
 
 _NO_MESSAGE = frozenset({ErrorCode.BAD_FRAME, ErrorCode.UNKNOWN_MTYPE})
 
@@ -156,12 +162,21 @@ class SyncSession:
                 return Heartbeat(clock)
             case wire.Presence(data):
                 return self._shown(data)
+            case wire.RoomReset(epoch):
+                return self._reset(epoch)
 
     def _shown(self, data: dict[str, Any] | None) -> Effect:
         if wire.Feature.PRESENCE not in self.features:
             raise ClientFault(ErrorCode.UNKNOWN_MTYPE, "`presence` is for who asked for that feature")
         check_presence(data, self._limits)
         return ShowPresence(data)
+
+    def _reset(self, epoch: int) -> Effect:
+        if self.edition is not wire.Edition.NATIVE:
+            raise ClientFault(ErrorCode.UNKNOWN_MTYPE, "`room-reset` is for native clients")
+        if Right.MODERATE not in self.rights:
+            raise ClientFault(ErrorCode.FORBIDDEN, "you may not reset this document")
+        return Reset(epoch)
 
     def _authorised(self, message: Message) -> Message:
         """The message as it may go into the journal (rules S1, S2, S6)."""

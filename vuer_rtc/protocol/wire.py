@@ -95,9 +95,6 @@ class Presence(Struct, frozen=True, gc=False):
     """Plain JSON, the client's own; None: it is not present any more."""
 
 
-Inbound = Crdt | Sync | SyncCheck | Heartbeat | Presence
-
-
 class _Outbound(Struct, frozen=True, gc=False, tag_field="mtype", rename="camel", omit_defaults=True):
     pass
 
@@ -190,6 +187,8 @@ class Welcome(_Outbound, frozen=True, tag="welcome"):
     version: int
     document: str
     """Key of the document: under the same name there may be another one later."""
+    epoch: int
+    """How often it was reset."""
     server_seq: int
     """How far the document is."""
     resumed: bool
@@ -237,7 +236,13 @@ class Present(Struct, frozen=True, gc=False):
 
 
 class RoomReset(_Outbound, frozen=True, tag="room-reset"):
-    """The document was emptied; a `state` follows."""
+    """From the server: the document was emptied; a `state` follows.  From a moderator: empty it."""
+
+    epoch: int = 0
+    """The one that the moderator wants to end; the server tells none."""
+
+
+Inbound = Crdt | Sync | SyncCheck | Heartbeat | Presence | RoomReset
 
 
 Outbound = Welcome | Rights | Ack | Error | State | Broadcast | Batch | SyncStatus | RoomReset | Presences

@@ -1,0 +1,38 @@
+"""Resets that clients ask for: done in a worker thread, answered by the record that everybody gets (rule R6)."""
+
+import asyncio
+import logging
+
+from journal.error import JournalError
+from journal.reset import StaleEpoch
+from rooms.connection import Connection
+from rooms.moderation import reset_by
+from rooms.thread import Worker
+from vuer_rtc.protocol.codes import ErrorCode
+from vuer_rtc.protocol.wire import Error
+
+logger = logging.getLogger(__name__)
+
+
+class Resetter:
+    """Empties documents for moderators' connections."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def request(self, connection: Connection, epoch: int) -> None:
+        """Empty the connection's document, if it is in that epoch still; else tell the connection why not."""
+        task = asyncio.get_running_loop().create_task(self._reset(connection, epoch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reset(self, connection: Connection, epoch: int) -> None:
+        admission = connection.admission
+        try:
+            await self._worker.run(reset_by, admission.document_id, admission.user, epoch)
+        except StaleEpoch as error:
+            connection.send(Error.because(ErrorCode.STALE_EPOCH, str(error)))
+        except JournalError as error:
+            logger.warning("document %s could not be reset: %s", admission.document_id, error)
+            connection.send(Error.because(ErrorCode.UNAVAILABLE, "the document could not be reset now"))
