@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -121,8 +122,9 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
     }
 
 
-def read_after(document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
-    """Everything behind `seq`, as (first sequence, entries) per batch, contiguous from seq + 1.
+def read_after(document_id: UUID, seq: int, batches_max: int | None = None) -> list[tuple[int, list[Entry]]]:
+    """Everything behind `seq`, as (first sequence, entries) per batch, contiguous from seq + 1; of the batches only
+    the first `batches_max`, if that is given.
 
     Raises: JournalTruncated when some of it has been folded away; CorruptJournal; UnknownDocument;
     JournalUnavailable.
@@ -131,7 +133,7 @@ def read_after(document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
     for _ in range(TRIES):
         try:
             with answering():
-                found = list(read_batches(document_id, seq))
+                found = list(islice(read_batches(document_id, seq), batches_max))
         except JournalGap as error:
             gap, found = error, []
         if truncated_seq_of(document_id) > seq:

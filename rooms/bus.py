@@ -190,17 +190,22 @@ class Bus:
                 logger.warning("the channel layer is not heard, news come by polling: %r", error)
                 await asyncio.sleep(PAUSE_S)
 
-    def announce(self, news: News) -> None:
+    def announce(self, news: News, *, is_teller: bool) -> None:
         """From any thread: have this process hear the news, and tell the others.  Never waits."""
-        self._loop.call_soon_threadsafe(self._announce, news)
+        self._loop.call_soon_threadsafe(self._announce, news, is_teller)
 
-    def _announce(self, news: News) -> None:
+    def _announce(self, news: News, is_teller: bool) -> None:
         self.hear(news)
-        self.tell(news)
+        if is_teller:
+            self.tell(news)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._loop.is_closed()
 
 
 _running: set[Bus] = set()
-"""The bus of this process, while its hub runs."""
+"""The buses of this process that run: its hub's, and those of brokers."""
 
 
 def announce(news: News) -> bool:
@@ -210,10 +215,10 @@ def announce(news: News) -> bool:
     wait; another one waits for the layer, `SYNC_PATIENCE_S` at most.  False when the layer did not take them:
     who hears of it otherwise, hears later.
     """
-    for bus in list(_running):
-        if not bus._loop.is_closed():
-            bus.announce(news)
-            return True
+    if buses := [bus for bus in list(_running) if bus.is_alive]:
+        for bus in buses:
+            bus.announce(news, is_teller=bus is buses[0])
+        return True
     layer: Any = get_channel_layer()
     if not reaches_others(layer):
         return True

@@ -1,0 +1,109 @@
+"""Follows one document through its journal, for one handler of a broker."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from journal.error import JournalError, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.reader import read_after, read_heads, truncated_seq_of
+from rooms.thread import Worker
+from vuer_rtc.crdt.message import Message
+
+logger = logging.getLogger(__name__)
+
+BATCHES_MAX = 100
+"""Read at once for one subscription, however far it is behind."""
+PAUSE_S = 1
+"""After a failure of the journal."""
+
+Handler = Callable[[Message], Awaitable[None] | None]
+"""Called with every message, its `server_seq` in it, the server's own records (client `=server`) among them; a
+coroutine is awaited before the next one."""
+OnGap = Callable[[int, int], None]
+"""Called with the first and the last of the sequences that were folded away before they were read."""
+
+
+class Subscription:
+    """One handler, and how far it has come; each reads the journal for itself, so a slow one delays nobody."""
+
+    def __init__(
+        self, reader: Worker, room: UUID, handler: Handler, after: int | None, on_gap: OnGap | None
+    ) -> None:
+        self._reader = reader
+        self._room = room
+        self._handler = handler
+        self._on_gap = on_gap
+        self._seq = after
+        self.has_begun = asyncio.Event()
+        """Its place in the sequence is known."""
+        self.has_news = asyncio.Event()
+        self.task = asyncio.create_task(self._run())
+
+    def end(self) -> None:
+        """Afterwards the handler is not called any more.  Idempotent."""
+        self.has_begun.set()
+        self.task.cancel()
+
+    def is_behind(self, head_seq: int) -> bool:
+        return self._seq is not None and self._seq < head_seq
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self.has_news.clear()
+                try:
+                    while await self._read():
+                        pass
+                except JournalUnavailable as error:
+                    logger.warning("a subscription to document %s waits: %s", self._room, error)
+                    await asyncio.sleep(PAUSE_S)
+                else:
+                    self.has_begun.set()
+                    await self.has_news.wait()
+        except JournalError:
+            logger.exception("a subscription to document %s ends", self._room)
+        finally:
+            self.has_begun.set()
+
+    async def _read(self) -> bool:
+        """Deliver some of what is there; False when that was all."""
+        if self._seq is None:
+            self._seq = await self._head()
+            return False
+        try:
+            batches = await self._reader.run(read_after, self._room, self._seq, BATCHES_MAX)
+        except JournalTruncated:
+            await self._skip()
+            return True
+        self.has_begun.set()
+        for entry in (entry for _, entries in batches for entry in entries):
+            await self._deliver(entry.message)
+        return len(batches) == BATCHES_MAX
+
+    async def _deliver(self, message: Message) -> None:
+        self._seq = message.server_seq
+        try:
+            answer = self._handler(message)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            logger.exception("a subscriber of document %s failed with message %s", self._room, message.id)
+
+    async def _skip(self) -> None:
+        """What was folded away cannot be told; go on behind it."""
+        first = (self._seq or 0) + 1
+        last = self._seq = await self._reader.run(truncated_seq_of, self._room)
+        logger.warning("document %s: messages %d to %d were folded away", self._room, first, last)
+        if self._on_gap is not None:
+            try:
+                self._on_gap(first, last)
+            except Exception:
+                logger.exception("a subscriber of document %s failed with a gap", self._room)
+
+    async def _head(self) -> int:
+        heads = await self._reader.run(read_heads, [self._room])
+        if self._room not in heads:
+            raise UnknownDocument(f"{self._room}")
+        return heads[self._room]

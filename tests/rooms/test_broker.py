@@ -1,0 +1,294 @@
+"""The broker's contract, held by both implementations on a real journal, the second one with a real Redis."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from journal.error import UnknownDocument
+from journal.models import Document
+from rooms import site
+from rooms.broker import ChannelLayerBroker, InProcessBroker, Member, RoomBroker
+from rooms.hub import current_hub
+from rooms.site import EditRefused
+from tests.rooms.build import insert, message, put
+from tests.rooms.client import NativeClient
+from tests.rooms.redis_process import RedisProcess
+from tests.rooms.socket import Socket
+from tests.server import ROOT, ServerProcess
+from vuer_rtc.crdt.message import SERVER_CLIENT, Message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=["in process", "channel layer"])
+def make_broker(request: pytest.FixtureRequest, settings: Any) -> Callable[[], Any]:
+    """Each broker it makes is another process, as far as the broker knows."""
+    if request.param == "in process":
+        settings.VUER_RTC = {"HEAD_POLL_S": 0.05}
+        return InProcessBroker
+    redis: RedisProcess = request.getfixturevalue("redis")
+    backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [redis.url]}}}
+    settings.VUER_RTC = {"HEAD_POLL_S": 3600}  # so it was the layer
+    return ChannelLayerBroker
+
+
+@pytest.fixture
+async def broker(document: Document, make_broker: Callable[[], Any]) -> AsyncIterator[RoomBroker]:
+    async with make_broker() as made:
+        yield made
+
+
+@pytest.fixture
+def room(document: Document) -> uuid.UUID:
+    return document.pk
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(4000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not happen in time")
+
+
+def seqs(messages: list[Message]) -> list[int]:
+    return [each.server_seq for each in messages]
+
+
+async def test_subscribers_get_what_is_published_in_sequence(broker: RoomBroker, room: uuid.UUID) -> None:
+    one: list[Message] = []
+    two: list[Message] = []
+
+    async def slow(received: Message) -> None:
+        await asyncio.sleep(0.01)
+        two.append(received)
+
+    broker.subscribe(room, one.append)
+    broker.subscribe(room, slow)
+    sent = [message("bot", counter, insert(f"n{counter}")) for counter in range(1, 6)]
+    for seq, each in enumerate(sent, 1):
+        assert await broker.next_seq(room) == seq
+        assert await broker.publish(room, each) == seq
+    await until(lambda: len(one) == len(two) == 5)
+    assert one == two == [msgspec.structs.replace(each, server_seq=seq) for seq, each in enumerate(sent, 1)]
+
+
+async def test_the_sequence_goes_on_after_a_restart_and_after_the_room_was_cleared(
+    broker: RoomBroker, room: uuid.UUID, make_broker: Callable[[], Any]
+) -> None:
+    assert await broker.publish(room, message("bot", 1, insert("n"))) == 1
+    await broker.clear_room(room)
+    assert await broker.next_seq(room) == 2
+    async with make_broker() as restarted:
+        assert await restarted.next_seq(room) == 2
+        assert await restarted.publish(room, message("bot", 2, put("n"))) == 2
+        assert await broker.publish(room, message("cat", 3, put("n"))) == 3, "it had not read the second"
+        await restarted.delete_room(room)
+        assert await restarted.next_seq(room) == 4
+
+
+async def test_a_message_published_again_is_there_once(broker: RoomBroker, room: uuid.UUID) -> None:
+    seen: list[Message] = []
+    broker.subscribe(room, seen.append)
+    sent = message("bot", 1, insert("n"))
+    wire = msgspec.to_builtins(sent)
+    assert [await broker.publish(room, each) for each in (sent, wire, sent)] == [1, 1, 1]
+    await broker.publish(room, message("bot", 2, put("n")))
+    await until(lambda: len(seen) == 2)
+    assert seqs(seen) == [1, 2]
+
+
+async def test_what_no_client_could_send_is_refused(broker: RoomBroker, room: uuid.UUID) -> None:
+    await broker.publish(room, message("bot", 1, insert("n")))
+    for bad in (
+        {"id": "x"},
+        message("bot", 1, put("n"), id="another"),
+        message("bot", 2, put("n"), lt=10**9),
+    ):
+        with pytest.raises(EditRefused):
+            await broker.publish(room, bad)
+    assert await broker.next_seq(room) == 2
+    with pytest.raises(UnknownDocument):
+        await broker.publish(uuid.uuid4(), message("bot", 1, insert("n")))
+
+
+async def test_a_subscription_may_begin_earlier(broker: RoomBroker, room: uuid.UUID) -> None:
+    for counter in range(1, 4):
+        await broker.publish(room, message("bot", counter, insert("n")))
+    everything: list[Message] = []
+    rest: list[Message] = []
+    broker.subscribe(room, everything.append, after=0)
+    broker.subscribe(room, rest.append, after=2)
+    await broker.publish(room, message("bot", 4, put("n")))
+    await until(lambda: len(everything) == 4 and len(rest) == 2)
+    assert (seqs(everything), seqs(rest)) == ([1, 2, 3, 4], [3, 4])
+
+
+async def test_who_is_told_too_late_hears_which_messages_are_gone(
+    broker: RoomBroker, room: uuid.UUID
+) -> None:
+    for counter in range(1, 8):
+        await broker.publish(room, message("bot", counter, insert("n")))
+    await asyncio.to_thread(_compacted, keep=3)
+    seen: list[Message] = []
+    gaps: list[tuple[int, int]] = []
+    broker.subscribe(room, seen.append, after=1, on_gap=lambda first, last: gaps.append((first, last)))
+    await until(lambda: seqs(seen)[-1:] == [8])
+    assert seen[-1].client == SERVER_CLIENT, "the record of the cut"
+    [(first, last)] = gaps
+    assert first == 2
+    assert seqs(seen) == list(range(last + 1, 9))
+
+
+def _compacted(keep: int) -> None:
+    call_command("compact_journals", document=["room"], keep=keep, older_than=0)
+    connections.close_all()
+
+
+async def test_a_handler_that_fails_harms_nobody(broker: RoomBroker, room: uuid.UUID) -> None:
+    seen: list[Message] = []
+    calls: list[int] = []
+
+    def fail(received: Message) -> None:
+        calls.append(received.server_seq)
+        raise RuntimeError("this one")
+
+    broker.subscribe(room, fail)
+    broker.subscribe(room, seen.append)
+    for counter in (1, 2):
+        await broker.publish(room, message("bot", counter, insert("n")))
+    await until(lambda: calls == seqs(seen) == [1, 2])
+
+
+async def test_a_stale_unsubscribe_does_not_remove_newcomers(broker: RoomBroker, room: uuid.UUID) -> None:
+    """The reference's does: it deletes the room's current set when its own old one is empty."""
+    old: list[Message] = []
+    new: list[Message] = []
+    unsubscribe = broker.subscribe(room, old.append)
+    unsubscribe()
+    broker.subscribe(room, new.append)
+    unsubscribe()
+    await broker.delete_room(room)
+    broker.subscribe(room, new.append)
+    unsubscribe()
+    await broker.publish(room, message("bot", 1, insert("n")))
+    await until(lambda: new)
+    assert (old, seqs(new)) == ([], [1])
+
+
+async def test_clearing_keeps_subscriptions_and_deleting_ends_them(
+    broker: RoomBroker, room: uuid.UUID
+) -> None:
+    seen: list[Message] = []
+    broker.subscribe(room, seen.append)
+    await broker.clear_room(room)
+    await broker.publish(room, message("bot", 1, insert("n")))
+    await until(lambda: seqs(seen) == [1])
+    await broker.delete_room(room)
+    await broker.publish(room, message("bot", 2, put("n")))
+    late: list[Message] = []
+    broker.subscribe(room, late.append, after=1)
+    await until(lambda: seqs(late) == [2])
+    assert seqs(seen) == [1]
+
+
+async def test_members_are_kept_for_all_processes_and_handed_out_as_copies(
+    broker: RoomBroker, room: uuid.UUID, make_broker: Callable[[], Any]
+) -> None:
+    assert await broker.get_members(room) == {}
+    ann = Member("ann", {"ann": 3}, 1_764_000_000.5)
+    await broker.set_member(room, ann)
+    await broker.set_member(room, Member("bob", {}, 1_764_000_001.5, connected=False))
+    async with make_broker() as other:
+        assert await other.get_members(room) == {
+            "ann": ann,
+            "bob": Member("bob", {}, 1_764_000_001.5, connected=False),
+        }
+        newer = Member("ann", {"ann": 4}, 1_764_000_002.5, connected=False)
+        await other.set_member(room, newer)
+    members = await broker.get_members(room)
+    assert members["ann"] == newer
+    members.clear()
+    assert set(await broker.get_members(room)) == {"ann", "bob"}
+    await broker.remove_member(room, "ann")
+    await broker.remove_member(room, "nobody")
+    assert set(await broker.get_members(room)) == {"bob"}
+    await broker.clear_room(room)
+    assert await broker.get_members(room) == {}
+
+
+async def test_the_clients_of_a_live_room_are_members_and_their_messages_are_published(
+    broker: RoomBroker, room: uuid.UUID
+) -> None:
+    hub = current_hub()
+    seen: list[Message] = []
+    broker.subscribe(room, seen.append)
+    async with Socket("room", "ann") as ann:
+        id = ann.edit(insert("n"))
+        await ann.until(lambda: id in ann.acks)
+        await until(lambda: [each.id for each in seen] == [id])
+        assert (await broker.get_members(room))["ann"].connected
+        await broker.remove_member(room, "ann")
+        assert set(await broker.get_members(room)) == {"ann"}, "its connection makes it one"
+        await broker.publish(room, message("bot", 1, put("n"), lt=2))
+        await ann.until(lambda: ann.seen == ["bot:1"])
+        await asyncio.to_thread(_edited)
+        await until(lambda: seqs(seen) == [1, 2, 3])
+    await hub.stop()
+    assert await broker.get_members(room) == {}
+
+
+def _edited() -> None:
+    site.edit("room", [{"ot": "number.set", "key": "n", "path": "x", "value": 3}])
+    connections.close_all()
+
+
+async def test_two_processes_hear_each_other(
+    broker: RoomBroker, room: uuid.UUID, make_broker: Callable[[], Any]
+) -> None:
+    async with make_broker() as other:
+        here: list[Message] = []
+        there: list[Message] = []
+        broker.subscribe(room, here.append)
+        other.subscribe(room, there.append)
+        await broker.publish(room, message("bot", 1, insert("n")))
+        await until(lambda: there)
+        await asyncio.gather(
+            *(broker.publish(room, message("a", n, put("n"))) for n in range(1, 6)),
+            *(other.publish(room, message("b", n, put("n"))) for n in range(1, 6)),
+        )
+        await until(lambda: len(here) == len(there) == 11)
+        assert here == there
+        assert seqs(here) == list(range(1, 12))
+
+
+def test_a_process_without_a_server_follows_and_writes_what_clients_see(
+    tmp_path: Path, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three processes: a server, the bot of docs/embed.md, and this one with a client."""
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    example = re.search(r"```python\n# answering.py\n(.*?)```", (ROOT / "docs/embed.md").read_text(), re.S)
+    assert example is not None
+    bot = f"{example[1]}\nprint(*asyncio.run(answer('stage')))"
+    with ServerProcess(tmp_path, settings={"HEAD_POLL_S": 3600}) as server:
+        server.create_documents(["stage"])
+
+        async def play() -> str:
+            running = asyncio.create_task(
+                asyncio.to_thread(server.manage, "shell", "--no-imports", "-c", bot)
+            )
+            async with NativeClient(server, "stage", "ann") as ann:
+                await ann.edit(insert("n"))
+                await ann.until(lambda: [each["id"] for each in ann.broadcasts] == ["bot:1"])
+                return await running
+
+        assert asyncio.run(play()).strip() == "2 ['ann', 'bot']"
