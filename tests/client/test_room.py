@@ -289,3 +289,34 @@ async def test_a_token_lets_in_and_a_function_is_asked_for_the_next_one(server: 
     with pytest.raises(RoomClosed, match=r"token-expired|bad-token"):
         async with room(server, "alice", token=tokens[0]):
             pass
+
+
+async def until_present(client: RoomClient, wanted: dict[str, Any]) -> None:
+    """Returns once `client` sees exactly these others."""
+    changes = client.presence.changes()
+    async with asyncio.timeout(20):
+        while {name: dict(other.data) for name, other in client.presence.others.items()} != wanted:
+            await anext(changes)
+
+
+async def test_clients_see_where_the_others_are_until_they_leave(server: ServerProcess) -> None:
+    async with room(server, "alice") as alice:
+        alice.presence.show({"cursor": {"position": [0, 0, 0]}})
+        async with room(server, "bob") as bob:
+            await until_present(bob, {"alice": {"cursor": {"position": [0, 0, 0]}}})
+            bob.presence.show({"selection": ["cube"]})
+            await until_present(alice, {"bob": {"selection": ["cube"]}})
+            for x in range(200):
+                alice.presence.show({"cursor": {"position": [x, 0, 0]}})
+                await asyncio.sleep(0.001)
+            await until_present(bob, {"alice": {"cursor": {"position": [199, 0, 0]}}})
+            server.kill()
+            await until_present(bob, {})
+            server.start()
+            await until_present(bob, {"alice": {"cursor": {"position": [199, 0, 0]}}})
+            bob.presence.hide()
+            await until_present(alice, {})
+            bob.presence.show({"selection": []})
+            await until_present(alice, {"bob": {"selection": []}})
+        await until_present(alice, {})
+        assert alice.presence.mine == {"cursor": {"position": [199, 0, 0]}}
