@@ -56,9 +56,11 @@ class Replica:
             self.without(())
         self.log[message.id] = message
         merge_into(self.clock, message.clock)
-        if message.lt > self.lt:
-            self.lt = message.lt
-        return self.graph.apply(message)
+        applied = self.graph.apply(message)
+        self.lt = max(
+            self.lt, message.lt, self.graph.lt
+        )  # a server record tells no time of its own, but may set one
+        return applied
 
     def learn(self, messages: Iterable[Message]) -> None:
         """Afterwards what these messages, about to be applied, tell of the origin is known."""
