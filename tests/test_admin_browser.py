@@ -1,0 +1,152 @@
+"""An operator in a real browser, people in the room on real sockets: who changed this, and can I have it back?"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser import chromium
+from tests.rooms.build import insert, put
+from tests.rooms.client import Client, NativeClient
+from tests.server import HOST, ServerProcess
+from vuer_rtc.crdt.message import Op
+
+PATIENCE_MS = 30_000
+OPERATOR = "from django.contrib.auth.models import User\nUser.objects.create_superuser('olga', password='pw')"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all; each test has a document of its own."""
+    with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
+        running.create_documents(["lost", "past", "narrow"])
+        running.manage("shell", "--no-imports", "-c", OPERATOR)
+        yield running
+
+
+@pytest.fixture
+async def page(server: ServerProcess) -> AsyncIterator[Page]:
+    """The admin's index, logged in; a page error or a dialog fails the test."""
+    async with chromium() as browser:
+        page = await browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(PATIENCE_MS)
+        troubles: list[str] = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("dialog", lambda dialog: troubles.append(dialog.message))
+        await page.goto(f"{server_url(server)}/admin/")
+        await page.fill("#id_username", "olga")
+        await page.fill("#id_password", "pw")
+        await page.click("input[type=submit]")
+        yield page
+        assert not troubles
+
+
+def remove(key: str) -> Op:
+    return Op(ot="node.remove", key="", path="children", value=key)
+
+
+def server_url(server: ServerProcess) -> str:
+    return f"http://{HOST}:{server.port}"
+
+
+async def listed(page: Page, url: str, text: str) -> None:
+    """Returns once the projections have come so far that a list shows the text; its page is not opened."""
+    for _ in range(PATIENCE_MS // 100):
+        if f">{text}</a>" in await (await page.request.get(url)).text():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{url} never showed {text}")
+
+
+async def told(page: Page, words: str) -> None:
+    await expect(page.locator(".messagelist")).to_contain_text(words, timeout=PATIENCE_MS)
+
+
+async def test_a_lost_object_comes_back_in_three_clicks_and_everybody_sees_it(
+    server: ServerProcess, page: Page
+) -> None:
+    async with NativeClient(server, "lost", "ann") as ann, Client(server, "lost", "robot-7") as robot:
+        await ann.edit(insert("arm"))
+        await ann.edit(put("arm", "x", 41))
+        await robot.edit(put("arm", "x", 42))
+        assert await robot.edit(remove("arm")) == 4
+        await ann.assert_same()
+        assert ann.native.graph.nodes()["arm"].deleted
+        await listed(
+            page, f"{server_url(server)}/admin/vuer_journal/sceneobject/?is_tombstone__exact=1", "arm"
+        )
+
+        await page.click("text=Scene objects")  # 1
+        await page.click("#result_list >> text=arm")  # 2: who changed it, from what
+        history = page.locator("#object-history tbody tr")
+        await expect(history.nth(0)).to_contain_text("robot-7")
+        await expect(history.nth(0)).to_contain_text("removed")
+        await expect(history.nth(1)).to_contain_text("robot-7")
+        await expect(history.nth(1)).to_contain_text("41")
+        await history.nth(1).get_by_role("button", name="Have it back").click()  # 3
+        await told(page, "Restored the object arm to sequence 3")
+
+        await ann.until(lambda: not ann.native.graph.nodes()["arm"].deleted)
+        assert ann.native.graph.nodes()["arm"].properties["x"] == 42
+        await ann.assert_same()
+        await robot.until(lambda: "arm" in robot.states[-1]["snapshot"]["graph"]["nodes"])
+        await expect(page.locator(".field-condition")).to_contain_text("shown")
+
+
+async def test_an_operator_labels_looks_back_compares_restores_and_takes_that_back(
+    server: ServerProcess, page: Page
+) -> None:
+    async with NativeClient(server, "past", "ann") as ann:
+        await ann.edit(insert("arm"))
+        await ann.edit(put("arm", "x", 41))
+        await page.click("text=Documents")
+        await page.click("text=past")
+        await page.click(".object-tools >> text=Looking back")
+        await page.fill("#id_name", "before the incident")
+        await page.click("text=Label it")
+        await told(page, "before the incident")
+        await ann.edit(put("arm", "x", 666), insert(HOSTILE))
+
+        await page.click("#labels >> text=before the incident")
+        await page.click("text=What would change?")
+        difference = page.locator("#difference tbody")
+        await expect(difference).to_contain_text(HOSTILE)
+        await expect(difference).to_contain_text("666")
+        await page.click("text=Restore the document to this state")
+        await told(page, "Restored the document to sequence 2")
+        await ann.until(lambda: ann.native.graph.nodes()["arm"].properties["x"] == 41)
+        assert ann.native.graph.nodes()[HOSTILE].deleted
+        await ann.assert_same()
+
+        await page.click(".messagelist >> text=the message at sequence 4")
+        await page.click("#result_list >> text=4/0")
+        await page.click("text=Undo this message")
+        await told(page, "is undone")
+        await ann.until(lambda: ann.native.graph.nodes()["arm"].properties["x"] == 666)
+        assert not ann.native.graph.nodes()[HOSTILE].deleted
+        await ann.assert_same()
+
+
+async def test_no_page_is_wider_than_a_telephone(server: ServerProcess, page: Page) -> None:
+    async with Client(server, "narrow", "a-client-with-a-long-name-" * 4) as ann:
+        await ann.edit(insert("key-" * 50), put("key-" * 50, "path-" * 40, 1))
+        await ann.edit(Op(ot="string.set", key="key-" * 50, path="s", value="word" * 200))
+    await listed(page, f"{server_url(server)}/admin/vuer_journal/operation/?q=key-", "2/0")
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.click("text=Documents")
+    await page.click("text=narrow")
+    await page.click("text=Looking back")
+    await page.goto(f"{page.url}?since=0")
+    await assert_fits(page)
+    await page.click("#messages a >> text=a-client >> nth=0")
+    await page.click("#result_list tbody th a >> nth=0")
+    await assert_fits(page)
+
+
+async def assert_fits(page: Page) -> None:
+    wide, narrow = await page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= narrow
