@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -16,8 +16,15 @@ from journal.admin_page import object_page, operation_page
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_storage import JournalBatchAdmin, SnapshotAdmin
 from journal.admin_text import brief, link, list_url, pretty, row_url, seconds, who
-from journal.durability import journal_connection, read_durability
+from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+
+DAMAGED = (
+    "Rows of this document's journal are missing or damaged. People can look at what is readable; nobody can edit "
+    "until it is repaired. Restore the rows named here from a backup: open rooms notice within seconds. "
+    "<code>manage.py verify_journals --document SLUG</code> lists everything that is wrong."
+)
+"""What to do, above the finding."""
 
 
 @admin.register(Document)
@@ -32,11 +39,17 @@ class DocumentAdmin(DocumentHistory):
         "is_read_only",
         "owner",
         "head_seq",
+        "is_intact",
         "contents",
         "updated_at",
     )
     list_select_related = ("owner",)
-    list_filter = ("visibility", "is_read_only", ("archived_at", EmptyFieldListFilter))
+    list_filter = (
+        "visibility",
+        "is_read_only",
+        ("archived_at", EmptyFieldListFilter),
+        ("damage", EmptyFieldListFilter),
+    )
     list_per_page = 50
     search_fields = ("slug", "title")
     raw_id_fields = ("owner",)
@@ -44,6 +57,8 @@ class DocumentAdmin(DocumentHistory):
     readonly_fields = (
         "contents",
         "promise",
+        "damage",
+        "damaged_at",
         "head_seq",
         "truncated_seq",
         "cut",
@@ -80,8 +95,27 @@ class DocumentAdmin(DocumentHistory):
         """Clients know a document by its slug: it is chosen once."""
         return (*self.readonly_fields, "slug") if obj else self.readonly_fields
 
+    def get_fieldsets(self, request: HttpRequest, obj: Document | None = None) -> Any:
+        """Damage stands before everything else."""
+        fieldsets = list(super().get_fieldsets(request, obj))
+        if obj is not None and obj.damage:
+            fieldsets.insert(0, ("Damaged", {"fields": ("damage", "damaged_at"), "description": DAMAGED}))
+        return fieldsets
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list says what an acknowledgement means on this database."""
+        promise = {"subtitle": promise_of(journal_connection())}
+        return super().changelist_view(request, promise | (extra_context or {}))
+
     def has_delete_permission(self, request: HttpRequest, obj: Document | None = None) -> bool:
         return False
+
+    @admin.display(description="intact", boolean=True)
+    def is_intact(self, document: Document) -> bool:
+        """As found when its journal was last read."""
+        return not document.damage
 
     @admin.display(description="contents")
     def contents(self, document: Document) -> SafeString | str:
@@ -101,11 +135,14 @@ class DocumentAdmin(DocumentHistory):
     @admin.display(description="durability")
     def promise(self, document: Document) -> str:
         """What an acknowledgement means on this database."""
-        promise = read_durability(journal_connection())
-        meaning = (
-            "acknowledged is on disk" if promise.is_full else "the last acknowledged messages may be lost"
-        )
-        return f"{meaning} ({promise.detail})"
+        return promise_of(journal_connection())
+
+
+def promise_of(connection: Connection) -> str:
+    """What an acknowledgement means on a database, for people."""
+    promise = read_durability(connection)
+    meaning = "acknowledged is on disk" if promise.is_full else "the last acknowledged messages may be lost"
+    return f"{meaning} ({promise.detail})"
 
 
 @admin.register(SceneObject)

@@ -144,6 +144,16 @@ class Document(models.Model):
         help_text="Nobody can enter a document that is not whole; the command that was at work goes on when it is "
         "run again.",
     )
+    damage = models.TextField(
+        blank=True,
+        default="",
+        editable=False,
+        help_text="What is wrong with its journal and what to do, as found when it was last read. Until it is "
+        "repaired nobody can edit it. Empty: nothing was found.",
+    )
+    damaged_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When that was found first."
+    )
     created_at = models.DateTimeField(auto_now_add=True, help_text="When the row was made.")
     updated_at = models.DateTimeField(
         auto_now=True, help_text="When the row was last saved or a projection advanced."

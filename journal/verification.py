@@ -43,6 +43,16 @@ class Verdict:
     def is_damaged(self) -> bool:
         return any(finding.is_damage for finding in self.findings)
 
+    @property
+    def damage(self) -> str:
+        """What operators read in the document's row; empty when it is intact."""
+        found = [finding for finding in self.findings if finding.is_damage]
+        lines = [
+            f"seq {finding.seq}: {finding.problem}. {finding.hint}".rstrip(" .") for finding in found[:5]
+        ]
+        more = [f"and {len(found) - 5} more findings"] if len(found) > 5 else []
+        return "\n".join([*lines, *more])
+
 
 def verify_document(document: Document) -> Verdict:
     """Everything that can be checked of one document: rows, order, identities, snapshots, recovery,

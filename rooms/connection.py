@@ -154,7 +154,7 @@ class Connection:
                 server_seq=server_seq,
                 resumed=is_resumed,
                 features=sorted(self._features),
-                rights=sorted(self._protocol.rights),
+                rights=self.told_rights,
                 limits=asdict(self.admission.limits),
                 durability=self._promise,
                 undoable=undoable,
@@ -181,8 +181,18 @@ class Connection:
             self.close(CloseCode.FORBIDDEN)
         elif verdict != self._protocol.rights:
             self._protocol.rights = verdict
-            if self.dialect.edition is Edition.NATIVE:
-                self.send(Rights(sorted(verdict)))
+            self.tell_rights()
+
+    @property
+    def told_rights(self) -> list[str]:
+        """What it can do now: of a room that is damaged nobody can edit anything, whatever the policy says."""
+        rights = self._protocol.rights
+        return sorted(rights if self.room.damage is None else rights & {Right.VIEW})
+
+    def tell_rights(self) -> None:
+        """Tell a native client what it can do now."""
+        if self.dialect.edition is Edition.NATIVE:
+            self.send(Rights(self.told_rights))
 
     # Progress
 

@@ -20,6 +20,7 @@ from rooms.admission import Admission, admit
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
+from rooms.damage import DamageWatch, view_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
 from rooms.news import Committed, Kicked, RightsChanged
@@ -63,6 +64,7 @@ class Hub:
         self._reviewer = Reviewer(self._aside, self.connections)
         self._resetter = Resetter(self._aside)
         self._snapshotter = Snapshotter(self._aside)
+        self._damages = DamageWatch(self._aside, self._follow)
         self._committer = Committer(self._append)
         self._herald = Herald()
         self.bus = Bus(str(self.process))
@@ -138,9 +140,6 @@ class Hub:
     async def _room_for(self, admission: Admission) -> LiveRoom:
         try:
             return await self.open_room(admission)
-        except CorruptJournal:
-            logger.exception("document %s cannot be opened", admission.document_id)
-            raise Refused(CloseCode.INTERNAL) from None
         except JournalError as error:
             logger.warning("document %s cannot be opened now: %s", admission.document_id, error)
             raise Refused(CloseCode.UNAVAILABLE) from error
@@ -154,8 +153,8 @@ class Hub:
             return []
         try:
             batches = await self.read_after(room.document_id, since)
-        except JournalTruncated:
-            return []
+        except (JournalTruncated, CorruptJournal):
+            return []  # it gets the state
         except JournalError as error:
             logger.warning("document %s cannot be read now: %s", room.document_id, error)
             raise Refused(CloseCode.UNAVAILABLE) from error
@@ -191,7 +190,7 @@ class Hub:
         return room
 
     async def _open(self, admission: Admission) -> None:
-        hydrated = await self.hydrate(admission.document_id)
+        hydrated, damage = await self._read(admission.document_id)
         room = LiveRoom(
             admission.document_id,
             hydrated,
@@ -202,15 +201,32 @@ class Hub:
             notify=self._committer.notify,
             on_change=self._changed,
             on_empty=self._room_is_empty,
+            damage=damage,
         )
         self.rooms[room.document_id] = room
         self.bus.opened(room.document_id)
         self._herald.opened(room.document_id, hydrated.head_seq)
-        self._projector.opened(room)
-        self._snapshotter.opened(room, hydrated)
+        self._damages.note(room)
+        if damage is None:
+            self._follow(room, hydrated)
         self._room_is_empty(room)
 
+    async def _read(self, document_id: UUID) -> tuple[Hydrated, CorruptJournal | None]:
+        """The document, or what can be read of it, and what is wrong with it."""
+        try:
+            return await self.hydrate(document_id), None
+        except CorruptJournal as damage:
+            return await self._aside.run(view_of, document_id, damage), damage
+
+    def _follow(self, room: LiveRoom, hydrated: Hydrated) -> None:
+        """The room is in order: what follows from its journal is written from now on."""
+        self._projector.opened(room)
+        self._snapshotter.opened(room, hydrated)
+
     def _changed(self, room: LiveRoom) -> None:
+        if room.damage is not None:
+            self._damages.note(room)
+            return
         self._projector.note(room)
         self._snapshotter.note(room)
 
@@ -298,6 +314,7 @@ class Hub:
             self._register.close_predecessors(),
             self._projector.run(),
             self._snapshotter.run(),
+            self._damages.run(),
             self._poll_heads(),
             self._reviewer.run(),
             self._herald.run(),

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from journal.entry import Entry
-from journal.error import JournalTruncated
+from journal.error import CorruptJournal, JournalTruncated
 from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 AWAY = "the journal does not answer; the message waits for it"
 FULL = "too much waits for the journal; send it again later"
 FAULT = "the message could not be journalled"
+DAMAGED = "the document's journal is damaged; it can be looked at until an operator has repaired it"
 
 
 class Peer(PresencePeer, Protocol):
@@ -53,6 +54,9 @@ class Peer(PresencePeer, Protocol):
     def close(self, code: CloseCode) -> None: ...
     def note_ack(self, seq: int) -> None:
         """One of its messages has that sequence."""
+
+    def tell_rights(self) -> None:
+        """What it may do here has changed with the room."""
 
 
 class Reader(Protocol):
@@ -99,6 +103,7 @@ class LiveRoom:
         notify: Callable[["LiveRoom"], None],
         on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
+        damage: CorruptJournal | None = None,
     ) -> None:
         self.document_id = document_id
         self.graph = hydrated.graph
@@ -107,6 +112,8 @@ class LiveRoom:
         self.connections: dict[str, Peer] = {}
         self.is_closed = False
         self.is_taking = True
+        self.damage = damage
+        """What is wrong with the journal: the room is open for looking only; None: nothing."""
         self.conflicts_in_a_row = 0
         self._reader = reader
         self._budget = budget
@@ -218,6 +225,9 @@ class LiveRoom:
         about to close takes no more: the sender gets no ack, and sends it again elsewhere."""
         if not self.is_taking or self.is_closed:
             return
+        if self.damage is not None:
+            self._tell(submission, ErrorCode.DAMAGED, DAMAGED)
+            return
         if len(self._waiting) >= self._waiting_max or self._budget.bytes_left < submission.size:
             self._tell(submission, ErrorCode.UNAVAILABLE, FULL)
             return
@@ -227,10 +237,12 @@ class LiveRoom:
 
     @property
     def has_waiting(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting) and self.damage is None
 
     def next_batch(self) -> Batch | None:
         """The next batch, off the queue; messages that need no commit have been answered."""
+        if self.damage is not None:
+            return None
         batch = build_batch(self.graph, self._waiting, self._bounds())
         for submission, seq in batch.known:
             self._acknowledge(submission, seq)
@@ -294,8 +306,17 @@ class LiveRoom:
     async def catch_up(self, outcome: Conflict | Fenced) -> None:
         """Afterwards the room holds what others wrote, whatever told that they did.
 
-        Raises: JournalUnavailable; CorruptJournal, UnknownDocument.
+        When that is damaged, the room stays as it is, for looking.
+
+        Raises: JournalUnavailable; UnknownDocument.
         """
+        if self.damage is None:
+            try:
+                await self._catch_up()
+            except CorruptJournal as damage:
+                self._suffer(damage)
+
+    async def _catch_up(self) -> None:
         try:
             batches = await self._reader.read_after(self.document_id, self.graph.head_seq)
         except JournalTruncated:
@@ -329,7 +350,28 @@ class LiveRoom:
     async def _rehydrate(self) -> None:
         """Start again from the newest snapshot: something of what was missed is folded away, so everybody gets
         the whole state."""
-        hydrated = await self._reader.hydrate(self.document_id)
+        self._replace_by(await self._reader.hydrate(self.document_id))
+
+    def _suffer(self, damage: CorruptJournal) -> None:
+        """What waits may be journalled or not; it waits on, and its senders know.  What comes is refused."""
+        self.damage = damage
+        self.warn()
+        self._tell_rights()
+        self._on_change(self)
+
+    def recover(self, hydrated: Hydrated) -> None:
+        """The journal is in order again: everybody gets the whole state, and what waits is journalled."""
+        self.damage = None
+        self._replace_by(hydrated)
+        self._tell_rights()
+        if self.has_waiting:
+            self._notify(self)
+
+    def _tell_rights(self) -> None:
+        for peer in self.connections.values():
+            peer.tell_rights()
+
+    def _replace_by(self, hydrated: Hydrated) -> None:
         has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
         self.graph = hydrated.graph
         self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)

@@ -114,6 +114,9 @@ class RoomSettings:
     """A live room is written as a snapshot when the next recovery would be spared so many messages; a tenth of
     it suffices when it leaves memory.  Large documents wait until as much as a quarter of their nodes is
     spared."""
+    damage_recheck_s: float = 10
+    """How often a damaged document that people look at is read again: how late at most it is noticed that an
+    operator has repaired it."""
     snapshot_interval_s: float = 1
     """Shortest time between two rounds of cuts and snapshots."""
 

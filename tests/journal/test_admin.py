@@ -7,6 +7,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import escape
 
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
@@ -275,3 +277,20 @@ def test_lists_do_not_load_payloads(
     with django_assert_max_num_queries(9) as captured:
         list_page(operator, "journalbatch")
     assert not [query["sql"] for query in captured.captured_queries if '"payload"' in query["sql"]]
+
+
+def test_damage_stands_first_on_a_document_s_page_and_in_the_list(operator: Client, scene: Document) -> None:
+    """J23."""
+    page = reverse("admin:vuer_journal_document_change", args=[scene.pk])
+    assert "Damaged" not in operator.get(page).content.decode()
+    Document.objects.filter(pk=scene.pk).update(damage=f"seq 3: {EVIL}", damaged_at=timezone.now())
+    html = operator.get(page).content.decode()
+    assert "verify_journals" in html
+    assert escape(EVIL) in html
+    assert EVIL not in html
+    assert html.index("seq 3:") < html.index("Access")
+    table = list_page(operator, "document")
+    assert "icon-no" in table
+    assert "acknowledged is on disk" in table or "may be lost" in table
+    only = operator.get(reverse("admin:vuer_journal_document_changelist") + "?damage__isempty=0")
+    assert scene.slug in only.content.decode()

@@ -37,6 +37,7 @@ class Peer:
         self.frames: list[Frame] = []
         self.closed: list[CloseCode] = []
         self.acked: list[int] = []
+        self.rights_told = 0
         self.wants_presence = False
         self.shown_name: str | None = None
         self.is_behind = False
@@ -59,6 +60,9 @@ class Peer:
 
     def close(self, code: CloseCode) -> None:
         self.closed.append(code)
+
+    def tell_rights(self) -> None:
+        self.rights_told += 1
 
     def note_ack(self, seq: int) -> None:
         self.acked.append(seq)

@@ -54,6 +54,8 @@ class ErrorCode(StrEnum):
     """The connection lacks the right."""
     RATE_LIMITED = "rate-limited"
     """Too many messages; send it again after a pause."""
+    DAMAGED = "damaged"
+    """The document's journal is damaged: it can be looked at until an operator has repaired it."""
     UNAVAILABLE = "unavailable"
     """The journal does not answer.  The message waits for it; send it again when no `ack` comes."""
 

@@ -4,17 +4,24 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from journal.damage import clear_damage, note_damage
 from journal.management.per_document import DocumentCommand
 from journal.models import Document
 from journal.verification import verify_document
 
 
 class Command(DocumentCommand):
-    help = "Read every batch and snapshot, check sums, order and identities, recover each document; change "
-    "nothing."
+    help = (
+        "Read every batch and snapshot, check sums, order and identities, recover each document. Changes nothing "
+        "but what the admin says of a document's damage."
+    )
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         verdict = verify_document(document)
+        if verdict.is_damaged:
+            note_damage(document.pk, verdict.damage)
+        else:
+            clear_damage(document.pk)
         return asdict(verdict) | {
             "outcome": "damaged" if verdict.is_damaged else "good"
         }, not verdict.is_damaged

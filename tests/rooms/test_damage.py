@@ -1,0 +1,172 @@
+"""J23: a damaged document is open for looking, others are not affected, and repair needs no restart."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from journal.models import Document, JournalBatch
+from journal.reader import hydrate
+from rooms.hub import Hub, current_hub
+from tests.journal.history import append_each
+
+from .build import insert, message, put
+from .socket import Socket
+from .test_hub import QUICK, in_database, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NATIVE = "&format=json&v=2"
+HISTORY = [message("ann", 1, insert("n")), *[message("ann", n, put(value=n)) for n in range(2, 11)]]
+
+
+@pytest.fixture
+def room(transactional_db: None) -> Document:
+    other = Document.objects.create(slug="other", visibility="public-edit")
+    document = Document.objects.create(slug="room", visibility="public-edit")
+    append_each(document, HISTORY)
+    append_each(other, HISTORY)
+    return document
+
+
+@pytest.fixture
+async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
+    settings.VUER_RTC = {**QUICK, "DAMAGE_RECHECK_S": 0.05, "HEAD_POLL_S": 0.05}
+    running = current_hub()
+    yield running
+    await running.stop()
+
+
+def damage(document: Document, seq: int) -> bytes:
+    """The payload that a batch had."""
+    row = JournalBatch.objects.get(document=document, first_seq=seq)
+    JournalBatch.objects.filter(pk=row.pk).update(payload=b"\x00" + bytes(row.payload)[1:])
+    return bytes(row.payload)
+
+
+def repair(document: Document, seq: int, payload: bytes) -> None:
+    JournalBatch.objects.filter(document=document, first_seq=seq).update(payload=payload)
+
+
+async def said(document: Document) -> str:
+    text: str = await in_database(
+        lambda: Document.objects.values_list("damage", flat=True).get(pk=document.pk)
+    )
+    return text
+
+
+async def until_said(document: Document, beginning: str) -> None:
+    found = [""]
+    for _ in range(400):
+        found[0] = await said(document)
+        if found[0].startswith(beginning) and bool(found[0]) == bool(beginning):
+            return
+    raise AssertionError(f"the row says {found[0]!r}")
+
+
+async def test_a_damaged_document_can_be_looked_at_and_not_edited(
+    room: Document, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    await in_database(lambda: damage(room, 7))
+    with caplog.at_level(logging.ERROR, "journal.damage"):
+        async with Socket("room", "bob") as bob, Socket("room", "cy", query=NATIVE) as cy:
+            assert bob.frames[0]["serverSeq"] == 6
+            assert [frame["mtype"] for frame in cy.frames[:2]] == ["welcome", "state"]
+            assert cy.frames[0]["serverSeq"] == 6
+            assert cy.frames[0]["rights"] == ["view"]
+            bob.edit(put(value=99))
+            cy.edit(put(value=99))
+            await bob.until(lambda: bob.errors == ["damaged"])
+            await cy.until(lambda: cy.errors == ["damaged"])
+            bob.send_raw({"mtype": "sync-check", "requestId": "r"})
+            await bob.until(lambda: bob.frames[-1]["mtype"] == "sync-status")
+            assert bob.frames[-1]["status"]["vectorClock"] == {"ann": 6}
+            async with Socket("other", "dan") as dan:
+                assert dan.frames[0]["serverSeq"] == 10
+                dan.edit(put(value=99))
+                await dan.until(lambda: dan.acks)
+            assert bob.close_code is cy.close_code is None
+    await until_said(room, "seq 7: ")
+    assert len([record for record in caplog.records if "is damaged" in record.getMessage()]) == 1
+
+
+async def test_a_room_whose_journal_is_repaired_opens_again_without_a_restart(
+    room: Document, hub: Hub
+) -> None:
+    payload = await in_database(lambda: damage(room, 7))
+    async with Socket("room", "bob") as bob, Socket("room", "cy", query=NATIVE) as cy:
+        await until_said(room, "seq 7: ")
+        await in_database(lambda: repair(room, 7, payload))
+        await bob.until(lambda: bob.frames[-1]["mtype"] == "state" and bob.frames[-1]["serverSeq"] == 10)
+        await cy.until(lambda: any(frame["mtype"] == "rights" for frame in cy.frames))
+        assert {"edit", "view"} <= set(cy.frames[-1]["rights"])
+        bob.edit(put(value=99))
+        await bob.until(lambda: list(bob.acks.values()) == [11])
+        await cy.until(lambda: cy.seen == ["bob:1"])
+        await until_said(room, "")
+    assert (await in_database(lambda: hydrate(room.pk))).head_seq == 11
+
+
+async def test_a_document_that_was_repaired_while_nobody_looked_is_said_to_be_intact(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "ROOM_IDLE_S": 0.05, "DAMAGE_RECHECK_S": 3600}
+    payload = await in_database(lambda: damage(room, 7))
+    async with Socket("room", "bob"):
+        await until_said(room, "seq 7: ")
+    await until(lambda: not hub.rooms)
+    await in_database(lambda: repair(room, 7, payload))
+    async with Socket("room", "bob") as bob:
+        assert bob.frames[0]["serverSeq"] == 10
+        await until_said(room, "")
+
+
+async def test_a_live_room_whose_journal_is_damaged_ahead_keeps_what_it_has(room: Document, hub: Hub) -> None:
+    """Another process has written, and its row does not read."""
+    async with Socket("room", "bob") as bob, Socket("room", "cy", query=NATIVE) as cy:
+        bob.edit(put(value=1))
+        await bob.until(lambda: list(bob.acks.values()) == [11])
+
+        def write_badly() -> bytes:
+            append_each(room, [message("ann", 12, put(value=12))])
+            return damage(room, 12)
+
+        payload = await in_database(write_badly)
+        await until(lambda: hub.rooms[room.pk].damage is not None)
+        await cy.until(lambda: cy.frames[-1].get("rights") == ["view"])
+        bob.edit(put(value=2))
+        await bob.until(lambda: bob.errors)
+        assert set(bob.errors) <= {"damaged", "unavailable"}
+        async with Socket("room", "dan") as dan:
+            assert dan.frames[0]["serverSeq"] == 11
+        await until_said(room, "seq 12: ")
+        await in_database(lambda: repair(room, 12, payload))
+        await until(lambda: hub.rooms[room.pk].damage is None)
+        bob.edit(put(value=3))
+        await bob.until(lambda: "bob:3" in bob.acks)
+        await until_said(room, "")
+
+
+async def test_what_was_on_its_way_when_the_damage_showed_is_journalled_after_the_repair(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "HEAD_POLL_S": 0}
+    async with Socket("room", "bob") as bob:
+
+        def write_badly() -> bytes:
+            append_each(room, [message("ann", 12, put(value=12))])
+            return damage(room, 11)
+
+        payload = await in_database(write_badly)
+        bob.edit(put(value=1))
+        await bob.until(lambda: bob.errors == ["unavailable"])
+        assert bob.acks == {}
+        await in_database(lambda: repair(room, 11, payload))
+        await bob.until(lambda: bob.acks == {"bob:1": 12})
+
+
+async def test_who_comes_back_to_a_damaged_document_gets_the_state(room: Document, hub: Hub) -> None:
+    await in_database(lambda: damage(room, 7))
+    async with Socket("room", "cy", query=NATIVE + "&since=3") as cy:
+        assert [frame["mtype"] for frame in cy.frames[:2]] == ["welcome", "state"]
