@@ -7,6 +7,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import DatabaseError, connections
 
+from journal.archive import has_storage
 from journal.durability import Connection, isolation_level, journal_alias, read_durability
 from journal.settings import PREFIX, JournalSettings, settings
 
@@ -29,12 +30,15 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     if settings.durability not in DURABILITIES:
         text = f"VUER_RTC['JOURNAL_DURABILITY'] is {settings.durability!r}; it must be one of {DURABILITIES}."
         found.append(Error(text, id="vuer_journal.E003"))
+    if settings.archive is True and not has_storage():
+        text = f"VUER_RTC['JOURNAL_ARCHIVE'] is on, but STORAGES has no alias {settings.archive_storage!r}."
+        found.append(Error(text, id="vuer_journal.E004"))
     return found
 
 
 def _fits(value: Any, kind: type) -> bool:
-    if kind is str:
-        return isinstance(value, str)
+    if kind in (str, bool):
+        return isinstance(value, kind)
     allowed = (int, float) if kind is float else (int,)
     return isinstance(value, allowed) and not isinstance(value, bool) and value >= 0
 

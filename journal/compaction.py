@@ -6,6 +6,7 @@ The steps, each of which may be the last one a process takes; running again goes
     cut       a server record in the journal, unless it is there already
     snapshot  a row, written and read back
     proof     old snapshot + every batch = new snapshot + the batches that stay, all read from the database
+    archive   what is to go, as a file, read back and compared, when the site wants that
     truncate  `Document.truncated_seq`: from here on the old batches are nobody's
     delete    them and their operation rows, in bounded transactions
 """
@@ -13,7 +14,7 @@ The steps, each of which may be the last one a process takes; running again goes
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
 from uuid import UUID, uuid4
@@ -22,6 +23,7 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from journal.archive import Archiving
 from journal.depth import Depths
 from journal.durability import journal_alias
 from journal.entry import Entry
@@ -124,6 +126,8 @@ class Report:
     messages: int = 0
     snapshot_seq: int = 0
     snapshot_bytes: int = 0
+    archives: list[str] = field(default_factory=list)
+    """Names of the files that hold what was deleted."""
     leftover_batches: int = 0
     """Batches deleted that an earlier run had left."""
     seconds: float = 0.0
@@ -171,14 +175,22 @@ def _clean_end(spans: Sequence[Span], count: int, cut: int) -> int:
 
 
 def compact_document(
-    document: Document, keep: KeepRules, *, is_dry_run: bool = False, now: datetime | None = None
+    document: Document,
+    keep: KeepRules,
+    *,
+    is_dry_run: bool = False,
+    is_archiving: bool | None = None,
+    now: datetime | None = None,
 ) -> Report:
     """Afterwards the document holds what `keep` says, or nothing has changed.
 
-    Safe beside live writers and readers, and resumable: killed anywhere, running it again finishes the work.
+    `is_archiving`: whether what goes is kept as files; None: as the settings say.  Safe beside live writers and
+    readers, and resumable: killed anywhere, running it again finishes the work.
 
-    Raises: CorruptJournal, ProofFailed (nothing deleted), JournalBusy, JournalUnavailable, SnapshotTooLarge.
+    Raises: CorruptJournal, ProofFailed or ArchiveFailed (nothing deleted), JournalBusy, JournalUnavailable,
+    SnapshotTooLarge.
     """
+    is_archiving = settings.archive if is_archiving is None else is_archiving
     began, now = time.monotonic(), now or timezone.now()
     report = Report(document.slug, str(document.pk), truncated_seq=truncated_seq_of(document.pk))
     if is_dry_run:
@@ -187,12 +199,12 @@ def compact_document(
             _describe(report, plan, "planned")
     elif _may_have_work(document.pk, keep, now):
         with lease(document.pk) as held:
-            _compact(held, keep, now, report)
+            _compact(held, keep, now, report, is_archiving=is_archiving)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
 
-def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> None:
+def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_archiving: bool) -> None:
     document_id = held.document_id
     reach("compact.leased")
     report.leftover_batches = delete_truncated(document_id, held)
@@ -216,6 +228,9 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report) -> Non
         snapshot.delete()  # or recovery might begin from it
         raise
     reach("compact.proved")
+    if is_archiving:
+        report.archives = Archiving(held, truncated_seq_of(document_id), snapshot.pk).run(plan.truncate_seq)
+        held.renew()
     truncate(held, replace(plan, cut=snapshot.cut))
     reach("compact.truncated")
     delete_truncated(document_id, held)

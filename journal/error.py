@@ -13,6 +13,7 @@
     ├── BatchTooLarge        the caller gathered more than one row may hold: split it
     ├── SnapshotTooLarge     the document outgrew one snapshot row: see the setting
     ├── TransferRefused      a file is not, or not wholly, the export, dump or archive it should be
+    ├── ArchiveFailed        the storage of archives failed, or does not give back what it was given
     ├── PurgeRefused         a document cannot be deleted: people are in it, or rows of the site protect it
     ├── OpenTransaction      the caller is inside an `atomic` block: nothing would be durable
     └── CorruptJournal       rows are missing or damaged: stop this document, tell the operator
@@ -90,6 +91,10 @@ class TransferRefused(JournalError):
         self.line = line
         """From 1; 0: no line in particular."""
         self.detail = detail
+
+
+class ArchiveFailed(JournalError):
+    """What was to be archived is not safely there; nothing was truncated."""
 
 
 class PurgeRefused(JournalError):

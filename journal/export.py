@@ -9,9 +9,11 @@ from typing import IO, Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from journal.column import user_key
+from journal.entry import Entry
 from journal.error import CorruptJournal, JournalGap, TransferRefused
 from journal.lease import Lease
 from journal.models import Document, Snapshot
@@ -25,12 +27,13 @@ from journal.reader import (
     truncated_seq_of,
     usable_snapshots,
 )
-from journal.transfer_line import BatchLine, End, Header, LineWriter, Names, SnapshotLine
+from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, SnapshotLine
 from vuer_rtc.crdt.graph import Graph
 
 DOCUMENT_FIELDS = ("title", "visibility", "is_read_only", "limits", "keep_messages", "keep_days")
 """What people set of a document and an export takes along; its owner does not go, nor whether it is closed."""
 
+Archived = Iterable[tuple[int, Line]]
 Tell = Callable[[int, int], None]
 """Told of progress: how many messages so far, of how many."""
 
@@ -61,11 +64,13 @@ class Export:
         self._known: set[str] = set()
         self._report = Exported(document.slug)
 
-    def write(self, from_seq: int | None = None) -> Exported:
+    def write(self, from_seq: int | None = None, archived: Archived | None = None) -> Exported:
         """Afterwards the document, or what follows `from_seq`, is written, its end included.
 
-        Raises: TransferRefused when `from_seq` is not retained; CorruptJournal; UnknownDocument; JournalBusy when the
-        lease was lost; JournalUnavailable.
+        `archived`: the lines of its archive, which end where the journal begins; they go before it.
+
+        Raises: TransferRefused when `from_seq` is not retained, or for an archive that is damaged; CorruptJournal;
+        UnknownDocument; JournalBusy when the lease was lost; JournalUnavailable.
         """
         document_id = self._document.pk
         begin_seq = truncated_seq_of(document_id)
@@ -78,11 +83,12 @@ class Export:
         batches = unbroken(document_id, retained(document_id, begin_seq, start.snapshot))
         if from_seq is not None:
             graph, batches = self._forward(graph, batches, from_seq)
-        self._write_header(
-            begin_seq if from_seq is None else from_seq, head_seq, graph if from_seq is not None else None
-        )
-        if from_seq is None:
-            self._write_snapshots(head_seq)
+            self._write_header(from_seq, head_seq, base=graph)
+        elif archived is not None:
+            self._write_archived(archived, head_seq)
+        else:
+            self._write_header(begin_seq, head_seq, self._document.cut)
+            self._write_snapshots(Snapshot.objects.filter(seq__lte=head_seq))
         self._write_batches(batches, graph, head_seq)
         return self._finish(graph)
 
@@ -117,7 +123,26 @@ class Export:
             raise TransferRefused("not-retained", 0, detail)
         return Graph()
 
-    def _write_header(self, from_seq: int, to_seq: int, base: Graph | None) -> None:
+    def _write_archived(self, archived: Archived, head_seq: int) -> None:
+        """The header, the labels, and what the archive holds."""
+        for number, line in archived:
+            match line:
+                case Header():
+                    self._write_header(line.from_seq, head_seq, line.cut)
+                    labels = Snapshot.objects.filter(seq__lte=head_seq, reason=Snapshot.Reason.LABEL)
+                    self._write_snapshots(labels)
+                case BatchLine():
+                    entries_of(line, number)
+                    self._lines.write(line)
+                    self._count(len(line.entries))
+                case Names():
+                    self._known |= line.names.keys()
+                    self._lines.write(line)
+                case SnapshotLine():
+                    self._lines.write(line)
+                    self._report.snapshots += 1
+
+    def _write_header(self, from_seq: int, to_seq: int, cut: int = 0, base: Graph | None = None) -> None:
         document = self._document
         self._report.from_seq, self._report.to_seq = from_seq, to_seq
         header = Header(
@@ -126,18 +151,16 @@ class Export:
             epoch=document.epoch,
             from_seq=from_seq,
             to_seq=to_seq,
-            cut=document.cut if from_seq and base is None else 0,
+            cut=cut,
             base_digest="" if base is None else base.full_digest(),
             written_at=timezone.now().timestamp(),
         )
         self._lines.write(header)
 
-    def _write_snapshots(self, head_seq: int) -> None:
-        """All that are good; a damaged one is logged where it is read."""
-        rows = Snapshot.objects.filter(document=self._document, seq__lte=head_seq).order_by(
-            "seq", "created_at"
-        )
-        for pk in list(rows.values_list("pk", flat=True)):
+    def _write_snapshots(self, rows: QuerySet[Snapshot]) -> None:
+        """All of these that are good; a damaged one is logged where it is read."""
+        ordered = rows.filter(document=self._document).order_by("seq", "created_at")
+        for pk in list(ordered.values_list("pk", flat=True)):
             if (found := restored(pk)) is not None:
                 self._write_names([_text(found[1].author_id)])
                 self._lines.write(snapshot_line(found[1]))
@@ -145,7 +168,6 @@ class Export:
             self._held.renew()
 
     def _write_batches(self, batches: Iterable[Batch], graph: Graph, head_seq: int) -> None:
-        report = self._report
         for batch in batches:
             if batch.first_seq > head_seq:
                 break
@@ -153,12 +175,16 @@ class Export:
             self._lines.write(batch_line(batch))
             for entry in batch.entries:
                 graph.apply(entry.message)
-            report.batches += 1
-            report.messages += len(batch.entries)
-            if report.batches % 100 == 0:
-                self._held.renew()
-            if self._tell is not None:
-                self._tell(report.messages, head_seq - report.from_seq)
+            self._count(len(batch.entries))
+
+    def _count(self, messages: int) -> None:
+        report = self._report
+        report.batches += 1
+        report.messages += messages
+        if report.batches % 100 == 0:
+            self._held.renew()
+        if self._tell is not None:
+            self._tell(report.messages, report.to_seq - report.from_seq)
 
     def _write_names(self, users: Iterable[str | None]) -> None:
         if fresh := {user for user in users if user is not None} - self._known:
@@ -190,6 +216,14 @@ def unbroken(document_id: UUID, batches: Iterator[Batch]) -> Iterator[Batch]:
         yield from batches
     except JournalGap as gap:
         raise CorruptJournal(document_id, gap.expected_seq, str(gap), BACKUP_HINT) from gap
+
+
+def entries_of(line: BatchLine, number: int) -> list[Entry]:
+    """The entries of a batch line, as many as its sequences say.  Raises: TransferRefused."""
+    if len(line.entries) != line.last_seq - line.first_seq + 1 or not line.entries:
+        detail = f"{len(line.entries)} messages for seq {line.first_seq} to {line.last_seq}"
+        raise TransferRefused("damaged-line", number, detail)
+    return line.entries
 
 
 def batch_line(batch: Batch) -> BatchLine:

@@ -27,7 +27,7 @@ from journal.column import moment, user_key
 from journal.durability import journal_alias
 from journal.entry import Entry, checksum_of
 from journal.error import TransferRefused
-from journal.export import DOCUMENT_FIELDS
+from journal.export import DOCUMENT_FIELDS, entries_of
 from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Snapshot
@@ -238,9 +238,8 @@ class Intake:
         if line.first_seq != self.report.head_seq + 1:
             detail = f"seq {self.report.head_seq + 1} is missing, {line.first_seq} follows"
             raise TransferRefused("gap", number, detail)
-        self.add_entries(
-            numbered_entries(line, number, self._keys), moment(line.created_at) or timezone.now(), line.writer
-        )
+        entries = [self._keys.entry(entry) for entry in entries_of(line, number)]
+        self.add_entries(entries, moment(line.created_at) or timezone.now(), line.writer)
 
     def add_entries(self, entries: list[Entry], created_at: Any, writer: str) -> None:
         """One batch more, behind the last."""
@@ -293,14 +292,6 @@ class Intake:
         return self.report
 
 
-def numbered_entries(line: BatchLine, number: int, keys: Keys) -> list[Entry]:
-    """The entries of a batch line.  Raises: TransferRefused when they do not fit its sequences."""
-    if len(line.entries) != line.last_seq - line.first_seq + 1 or not line.entries:
-        detail = f"{len(line.entries)} messages for seq {line.first_seq} to {line.last_seq}"
-        raise TransferRefused("damaged-line", number, detail)
-    return [keys.entry(entry) for entry in line.entries]
-
-
 # Continuing a document
 
 
@@ -345,7 +336,7 @@ class Continuation:
         return self.report
 
     def _append(self, line: BatchLine, number: int) -> None:
-        entries = numbered_entries(line, number, self._keys)
+        entries = [self._keys.entry(entry) for entry in entries_of(line, number)]
         graph, report = self._graph, self.report
         known = graph.head_seq + 1 - line.first_seq
         if known < 0:

@@ -17,6 +17,7 @@ from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, ProtectedError
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from journal.archive import delete_archives
 from journal.durability import journal_alias
 from journal.error import JournalBusy, PurgeRefused
 from journal.failpoint import reach
@@ -54,8 +55,13 @@ def mark_purged(held: Lease) -> None:
 
 
 def delete_document(held: Lease, tell: Tell | None = None) -> dict[str, int]:
-    """Afterwards nothing of a marked document is left; numbers of rows deleted, by kind."""
+    """Afterwards nothing of a marked document is left; numbers of files and rows deleted, by kind.
+
+    Raises: ArchiveFailed: it stays marked; JournalBusy.
+    """
     deleted: Counter[str] = Counter()
+    if archives := delete_archives(held.document_id):
+        deleted["archives"] = archives
     for relation in relations():
         if relation.on_delete is CASCADE or relation.on_delete is PROTECT:
             kind = str(relation.related_model._meta.verbose_name_plural)

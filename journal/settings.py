@@ -27,6 +27,11 @@ class JournalSettings:
     keep_snapshots: int = 2
     """Unlabelled snapshots kept per document: the newest, and one to fall back to."""
 
+    archive: bool = False
+    """Whether compaction keeps what it deletes, as files; `compact_journals --archive` does it for one run."""
+    archive_storage: str = "journal-archive"
+    """Alias in Django's STORAGES under which those files go."""
+
     batch_bytes_max: int = 12_582_912
     """Encoded bytes of one batch.  MongoDB holds 16 MiB per document."""
     batch_compress_bytes_min: int = 1024

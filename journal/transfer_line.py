@@ -5,7 +5,7 @@ What is written here is read on other machines and by later versions: fields are
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import msgspec
@@ -176,6 +176,39 @@ def _decoded(body: bytes, number: int, *, is_first: bool) -> Line:
         detail = f"it was written in version {line.version} of the format; this reads up to {VERSION}"
         raise TransferRefused("newer-version", number, detail)
     return line
+
+
+def joined(parts: Iterable[Iterator[tuple[int, Line]]]) -> Iterator[tuple[int, Line]]:
+    """The lines of one document out of several files, each of which follows the one before; with one end.
+
+    Raises: TransferRefused `gap`.
+    """
+    first: Header | None = None
+    reached = batches = messages = 0
+    end = End(lines=0, batches=0, messages=0)
+    for part in parts:
+        for number, line in part:
+            match line:
+                case Header():
+                    if first is not None and line.from_seq != reached:
+                        detail = f"it follows seq {line.from_seq}, what came before ends at {reached}"
+                        raise TransferRefused("gap", number, detail)
+                    reached = line.to_seq
+                    if first is None:
+                        first = line
+                        yield number, line
+                case SnapshotLine():
+                    if batches == 0 or line.label:
+                        yield number, line
+                case End():
+                    end = line
+                    batches, messages = batches + line.batches, messages + line.messages
+                case _:
+                    yield number, line
+    full = End(
+        lines=end.lines, batches=batches, messages=messages, digest=end.digest, full_digest=end.full_digest
+    )
+    yield end.lines, full
 
 
 def opened(source: IO[bytes]) -> IO[bytes]:

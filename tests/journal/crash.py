@@ -20,6 +20,7 @@ from typing import Any
 SETTINGS = {
     "PROJECTION_INTERVAL_S": 0.02,
     "JOURNAL_DELETE_MESSAGES_MAX": 20,
+    "JOURNAL_ARCHIVE": True,
     "JOURNAL_PROJECTION_ROWS_MAX": 20,
     "RETRY_DELAY_MAX_MS": 100,
     "LIMITS": {"messages_per_second_max": 1_000_000},

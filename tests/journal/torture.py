@@ -17,11 +17,13 @@ from uuid import UUID
 import msgspec
 from django.db import connections
 
+from journal import archive
 from journal.compaction import KeepRules, compact_document
 from journal.failpoint import VARIABLE
 from journal.models import Document, JournalBatch, SceneObject
 from journal.projection import OBJECT_FIELDS, catch_up, rebuild
 from journal.reader import hydrate, verified
+from journal.transfer_line import BatchLine
 from journal.verification import COMPACT_HINT, verify_document
 from tests.journal.victim import KEEP_MESSAGES, Backlog, Task, message_of, run
 from vuer_rtc.crdt.graph import Graph, Identity
@@ -266,6 +268,12 @@ class Torture:
             count = views[ledger.client].properties["count"] if there else 0
             assert count == len(there), f"{ledger.client} wrote {len(there)} messages; {count} had an effect"
             self.summary.found_unacked += len(there - set(ledger.acked))
+        archived = dict(archived_messages(document))
+        assert sorted(archived) == list(range(1, document.truncated_seq + 1)), "history is lost or doubled"
+        for ledger in ledgers:
+            for counter, seq in ledger.acked.items():
+                if 0 < seq <= document.truncated_seq:
+                    assert archived[seq] == f"{ledger.client}:{counter}"
         authored = self.authored[document.pk]
         for seq, message_id in authored.items():
             assert seq <= document.truncated_seq or retained[seq] == message_id
@@ -294,6 +302,15 @@ def retained_messages(document: Document) -> Iterator[tuple[int, str]]:
     rows = JournalBatch.objects.filter(document=document, last_seq__gt=document.truncated_seq)
     for row in rows.order_by("last_seq"):
         yield from ((entry.message.server_seq, entry.message.id) for entry in verified(row).entries)
+
+
+def archived_messages(document: Document) -> Iterator[tuple[int, str]]:
+    """Sequence and id of each message that was archived before its batch went."""
+    files = archive.chain_up_to(archive.files_of(document.pk), document.truncated_seq)
+    for file in files:
+        for _, line in archive.read_archive(file):
+            if isinstance(line, BatchLine):
+                yield from ((entry.message.server_seq, entry.message.id) for entry in line.entries)
 
 
 def assert_rebuild_changes_nothing(document: Document) -> None:

@@ -1,6 +1,6 @@
 """`manage.py compact_journals`: for cron."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -32,11 +32,18 @@ class Command(DocumentCommand):
             metavar="DAYS",
             help="Leave messages younger than DAYS alone, as well.",
         )
+        parser.add_argument(
+            "--archive",
+            action=BooleanOptionalAction,
+            help="Keep what is deleted as files in the storage for archives (default: the setting JOURNAL_ARCHIVE).",
+        )
         parser.add_argument("--dry-run", action="store_true", help="Say what would be done; write nothing.")
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         keep = KeepRules.of(document, options["keep"], options["older_than"])
-        report = compact_document(document, keep, is_dry_run=options["dry_run"])
+        report = compact_document(
+            document, keep, is_dry_run=options["dry_run"], is_archiving=options["archive"]
+        )
         if not options["dry_run"]:
             catch_up(document.pk)
         return asdict(report), True
@@ -52,6 +59,7 @@ class Command(DocumentCommand):
                     f"at seq"
                     f" {result['truncated_seq'] + 1}; {result['seconds']} s"
                 )
+                yield from (f"archived in {name}" for name in result["archives"])
             case "planned":
                 yield (
                     f"would fold {result['messages']} messages in {result['batches']} batches, up to seq"

@@ -12,11 +12,14 @@ from typing import IO, Any
 import zstandard
 from django.core.management.base import CommandError
 
-from journal.error import UnknownDocument
+from journal.archive import chain_up_to, files_of, read_archive
+from journal.error import TransferRefused, UnknownDocument
 from journal.export import Export
 from journal.lease import lease
 from journal.management.per_document import JournalCommand, Result
-from journal.reader import load_document
+from journal.models import Document
+from journal.reader import load_document, truncated_seq_of
+from journal.transfer_line import Line, joined
 
 STANDARD_OUTPUT = "-"
 
@@ -43,9 +46,17 @@ class Command(JournalCommand):
             help="Only what follows sequence N, for a copy of the document that is at N.",
         )
 
+        parser.add_argument(
+            "--with-archives",
+            action="store_true",
+            help="The whole history: what compaction has archived goes before what the journal holds.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         if options["json"] and options["output"] == STANDARD_OUTPUT:
             raise CommandError("--json needs --output FILE: the standard output has the export")
+        if options["with_archives"] and options["from_seq"] is not None:
+            raise CommandError("--with-archives is about the beginning, --from-seq leaves it out")
         if not self.attempt(options["document"], lambda: self.export(options), options):
             raise CommandError(f"not well: {options['document']}")
 
@@ -59,7 +70,8 @@ class Command(JournalCommand):
             export = Export(
                 held, document, out, lambda done, total: self.progress.tell("messages", done, total)
             )
-            return asdict(export.write(options["from_seq"])), True
+            archived = archived_lines(document) if options["with_archives"] else None
+            return asdict(export.write(options["from_seq"], archived)), True
 
     def describe(self, result: Result) -> Iterator[str]:
         yield (
@@ -70,6 +82,22 @@ class Command(JournalCommand):
     def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:
         if not (is_well and options["output"] == STANDARD_OUTPUT):
             super().show(result, is_well, options)
+
+
+def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
+    """The lines of the archive that ends where the journal begins; None when nothing was folded away.
+
+    Raises: TransferRefused `no-archive` when what was folded away was not archived.
+    """
+    truncated_seq = truncated_seq_of(document.pk)
+    if not truncated_seq:
+        return None
+    chain = chain_up_to(files_of(document.pk), truncated_seq)
+    if not chain:
+        raise TransferRefused(
+            "no-archive", 0, f"no archive ends at seq {truncated_seq}, where the journal begins"
+        )
+    return joined(read_archive(file) for file in chain)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from journal.intake import Accounts, Imported, import_lines
 from journal.management.per_document import JournalCommand, Result
 from journal.projection import catch_up
-from journal.transfer_line import looks_like_export, opened, raw_lines, read_lines
+from journal.transfer_line import joined, looks_like_export, opened, raw_lines, read_lines
 from rooms.dump import one_document, read_dump
 from rooms.dump_intake import import_dump
 
@@ -28,7 +28,12 @@ class Command(JournalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("file", help="The export or dump; -: the standard input. May be packed (.zst).")
+        parser.add_argument(
+            "file",
+            nargs="+",
+            help="The export or dump; -: the standard input. May be packed (.zst). Several: archives of one document, "
+            "each following the one before, perhaps an export of the rest at the end.",
+        )
         parser.add_argument(
             "--document",
             metavar="SLUG",
@@ -50,10 +55,10 @@ class Command(JournalCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        slug = options["document"] or options["file"]
+        slug = options["document"] or options["file"][0]
         with ExitStack() as stack:
-            source = opened(self.source(options["file"], stack))
-            if not self.attempt(slug, lambda: self.take_in(source, options), options):
+            sources = [opened(self.source(name, stack)) for name in options["file"]]
+            if not self.attempt(slug, lambda: self.take_in(sources, options), options):
                 raise CommandError(f"not well: {slug}")
 
     def source(self, name: str, stack: ExitStack) -> IO[bytes]:
@@ -64,18 +69,22 @@ class Command(JournalCommand):
         except OSError as error:
             raise CommandError(str(error)) from error
 
-    def take_in(self, source: IO[bytes], options: dict[str, Any]) -> tuple[Result, bool]:
-        report = self.import_one(source, options)
+    def take_in(self, sources: list[IO[bytes]], options: dict[str, Any]) -> tuple[Result, bool]:
+        report = self.import_all(sources, options)
         catch_up(UUID(report.document_id))
         return asdict(report), not report.refused_count
 
-    def import_one(self, source: IO[bytes], options: dict[str, Any]) -> Imported:
+    def import_all(self, sources: list[IO[bytes]], options: dict[str, Any]) -> Imported:
         slug = options["document"]
-        if looks_like_export(source):
-            return import_lines(read_lines(source), slug, Accounts(options["accounts"]), self.tell)
+        if all(looks_like_export(source) for source in sources):
+            parts = [read_lines(source) for source in sources]
+            lines = parts[0] if len(parts) == 1 else joined(parts)
+            return import_lines(lines, slug, Accounts(options["accounts"]), self.tell)
         if slug is None:
             raise CommandError("this is no export of ours; a dump needs --document SLUG")
-        found = one_document(read_dump(raw_lines(source)), options["source"])
+        if len(sources) > 1:
+            raise CommandError("several files are archives and exports of ours, or one dump alone")
+        found = one_document(read_dump(raw_lines(sources[0])), options["source"])
         return import_dump(found, slug, skip_bad=options["skip_bad"], tell=self.tell)
 
     def tell(self, done: int, total: int) -> None:

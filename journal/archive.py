@@ -1,0 +1,266 @@
+"""Keeps what compaction is about to delete, in any storage that Django knows (rules J50, J51).
+
+A file holds the batches of one range, in the format of exports, packed.  Its name tells document and range, so a run
+that follows a killed one finds what that had written.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+from uuid import UUID
+
+import msgspec
+import zstandard
+from django.core.files import File
+from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.utils import timezone
+
+from journal.error import ArchiveFailed, TransferRefused
+from journal.export import batch_line, names_of_accounts, snapshot_line, unbroken
+from journal.failpoint import reach
+from journal.lease import Lease
+from journal.models import Document, Snapshot
+from journal.reader import Batch, read_batches, restored, usable_snapshots
+from journal.settings import settings
+from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, opened, read_lines
+
+NAME = re.compile(r"(\d{12,19})-(\d{12,19})\.jsonl\.zst")
+COMPRESS_LEVEL = 9
+COPY_BYTES = 1 << 20
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ArchiveFile:
+    """One file of a document's archive."""
+
+    first_seq: int
+    last_seq: int
+    name: str
+    """In the storage."""
+
+
+def archive_storage() -> Storage:
+    """Where archives go.  Raises: ArchiveFailed when the site has not said it."""
+    try:
+        return storages[settings.archive_storage]
+    except InvalidStorageError as error:
+        detail = f"STORAGES has no alias {settings.archive_storage!r} (VUER_RTC['JOURNAL_ARCHIVE_STORAGE'])"
+        raise ArchiveFailed(detail) from error
+
+
+def has_storage() -> bool:
+    """True when the site says where archives go."""
+    return settings.archive_storage in storages.backends
+
+
+def files_of(document_id: UUID) -> list[ArchiveFile]:
+    """The files of a document, by range; drafts of interrupted runs among them.  Raises: ArchiveFailed."""
+    folder = document_id.hex
+    with storing():
+        try:
+            _, names = archive_storage().listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    found = [(match, name) for name in names if (match := NAME.fullmatch(name))]
+    return sorted(ArchiveFile(int(match[1]), int(match[2]), f"{folder}/{name}") for match, name in found)
+
+
+def chain_up_to(files: Iterable[ArchiveFile], seq: int) -> list[ArchiveFile]:
+    """The files that, one behind the other, end at `seq`, from as early as there are any."""
+    by_end = {file.last_seq: file for file in files}
+    chain: list[ArchiveFile] = []
+    while (file := by_end.get(seq)) is not None:
+        chain.insert(0, file)
+        seq = file.first_seq - 1
+    return chain
+
+
+def read_archive(file: ArchiveFile) -> Iterator[tuple[int, Line]]:
+    """The lines of a file.  Raises: TransferRefused; ArchiveFailed when the storage fails."""
+    with storing(), archive_storage().open(file.name) as stored:
+        yield from read_lines(opened(stored))
+
+
+def delete_archives(document_id: UUID) -> int:
+    """Afterwards the document has no archive; how many files went.  Raises: ArchiveFailed."""
+    if not has_storage():
+        return 0
+    files = files_of(document_id)
+    storage = archive_storage()
+    with storing():
+        for file in files:
+            storage.delete(file.name)
+        if files:
+            _delete_folder(storage, document_id)
+    return len(files)
+
+
+def _delete_folder(storage: Storage, document_id: UUID) -> None:
+    """Where folders are a thing: the name tells that there was a document."""
+    try:
+        os.rmdir(storage.path(document_id.hex))
+    except (NotImplementedError, OSError):
+        return
+
+
+class Archiving:
+    """What one compaction archives before it truncates."""
+
+    def __init__(self, held: Lease, truncated_seq: int, new_snapshot_id: UUID) -> None:
+        """`truncated_seq`: where the journal begins now; `new_snapshot_id`: of what stands for the batches that go."""
+        self._held = held
+        self._truncated_seq = truncated_seq
+        self._new_snapshot_id = new_snapshot_id
+        self._storage = archive_storage()
+
+    def run(self, upto: int) -> list[str]:
+        """Afterwards every batch up to `upto` is in the archive, read back and compared; names of the files.
+
+        Raises: ArchiveFailed, and nothing may be truncated.
+        """
+        reach("archive.begun")
+        files = files_of(self._held.document_id)
+        chain = bool(chain_up_to(files, self._truncated_seq))
+        names, reached = self._keep_drafts(files, upto)
+        if reached < upto:
+            name = self._name(reached + 1, upto)
+            self._save(name, reached, upto, with_base=not chain and not names)
+            reach("archive.saved")
+            self._held.renew()
+            self._prove(ArchiveFile(reached + 1, upto, name))
+            names.append(name)
+        reach("archive.proved")
+        return names
+
+    def _name(self, first_seq: int, last_seq: int) -> str:
+        return f"{self._held.document_id.hex}/{first_seq:012}-{last_seq:012}.jsonl.zst"
+
+    def _keep_drafts(self, files: list[ArchiveFile], upto: int) -> tuple[list[str], int]:
+        """What a killed run has written and is good counts; the rest of it goes.  All its rows are still there."""
+        names, reached = [], self._truncated_seq
+        for file in files:
+            if file.first_seq <= self._truncated_seq:
+                continue
+            if file.first_seq == reached + 1 and file.last_seq <= upto and self._is_good(file):
+                names.append(file.name)
+                reached = file.last_seq
+            else:
+                with storing():
+                    self._storage.delete(file.name)
+        return names, reached
+
+    def _is_good(self, file: ArchiveFile) -> bool:
+        try:
+            self._prove(file)
+        except ArchiveFailed:
+            return False
+        return True
+
+    def _save(self, name: str, after: int, upto: int, *, with_base: bool) -> None:
+        with tempfile.TemporaryFile() as draft:
+            with zstandard.ZstdCompressor(level=COMPRESS_LEVEL).stream_writer(draft, closefd=False) as packed:
+                self._write(packed, after, upto, with_base=with_base)
+            draft.seek(0)
+            with storing():
+                saved = self._storage.save(name, File(draft))
+                if saved != name:
+                    self._storage.delete(saved)
+                    raise ArchiveFailed(f"the storage has a file {name} that it does not list")
+                _sync(self._storage, name)
+
+    def _write(self, out: IO[bytes], after: int, upto: int, *, with_base: bool) -> None:
+        lines = LineWriter(out)
+        document = Document.objects.get(pk=self._held.document_id)
+        header = Header(
+            slug=document.slug,
+            epoch=document.epoch,
+            from_seq=after,
+            to_seq=upto,
+            cut=document.cut,
+            written_at=timezone.now().timestamp(),
+        )
+        lines.write(header)
+        if with_base and (base := self._base()) is not None:
+            lines.write(snapshot_line(base))
+        batches = messages = 0
+        known: set[str] = set()
+        for batch in self._rows(after, upto):
+            fresh = {entry.user for entry in batch.entries if entry.user is not None} - known
+            if fresh and (names := names_of_accounts(fresh)):
+                lines.write(Names(names))
+            known |= fresh
+            lines.write(batch_line(batch))
+            batches, messages = batches + 1, messages + len(batch.entries)
+            if batches % 100 == 0:
+                self._held.renew()
+        lines.write(End(lines=lines.lines + 1, batches=batches, messages=messages))
+
+    def _base(self) -> Snapshot | None:
+        """The oldest snapshot that the batches here begin at: without archives of what is before, they need it."""
+        if not self._truncated_seq:
+            return None
+        usable = usable_snapshots(self._held.document_id, self._truncated_seq).exclude(
+            pk=self._new_snapshot_id
+        )
+        for pk in usable.order_by("seq", "cut").values_list("pk", flat=True):
+            if (found := restored(pk)) is not None:
+                return found[1]
+        return None
+
+    def _rows(self, after: int, upto: int) -> Iterator[Batch]:
+        for batch in unbroken(self._held.document_id, read_batches(self._held.document_id, after)):
+            if batch.first_seq > upto:
+                return
+            yield batch
+
+    def _prove(self, file: ArchiveFile) -> None:
+        """Returns when the file, read back, holds exactly the rows of its range.  Raises: ArchiveFailed."""
+        rows = self._rows(file.first_seq - 1, file.last_seq)
+        try:
+            for number, line in read_archive(file):
+                if isinstance(line, BatchLine):
+                    row = next(rows, None)
+                    if row is None or _content(batch_line(row)) != _content(line):
+                        raise ArchiveFailed(
+                            f"{file.name}, line {number}: not the batch that is in the journal"
+                        )
+                    self._held.renew()
+        except TransferRefused as error:
+            raise ArchiveFailed(f"{file.name}, as read back: {error}") from error
+        if next(rows, None) is not None:
+            raise ArchiveFailed(f"{file.name}, as read back, lacks batches")
+
+
+def _content(line: BatchLine) -> tuple[int, int, bytes]:
+    return line.first_seq, line.last_seq, _encoder.encode(line.entries)
+
+
+def _sync(storage: Storage, name: str) -> None:
+    """Afterwards a file on this machine is on its disk; of other storages, saving says so."""
+    try:
+        path = storage.path(name)
+    except NotImplementedError:
+        return
+    for each in (path, os.path.dirname(path)):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Failures of the storage, whatever it raises, come out as ArchiveFailed."""
+    try:
+        yield
+    except (ArchiveFailed, TransferRefused, GeneratorExit):
+        raise
+    except Exception as error:
+        raise ArchiveFailed(f"the storage of archives failed: {error!r}") from error

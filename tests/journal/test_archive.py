@@ -1,0 +1,249 @@
+"""Rules J50 and J51: nothing is truncated that is not in the archive, whatever the storage does."""
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, storages
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from journal import archive
+from journal.check import check_settings
+from journal.compaction import KeepRules, Report, compact_document
+from journal.error import ArchiveFailed, TransferRefused
+from journal.export import Export
+from journal.intake import import_lines
+from journal.lease import lease
+from journal.management.commands.export_journal import archived_lines
+from journal.models import Document, JournalBatch
+from journal.reader import hydrate
+from journal.transfer_line import joined, opened, read_lines
+from tests.journal.history import append, append_each, insert, message, put, ranges
+from tests.journal.test_export import assert_same, content
+
+HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 13)]]
+
+
+class Storage(FileSystemStorage):
+    """A storage with a fault."""
+
+    fault = ""
+
+    def _save(self, name: str, content: Any) -> str:
+        match self.fault:
+            case "raises":
+                raise ConnectionError("nobody there")
+            case "full":
+                raise OSError(28, "No space left on device")
+            case "truncates":
+                content = ContentFile(content.read()[:-30])
+            case "flips":
+                data = bytearray(content.read())
+                data[len(data) // 2] ^= 1
+                content = ContentFile(bytes(data))
+            case "forgets":
+                return name
+            case "is slow":
+                time.sleep(0.3)
+            case "renames":
+                name = f"other-{name.replace('/', '-')}"
+        return str(super()._save(name, content))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    place = {
+        "BACKEND": "tests.journal.test_archive.Storage",
+        "OPTIONS": {"location": str(tmp_path / "archive"), "base_url": "/"},
+    }
+    with override_settings(STORAGES={"journal-archive": place, "default": place, "staticfiles": place}):
+        yield tmp_path / "archive"
+
+
+def storage() -> Storage:
+    found = storages["journal-archive"]
+    assert isinstance(found, Storage)
+    return found
+
+
+def compact(document: Document, keep: int = 4) -> Report:
+    return compact_document(document, KeepRules(keep, 0), is_archiving=True)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def history(document: Document) -> Document:
+    append_each(document, HISTORY, 2)
+    return document
+
+
+def test_j50_what_is_truncated_is_in_a_file_named_by_its_range(history: Document, folder: Path) -> None:
+    before = content(history)
+    report = compact(history)
+    assert report.archives == [f"{history.pk.hex}/000000000001-000000000008.jsonl.zst"]
+    assert files(folder) == ["000000000001-000000000008.jsonl.zst"]
+    assert ranges(history.pk)[0] == (9, 10)
+    [file] = archive.files_of(history.pk)
+    with lease(history.pk):
+        import_lines(archive.read_archive(file), "old")
+    assert content(Document.objects.get(slug="old")) == before[:4]
+
+
+def test_without_being_asked_nothing_is_archived(history: Document, folder: Path) -> None:
+    compact_document(history, KeepRules(4, 0))
+    assert files(folder) == []
+
+
+@override_settings(VUER_RTC={"JOURNAL_ARCHIVE": True})
+def test_the_setting_archives_and_the_command_may_say_otherwise(history: Document, folder: Path) -> None:
+    call_command("compact_journals", "--keep=8", "--older-than=0")
+    assert files(folder) == ["000000000001-000000000004.jsonl.zst"]
+    call_command("compact_journals", "--keep=4", "--older-than=0", "--no-archive")
+    assert files(folder) == ["000000000001-000000000004.jsonl.zst"]
+
+
+@pytest.mark.parametrize("fault", ["raises", "full", "truncates", "flips", "forgets", "renames"])
+def test_j50_a_storage_that_does_not_keep_what_it_gets_keeps_the_journal_whole(
+    history: Document, fault: str
+) -> None:
+    storage().fault = fault
+    before = ranges(history.pk)
+    with pytest.raises(ArchiveFailed):
+        compact(history)
+    history.refresh_from_db()
+    assert history.truncated_seq == 0
+    assert ranges(history.pk)[: len(before)] == before
+    with pytest.raises(CommandError, match="not well: room"):
+        call_command("compact_journals", "--keep=4", "--older-than=0", "--archive", stderr=io.StringIO())
+    storage().fault = ""
+    assert len(compact(history).archives) == 1
+    assert hydrate(history.pk).graph.nodes()["n"].properties == {"x": 12}
+
+
+def test_a_slow_storage_only_takes_its_time(history: Document) -> None:
+    storage().fault = "is slow"
+    assert len(compact(history).archives) == 1
+
+
+def test_a_lease_that_was_lost_while_the_storage_was_slow_truncates_nothing(
+    history: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from journal.error import JournalBusy
+
+    def save(self: Storage, name: str, content: Any) -> str:
+        Document.objects.filter(pk=history.pk).update(lease_holder="elsewhere/1/0")
+        return str(FileSystemStorage._save(self, name, content))
+
+    monkeypatch.setattr(Storage, "_save", save)
+    with pytest.raises(JournalBusy):
+        compact(history)
+    assert ranges(history.pk)[0] == (1, 2)
+
+
+def test_j50_a_run_that_follows_a_killed_one_keeps_what_that_had_archived(
+    history: Document, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(point: str) -> None:
+        if point == "archive.proved":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "reach", die)
+    with pytest.raises(KeyboardInterrupt):
+        compact(history)
+    monkeypatch.undo()
+    [first] = files(folder)
+    stamp = next(folder.rglob(first)).stat().st_mtime_ns
+    append(history, message(20, put("n", "x", 20)), message(21, put("n", "x", 21)))
+    report = compact(history)
+    assert files(folder) == [first, "000000000009-000000000010.jsonl.zst"]
+    assert [name.rpartition("/")[2] for name in report.archives] == files(folder)
+    assert next(folder.rglob(first)).stat().st_mtime_ns == stamp
+
+
+def test_j50_half_a_file_of_a_killed_run_is_written_anew(history: Document, folder: Path) -> None:
+    path = folder / history.pk.hex / "000000000001-000000000006.jsonl.zst"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half")
+    compact(history)
+    assert files(folder) == ["000000000001-000000000008.jsonl.zst"]
+
+
+def whole(document: Document) -> bytes:
+    out = io.BytesIO()
+    document.refresh_from_db()
+    with lease(document.pk) as held:
+        Export(held, document, out).write(archived=archived_lines(document))
+    return out.getvalue()
+
+
+def test_j51_archives_and_journal_join_to_the_whole_history(history: Document) -> None:
+    everything = content(history)
+    for keep, lt in ((8, 30), (5, 31), (2, 32)):
+        compact(history, keep)
+        append(history, message(lt, put("n", "x", lt)), message(3, put("n", "y", lt), client=f"c{lt}"))
+        everything += content(history)[-2:]
+    assert len(archive.files_of(history.pk)) == 3
+    import_lines(read_lines(io.BytesIO(whole(history))), "copy")
+    copy = Document.objects.get(slug="copy")
+    assert copy.truncated_seq == 0
+    assert_same(history, copy)
+    assert content(copy) == everything
+
+
+def test_j51_archives_that_begin_late_bring_the_state_they_begin_at(history: Document) -> None:
+    compact_document(history, KeepRules(8, 0))
+    append(history, message(30, put("n", "x", 30)))
+    compact(history, 2)
+    append(history, message(31, put("n", "x", 31)))
+    compact(history, 1)
+    import_lines(read_lines(io.BytesIO(whole(history))), "copy")
+    copy = Document.objects.get(slug="copy")
+    assert copy.truncated_seq == 4
+    assert_same(history, copy)
+
+
+def test_j51_files_that_do_not_follow_one_another_are_refused(history: Document) -> None:
+    for keep, lt in ((8, 30), (5, 31), (2, 32)):
+        compact(history, keep)
+        append(history, message(lt, put("n", "x", lt)))
+    parts = [archive.read_archive(file) for file in archive.files_of(history.pk)]
+    with pytest.raises(TransferRefused, match="gap"):
+        import_lines(joined([parts[0], parts[2]]), "copy")
+
+
+def test_j51_what_was_folded_away_unarchived_is_not_passed_for_the_whole(history: Document) -> None:
+    compact_document(history, KeepRules(4, 0))
+    with pytest.raises(TransferRefused, match="no-archive"):
+        whole(history)
+
+
+def test_import_takes_archives_from_files(history: Document, folder: Path) -> None:
+    compact(history, 8)
+    append(history, message(30, put("n", "x", 30)))
+    compact(history, 1)
+    paths = sorted(str(path) for path in folder.rglob("*.zst"))
+    call_command("import_journal", *paths, "--document=old")
+    assert hydrate(Document.objects.get(slug="old").pk).graph.nodes()["n"].properties == {"x": 12}
+    assert JournalBatch.objects.filter(document__slug="old").count() > 1
+
+
+def test_a_site_that_archives_says_where() -> None:
+    with override_settings(VUER_RTC={"JOURNAL_ARCHIVE": True, "JOURNAL_ARCHIVE_STORAGE": "nowhere"}):
+        assert [error.id for error in check_settings()] == ["vuer_journal.E004"]
+    with override_settings(VUER_RTC={"JOURNAL_ARCHIVE": "yes"}):
+        assert [error.id for error in check_settings()] == ["vuer_journal.E002"]
+
+
+def test_an_opened_file_is_told_by_its_first_bytes(history: Document) -> None:
+    compact(history)
+    [file] = archive.files_of(history.pk)
+    with archive.archive_storage().open(file.name) as stored:
+        assert next(read_lines(opened(stored)))[0] == 1
