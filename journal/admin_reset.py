@@ -1,0 +1,74 @@
+"""Emptying a document from the admin: asked first, then done and told (rule J34)."""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from journal.admin_act import DocumentHistory, Refused, why_frozen
+from journal.error import JournalError
+from journal.label import label_state
+from journal.models import Document
+from journal.projection import catch_up
+from journal.reader import read_heads
+from journal.reset import reset_document
+
+MODERATE = "vuer_journal.moderate_document"
+NAME = "vuer_journal_document_reset"
+
+
+def may_reset(request: HttpRequest, document: Document) -> bool:
+    """True for moderators of the document, its owner among them."""
+    user = request.user
+    has_perm = getattr(user, "has_perm")  # noqa: B009 (of accounts and visitors alike)
+    is_owner = document.owner_id is not None and document.owner_id == user.pk
+    return is_owner or has_perm(MODERATE) or has_perm(MODERATE, document)
+
+
+class DocumentReset(DocumentHistory):
+    """The page that asks, and the view that does."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.reset)
+        return [path("<path:object_id>/reset/", view, name=NAME), *super().get_urls()]
+
+    @transaction.non_atomic_requests
+    def reset(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask; on POST, empty the document, if it is in the epoch that was asked about still."""
+        document = self.document_or_refuse(request, object_id)
+        if document is None:
+            return self.gone(request, object_id)
+        if not may_reset(request, document):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self._page(request, document)
+        try:
+            self._empty(request, document)
+        except (Refused, JournalError, ValueError) as error:
+            messages.error(request, str(error) or "The document could not be reset.")
+            return HttpResponseRedirect(reverse(f"admin:{NAME}", args=[document.pk]))
+        return HttpResponseRedirect(reverse("admin:vuer_journal_document_change", args=[document.pk]))
+
+    def _page(self, request: HttpRequest, document: Document) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Reset {document}?",
+            "document": document,
+            "frozen": why_frozen(document),
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/vuer_journal/document/reset.html", context)
+
+    def _empty(self, request: HttpRequest, document: Document) -> None:
+        if why := why_frozen(document):
+            raise Refused(f"{why} Nothing was changed.")
+        if label := request.POST.get("label", "").strip():
+            label_state(document.pk, read_heads([document.pk])[document.pk], label, request.user.pk)
+        epoch = int(request.POST.get("epoch", ""))
+        record = reset_document(document.pk, user=str(request.user.pk), epoch=epoch)
+        catch_up(document.pk)
+        done = f"Reset the document at sequence {record.server_seq}: epoch {epoch + 1}."
+        self.log_change(request, document, done)
+        messages.success(request, done)

@@ -1,0 +1,85 @@
+"""A moderator empties a document from the admin (rule J34)."""
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from journal.label import graph_of_label
+from journal.models import Document, SceneObject
+from journal.projection import catch_up
+from journal.reader import hydrate
+from tests.journal.history import append, insert, message
+from tests.journal.test_admin_history import staff
+
+
+@pytest.fixture
+def scene(document: Document) -> Document:
+    append(document, message(1, insert("arm")))
+    catch_up(document.pk)
+    return document
+
+
+def url(document: Document) -> str:
+    return f"/admin/vuer_journal/document/{document.pk}/reset/"
+
+
+def messages_of(answer: Any) -> list[str]:
+    return [str(item) for item in answer.context["messages"]]
+
+
+def test_a_moderator_is_asked_and_then_empties_it(client: Client, scene: Document) -> None:
+    moderator = staff(client, "moderate_document")
+    page = moderator.get(url(scene)).content.decode()
+    assert "This empties" in page
+    assert SceneObject.objects.count() == 1
+    answer = moderator.post(url(scene), {"epoch": "0", "label": "before"}, follow=True)
+    assert messages_of(answer) == ["Reset the document at sequence 2: epoch 1."]
+    assert SceneObject.objects.count() == hydrate(scene.pk).graph.node_count == 0
+    assert list(graph_of_label(scene.pk, "before").nodes()) == ["arm"]
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_id, entry.change_message) == (str(scene.pk), messages_of(answer)[0])
+    assert "Reset…" in moderator.get(f"/admin/vuer_journal/document/{scene.pk}/change/").content.decode()
+
+
+def test_a_second_click_changes_nothing(client: Client, scene: Document) -> None:
+    moderator = staff(client, "moderate_document")
+    for _ in range(2):
+        answer = moderator.post(url(scene), {"epoch": "0"}, follow=True)
+    assert messages_of(answer) == ["the document is in epoch 1, not in 0"]
+    assert hydrate(scene.pk).head_seq == 2
+    moderator.post(url(scene), {"epoch": "x"})
+    assert hydrate(scene.pk).head_seq == 2
+
+
+@pytest.mark.parametrize("codenames", [(), ("change_document",)])
+def test_who_does_not_moderate_it_does_not(
+    client: Client, scene: Document, codenames: tuple[str, ...]
+) -> None:
+    visitor = staff(client, *codenames)
+    assert visitor.get(url(scene)).status_code == 403
+    assert visitor.post(url(scene), {"epoch": "0"}).status_code == 403
+    assert hydrate(scene.pk).head_seq == 1
+
+
+def test_its_owner_does(client: Client, scene: Document) -> None:
+    owner = staff(client)
+    Document.objects.update(owner=User.objects.get(username="operator"))
+    assert Permission.objects.filter(user__username="operator", codename="moderate_document").count() == 0
+    owner.post(url(scene), {"epoch": "0"})
+    assert hydrate(scene.pk).graph.epoch.number == 1
+
+
+def test_a_read_only_document_is_left_alone(client: Client, scene: Document) -> None:
+    Document.objects.update(is_read_only=True)
+    moderator = staff(client, "moderate_document")
+    assert "read-only" in moderator.get(url(scene)).content.decode()
+    moderator.post(url(scene), {"epoch": "0"})
+    assert hydrate(scene.pk).head_seq == 1
+
+
+def test_a_document_that_is_not_there_is_nowhere(client: Client, db: None) -> None:
+    missing = url(Document(slug="none"))
+    assert staff(client, "moderate_document").get(missing).status_code == 302
