@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 from django.db import connections
+from django.dispatch import Signal
 from msgspec import to_builtins
 
 from journal.durability import journal_alias
@@ -36,6 +37,10 @@ Plan = Callable[[Graph], Ops]
 """The operations for a document as it is; asked again when somebody else's message came between."""
 Check = Callable[[Message, Graph], None]
 """Raises when the message must not be written to the document as it is."""
+
+message_authored = Signal()
+"""A message of the site is on disk.  Sender: `Author`.  `document_id`; `entry`: the message, with its sequence, and for
+whom it was written.  Sent in the thread that wrote it; the live side tells the server processes."""
 
 CONFLICT_PAUSE_S = 0.02
 """Two writers that keep colliding step apart by up to this, times the number of collisions."""
@@ -82,7 +87,11 @@ class Author:
         """
         refuse_open_transaction()
         plan = ops if callable(ops) else _always(list(ops))
-        return _Attempt(self, plan, f"{prefix}{uuid4().hex}", user, auth, check).run()
+        authored = _Attempt(self, plan, f"{prefix}{uuid4().hex}", user, auth, check).run()
+        if authored is not None:
+            entry = Entry(authored.message, user, None, authored.message.ts)
+            message_authored.send_robust(Author, document_id=self.document_id, entry=entry)
+        return authored
 
     def undo(self, message_id: str, *, user: str | None = None, check: Check | None = None) -> Authored:
         """Afterwards the message, whoever's it is, is undone.  Raises: as `write`."""
@@ -239,4 +248,4 @@ def _always(ops: Sequence[Op | Mapping[str, Any]]) -> Plan:
     return lambda graph: ops
 
 
-__all__ = ["Author", "Authored", "Check", "Ops", "Plan", "refuse_open_transaction"]
+__all__ = ["Author", "Authored", "Check", "Ops", "Plan", "message_authored", "refuse_open_transaction"]

@@ -14,8 +14,9 @@ class RoomsConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import register
 
-        from rooms.access import connect_signals
+        from rooms import access, site
         from rooms.settings import check_settings
 
         register(check_settings)
-        connect_signals()
+        access.connect_signals()
+        site.connect_signals()

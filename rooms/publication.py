@@ -17,7 +17,7 @@ from journal.models import Document
 from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
 from rooms.admission import limits_of
 from rooms.batch import Bounds, Submission, build_batch
-from rooms.site import Authored, find_document, refusals, tell
+from rooms.site import find_document, refusals, tell
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.limit import Limits, check_message
@@ -49,10 +49,7 @@ class Publisher:
         with refusals():
             message = raw if isinstance(raw, Message) else canonical_message(dict(raw))
             check_message(message, limits)
-            seq, is_new = self._journal(self._author(document), message, limits, user)
-        if seq is not None and is_new:
-            tell(document_id, Authored(seq, message), user)
-        return seq
+            return self._journal(self._author(document), message, limits, user)
 
     def _author(self, document: Document) -> Author:
         """Of the document as the journal has it now."""
@@ -63,10 +60,8 @@ class Publisher:
             self._authors.popitem(last=False)
         return author
 
-    def _journal(
-        self, author: Author, message: Message, limits: Limits, user: str | None
-    ) -> tuple[int | None, bool]:
-        """Its sequence, and whether it was written now."""
+    def _journal(self, author: Author, message: Message, limits: Limits, user: str | None) -> int | None:
+        """Its sequence; everybody is told when it was written now."""
         bounds = Bounds(1, limits.frame_bytes_max, limits.lamport_jump_max, limits.nodes_max)
         for attempt in range(ATTEMPTS_MAX):
             submission = Submission(message, None, user, None, time.time(), size=0)
@@ -74,13 +69,14 @@ class Publisher:
             if batch.refused:
                 raise batch.refused[0][1]
             if batch.known:
-                return batch.known[0][1], False
-            entries = [Entry(batch.messages[0], user, None, submission.received_at)]
-            [outcome] = append_batches([Draft(author.document_id, batch.first_seq, entries)], self._process)
+                return batch.known[0][1]
+            entry = Entry(batch.messages[0], user, None, submission.received_at)
+            [outcome] = append_batches([Draft(author.document_id, batch.first_seq, [entry])], self._process)
             match outcome:
                 case Appended(first_seq=seq):
                     author.applied(message, seq)
-                    return seq, True
+                    tell(author.document_id, entry)
+                    return seq
                 case Fenced():
                     author.begin_again()
                 case Conflict():

@@ -25,7 +25,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.db import Error
 
-from journal.authoring import Author, Authored, Ops
+from journal.authoring import Author, Authored, Ops, message_authored
 from journal.entry import Entry
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document
@@ -38,6 +38,7 @@ from rooms.news import Committed
 from rooms.policy import policy
 from rooms.projector import project_graph
 from rooms.signals import batch_committed
+from rooms.site_text import placed_ops
 from rooms.thread import in_database_thread
 from vuer_rtc.crdt.canonical import InvalidMessage
 from vuer_rtc.crdt.dtype import CREATE_OPS
@@ -105,13 +106,22 @@ class Editor:
     def edit(self, ops: Ops) -> Authored:
         """Afterwards one message of these operations is on disk; its sequence, and the message as it was written.
 
-        `ops`: as clients send them.  One message is journalled, merged and undone as one.
+        `ops`: as clients send them; text operations may name a `position` (and a `length`), in Unicode code points
+        of the text as it is when they are written.  One message is journalled, merged and undone as one.
 
         Raises: EditRefused; PermissionDenied; OpenTransaction, JournalBusy, JournalUnavailable, CorruptJournal.
         """
         self._need(Right.EDIT)
+        given = list(ops)
         with refusals():
-            return self._told(self._author.write(list(ops), user=self._user, check=self._check))
+            authored = self._author.write(
+                lambda graph: placed_ops(graph, given), user=self._user, check=self._check
+            )
+        if authored is None:
+            raise EditRefused(
+                ErrorCode.BAD_MESSAGE, "a message has at least one operation, that changes something"
+            )
+        return authored
 
     def undo(self, message_id: str) -> Authored:
         """Afterwards the message does not count.  With `check`, other accounts' take the right to moderate.
@@ -120,13 +130,13 @@ class Editor:
         """
         self._need_undo(message_id)
         with refusals():
-            return self._told(self._author.undo(message_id, user=self._user, check=self._check))
+            return self._author.undo(message_id, user=self._user, check=self._check)
 
     def redo(self, message_id: str) -> Authored:
         """Afterwards the message counts again.  Raises: as `edit`."""
         self._need_undo(message_id)
         with refusals():
-            return self._told(self._author.redo(message_id, user=self._user, check=self._check))
+            return self._author.redo(message_id, user=self._user, check=self._check)
 
     def read(self) -> Scene:
         """The document as the journal has it now.  Raises: JournalUnavailable, CorruptJournal, UnknownDocument."""
@@ -142,11 +152,6 @@ class Editor:
             project_graph(self.document.pk, self._author.graph)
         except (Error, JournalError) as error:
             logger.warning("rows of document %s wait: %s", self.document.pk, error)
-
-    def _told(self, authored: Authored | None) -> Authored:
-        assert authored is not None  # only plans may find nothing to do
-        tell(self.document.pk, authored, self._user)
-        return authored
 
     def _check(self, message: Message, graph: Graph) -> None:
         check_message(message, self._limits)
@@ -205,12 +210,22 @@ aredo = in_database_thread(redo)
 aread = in_database_thread(read)
 
 
-def tell(document_id: UUID, authored: Authored, user: str | None = None) -> None:
-    """Afterwards the processes that have the document open know, or will soon, and so do this one's receivers."""
-    announce(Committed(document_id, authored.seq))
+def connect_signals() -> None:
+    """Afterwards the live side hears of every message of the site that this process writes."""
+    message_authored.connect(_hear, dispatch_uid="vuer_rooms.site")
+
+
+def _hear(sender: type, document_id: UUID, entry: Entry, **_: Any) -> None:
+    tell(document_id, entry)
+
+
+def tell(document_id: UUID, entry: Entry) -> None:
+    """Afterwards the processes that have the document open know of a batch of one message that was written here, or
+    will soon; and so do this process's receivers."""
+    seq = entry.message.server_seq
+    announce(Committed(document_id, seq))
     if batch_committed.receivers:
-        entry = Entry(authored.message, user, None, authored.message.ts)
-        batch_committed.send_robust(Document, **committed(document_id, authored.seq, [entry]))
+        batch_committed.send_robust(Document, **committed(document_id, seq, [entry]))
 
 
 def find_document(document: AnyDocument) -> Document:

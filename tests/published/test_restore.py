@@ -24,6 +24,17 @@ Document.objects.update(owner=owner)
 print(tokens.mint(Document.objects.get(slug="stage"), owner))
 """
 
+SITE_EDIT = """
+import rooms
+with rooms.Editor("stage") as editor:
+    typed = {"ot": "text.insert", "key": "text0", "path": "body", "position": 0, "value": "The site: "}
+    print(editor.edit([typed, {"ot": "vector3.set", "key": "scene", "path": "sun", "value": [0, 1, 0]}]).message.id)
+    print(editor.edit([{"ot": "node.insert", "key": "scene", "path": "children", "value": {"key": "made"}}]).message.id)
+    mistake = editor.edit([{"ot": "number.add", "key": "scene", "path": "after", "value": 100}]).message.id
+    print(mistake)
+    print(editor.undo(mistake).message.id)
+"""
+
 
 @pytest.fixture
 def server(tmp_path: Any) -> Iterator[ServerProcess]:
@@ -85,7 +96,11 @@ async def test_r7_published_stores_show_what_was_restored_and_what_was_undone(
         author.call("pump", acked=sent)
         for other in editors.values():
             other.call("pump", seen=sent)
+    seen = server.manage("shell", "--no-imports", "-c", SITE_EDIT).split()
+    for client in editors.values():
+        client.call("pump", seen=seen)
     after = document_view(server.data_dir, SLUG)
+    assert after["nodes"]["text0"]["properties"]["body"].startswith("The site: ")
     assert after["nodes"]["scene"]["properties"]["after"] == 3
     assert after["nodes"]["text0"]["properties"]["body"].count("again") == 3
     for client in editors.values():

@@ -18,6 +18,8 @@ from journal.reader import read_after
 from rooms import site
 from rooms.news import Committed
 from rooms.signals import batch_committed
+from tests.journal.history import append, message
+from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import ErrorCode
 
 LAMP: dict[str, Any] = {
@@ -64,6 +66,29 @@ def test_an_editor_reads_once_and_then_only_what_is_new(document: Document, told
     rooms.edit(document, [DIM])
     assert editor.read().nodes["lamp"]["watts"] == 10
     assert editor.edit([DIM]).seq == 3
+
+
+def test_text_is_edited_by_position_beside_others_who_type(document: Document, told: list[Any]) -> None:
+    note = {"key": "note", "path": "body"}
+    rooms.edit(document, [{"ot": "node.insert", "key": "note", "value": {"plain": "é!", "n": 5}}])
+    typed = Op("text.insert", "note", "body", [None, "wörld"], id="ann:0", seq=1, ts=1)
+    append(document, message(20, typed))
+    hello = {"ot": "text.insert", **note, "position": 0, "value": "Hello "}
+    comma = {"ot": "text.replace", **note, "position": 5, "length": 1, "value": [None, ", "]}
+    greeted = rooms.edit(document, [hello, comma])
+    rooms.edit(document, [{"ot": "text.delete", "key": "note", "path": "plain", "position": 1, "length": 1}])
+    assert rooms.read(document).nodes["note"]["body"] == "Hello, wörld"
+    assert rooms.read(document).nodes["note"]["plain"] == "é"
+    rooms.undo(document, greeted.message.id)
+    assert rooms.read(document).nodes["note"]["body"] == "wörld"
+    rooms.edit(document, [{"ot": "text.insert", "key": "note", "path": "new", "position": 9, "value": "a"}])
+    assert rooms.read(document).nodes["note"]["new"] == "a"
+    nothing = {"ot": "text.delete", **note, "position": 99, "length": 5}
+    nowhere = {"ot": "text.insert", "key": "hall", "path": "body", "position": 0, "value": "a"}
+    no_text = {"ot": "text.insert", "key": "note", "path": "n", "position": 0, "value": "a"}
+    for op in (nothing, nowhere, no_text):
+        with pytest.raises(rooms.EditRefused):
+            rooms.edit(document, [op])
 
 
 def test_rows_follow_without_a_server(document: Document, told: list[Any]) -> None:

@@ -117,22 +117,7 @@ class View(Source):
 
     def draft(self, node: SceneNode, path: str) -> TextDraft | None:
         """The draft of a property as the replica has it; None when it has no such property."""
-        register = self._graph.scene.register(node.key, path)
-        if register is None:
-            return None
-        if register.is_text:
-            return TextDraft(register.text)
-        if type(register.value) is not str:
-            return TextDraft(register.text) if register.text is not None else None
-        agent = implicit_agent(register.writer, register.index)
-        if register.text is None:
-            return TextDraft(None, register.value, agent)
-        text = Text.decode(register.text.encode())
-        if text.has(agent, 0):
-            text.count(agent)
-        else:
-            text.place(agent, 0, register.value, None, 0, 0)
-        return TextDraft(text)
+        return draft_on(self._graph, node.key, path)
 
     def waiting(self, key: str) -> list[tuple[Op, OpMeta, str]]:
         item = self._graph.scene.live.get(key)
@@ -149,6 +134,26 @@ class View(Source):
         return found
 
 
+def draft_on(graph: Graph, key: str, path: str) -> TextDraft | None:
+    """The draft of a property as the graph has it; None when it has no such property, or no text can be there."""
+    register = graph.scene.register(key, path)
+    if register is None:
+        return None
+    if register.is_text:
+        return TextDraft(register.text)
+    if type(register.value) is not str:
+        return TextDraft(register.text) if register.text is not None else None
+    agent = implicit_agent(register.writer, register.index)
+    if register.text is None:
+        return TextDraft(None, register.value, agent)
+    text = Text.decode(register.text.encode())
+    if text.has(agent, 0):
+        text.count(agent)
+    else:
+        text.place(agent, 0, register.value, None, 0, 0)
+    return TextDraft(text)
+
+
 def registers_of(graph: Graph, key: str) -> dict[str, Register]:
     """The registers of a node that operations have written, by path; to be read only."""
     scene = graph.scene
@@ -159,4 +164,4 @@ def registers_of(graph: Graph, key: str) -> dict[str, Register]:
     return registers
 
 
-__all__ = ["View", "registers_of"]
+__all__ = ["View", "draft_on", "registers_of"]

@@ -102,9 +102,10 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def touches_restore(self) -> bool:
         """True when it is a restore, or undoes or redoes one: published clients cannot follow (rule R7)."""
-        if is_restore(self.id):
-            return True
-        return any(op.target is not UNSET and str(op.target).startswith(RESTORE_PREFIX) for op in self.ops)
+        for op in self.ops:
+            if op.target is not UNSET and str(op.target).startswith(RESTORE_PREFIX):
+                return True
+        return is_restore(self.id)
 
 
 def is_restore(message_id: str) -> bool:

@@ -25,7 +25,6 @@ from journal.restore import (
     unknown_keys,
 )
 from rooms.projector import project_graph
-from rooms.site import tell
 from vuer_rtc.crdt.canonical import InvalidMessage
 
 
@@ -112,8 +111,7 @@ def point_of_options(document: Document, options: dict[str, Any]) -> Point:
 
 
 def written(author: Author, authored: Authored) -> dict[str, Any]:
-    """What was written, of which every server process is told."""
-    tell(author.document_id, authored)
+    """What was written."""
     project_graph(author.document_id, author.graph)
     message = authored.message
     return {"seq": authored.seq, "message": message.id, "ops": dict(Counter(op.ot for op in message.ops))}
