@@ -24,9 +24,14 @@ logger = logging.getLogger(__name__)
 CONFLICTS_BEFORE_ALONE = 2
 """Lost races in a row after which a room commits in a transaction of its own: another room may be what
 fails it."""
-CONFLICT_JITTER_MS = 20
+CONFLICT_JITTER_MS = 2
 """Two processes that keep colliding in one room step apart by up to this, times the number of collisions."""
 CONFLICT_JITTER_TIMES_MAX = 10
+RIVAL_REMEMBERED_S = 1.0
+"""A room in which another process has won a race counts as shared for so long: after each commit of its own it lets
+the other go first.  Otherwise whoever loses goes on losing, for reading on takes longer than the next commit."""
+RIVAL_TURN_MS = 5.0
+"""How long it waits then, beside three times the last commit: the other reads on and commits meanwhile."""
 
 
 class CommittingRoom(Protocol):
@@ -34,6 +39,8 @@ class CommittingRoom(Protocol):
 
     document_id: UUID
     conflicts_in_a_row: int
+    rival_until: float
+    """Until when, by the loop's clock, another process counts as writing it too."""
     is_closed: bool
 
     @property
@@ -78,6 +85,7 @@ class Committer:
         self._has_drained = asyncio.Event()
         self._has_drained.set()
         self._catching_up: dict[CommittingRoom, asyncio.Task[None]] = {}
+        self._giving_way: dict[CommittingRoom, asyncio.TimerHandle] = {}
         self._pause_ms = 0.0
         self._last_commit_s = 0.0
 
@@ -85,7 +93,7 @@ class Committer:
         """`room` has messages waiting.  Cheap; called for every message."""
         self._arrivals += 1
         self._has_drained.clear()
-        if room not in self._catching_up:
+        if room not in self._catching_up and room not in self._giving_way:
             self._ready[room] = None
             self._has_ready.set()
 
@@ -105,17 +113,20 @@ class Committer:
 
     def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
         """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
-        self._ready.pop(room, None)
-        if not self._ready:
-            self._has_ready.clear()
+        self._withdraw(room)
         self._has_drained.clear()
         task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
         self._catching_up[room] = task
 
+    def _withdraw(self, room: CommittingRoom) -> None:
+        self._ready.pop(room, None)
+        if not self._ready:
+            self._has_ready.clear()
+
     @property
     def is_idle(self) -> bool:
         """True when nothing waits and nothing is being written."""
-        return not (self._ready or self._is_committing or self._catching_up)
+        return not (self._ready or self._is_committing or self._catching_up or self._giving_way)
 
     async def drained(self) -> None:
         """Returns when nothing waits and nothing is being written."""
@@ -123,7 +134,12 @@ class Committer:
 
     def is_busy_with(self, room: CommittingRoom) -> bool:
         """True when something of `room` waits or is being written."""
-        return self._is_committing or room in self._ready or room in self._catching_up
+        return (
+            self._is_committing
+            or room in self._ready
+            or room in self._catching_up
+            or room in self._giving_way
+        )
 
     def _note_if_drained(self) -> None:
         if self.is_idle:
@@ -215,10 +231,26 @@ class Committer:
                 room.conflicts_in_a_row = 0
                 with self._guard(room):
                     room.settle(batch)
+                if room.rival_until > asyncio.get_running_loop().time():
+                    self._give_way(room)
             case Conflict() | Fenced():
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
+                if outcome != Conflict(was_locked=True):
+                    room.rival_until = asyncio.get_running_loop().time() + RIVAL_REMEMBERED_S
                 self._start_catching_up(room, outcome)
+
+    def _give_way(self, room: CommittingRoom) -> None:
+        """Keeps a shared room out of the next rounds until its rival has had a turn."""
+        pause_s = RIVAL_TURN_MS / 1000 + 3 * self._last_commit_s
+        self._withdraw(room)
+        self._giving_way[room] = asyncio.get_running_loop().call_later(pause_s, self._go_on, room)
+
+    def _go_on(self, room: CommittingRoom) -> None:
+        del self._giving_way[room]
+        if room.has_waiting:
+            self.notify(room)
+        self._note_if_drained()
 
     async def _catch_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
         """The room reads what others wrote, however long the journal is away, and then takes part again."""

@@ -115,6 +115,7 @@ class LiveRoom:
         self.damage = damage
         """What is wrong with the journal: the room is open for looking only; None: nothing."""
         self.conflicts_in_a_row = 0
+        self.rival_until = 0.0
         self._reader = reader
         self._budget = budget
         self._notify = notify

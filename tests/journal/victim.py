@@ -23,6 +23,7 @@ from journal.authoring import Author
 from journal.compaction import KeepRules, compact_document
 from journal.error import JournalBusy, JournalUnavailable
 from journal.models import Document, Snapshot
+from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
 from rooms.connection import Connection
 from rooms.hub import Hub
@@ -49,11 +50,16 @@ class Task(msgspec.Struct):
     """What one process is to do until it is killed."""
 
     role: str
-    """`write`, `compact` or `author`."""
+    """`write`, `compact`, `author` or `read`."""
     documents: list[UUID]
     clients: dict[str, "Backlog"] = {}
     """By `<document's index>/<client>`."""
     seed: int = 0
+    messages: int = 0
+    """Then each client stops after so many, and the process ends when all are acknowledged."""
+    in_flight: int = IN_FLIGHT
+    gate: str = ""
+    """A file: the clients say `ready`, and begin when it is there."""
 
 
 class Backlog(msgspec.Struct):
@@ -94,18 +100,23 @@ def message_of(client: str, counter: int) -> Message:
 class Person:
     """A client whose network is the report: it sees what the server hands to its socket."""
 
-    def __init__(self, client: str, backlog: Backlog, report: int, place: str) -> None:
+    def __init__(self, task: Task, client: str, backlog: Backlog, report: int, place: str) -> None:
         self.client, self.report, self.place = client, report, place
+        self.in_flight_max = task.in_flight
+        self.last_counter = task.messages or 10**9
         self.next_counter = backlog.next_counter
         self.to_resend = list(backlog.unacked)
         self.in_flight = 0
+        self.has_finished = asyncio.Event()
         self.connection: Connection | None = None
 
     def tell(self, *words: object) -> None:
         os.write(self.report, (" ".join(map(str, words)) + "\n").encode())
 
     def work(self) -> None:
-        while self.in_flight < IN_FLIGHT:
+        while self.in_flight < self.in_flight_max and (
+            self.to_resend or self.next_counter <= self.last_counter
+        ):
             self.in_flight += 1
             if self.to_resend:
                 self.submit(self.to_resend.pop(0))
@@ -113,6 +124,8 @@ class Person:
                 self.tell("sent", self.place, self.next_counter)
                 self.submit(self.next_counter)
                 self.next_counter += 1
+        if not self.in_flight:
+            self.has_finished.set()
 
     def submit(self, counter: int) -> None:
         assert self.connection is not None
@@ -132,22 +145,34 @@ class Person:
 
 
 async def write(task: Task, report: int) -> None:
-    """Lives until it is killed."""
-    django_settings.VUER_RTC = {**getattr(django_settings, "VUER_RTC", {}), **OFTEN}
+    """Lives until it is killed, or has done its messages."""
+    if not task.messages:
+        django_settings.VUER_RTC = {**getattr(django_settings, "VUER_RTC", {}), **OFTEN}
     hub = Hub()
     hub.start()
     slugs = await hub._aside.run(slugs_of, task)
     people = []
     for place, backlog in task.clients.items():
         index, _, client = place.partition("/")
-        person = Person(client, backlog, report, place)
+        person = Person(task, client, backlog, report, place)
         route = {"kwargs": {"slug": slugs[int(index)]}}
         scope = {"query_string": f"client={client}&format=json".encode(), "url_route": route, "headers": []}
         person.connection = await hub.join(scope, person.take)
         people.append(person)
     rooms = list(hub.rooms.values())
+    if task.gate:
+        os.write(report, b"ready\n")
+        while not os.path.exists(task.gate):  # noqa: ASYNC110, ASYNC240 - nothing else is to be done yet
+            await asyncio.sleep(0.002)
     for person in people:
         person.work()
+    if task.messages:
+        for person in people:
+            await person.has_finished.wait()
+            assert person.connection is not None
+            hub.leave(person.connection, 1000)
+        await hub.stop()
+        return
     rng = random.Random(task.seed)
     while True:
         await asyncio.sleep(rng.uniform(0.01, 0.1))
@@ -189,14 +214,36 @@ def count_up(graph: Graph) -> list[Op]:
     return ops
 
 
+def read(task: Task, report: int) -> None:
+    """Lives until it is killed: hydrates without a pause, and looks whether it has got a whole document."""
+    heads: dict[UUID, int] = {}
+    while True:
+        for document_id in task.documents:
+            try:
+                graph = hydrate(document_id).graph
+            except JournalUnavailable:
+                os.write(report, b"overtaken\n")
+                continue
+            assert graph.head_seq >= heads.get(document_id, 0), "it went back"
+            heads[document_id] = graph.head_seq
+            for key, view in graph.nodes().items():
+                if key in graph.clock:
+                    assert view.properties["count"] == graph.clock[key], f"{key} at {graph.head_seq}"
+            os.write(report, f"read {graph.head_seq}\n".encode())
+
+
 def run(task: Task, report: int) -> None:
-    """Does `task` in this process, for ever; it does not outlive who started it."""
+    """Does `task` in this process, to its end if it has one; it does not outlive who started it."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if task.role == "write":
-        asyncio.run(write(task, report))
-    if task.role == "author":
-        author(task, report)
-    compact(task, report)
+    match task.role:
+        case "write":
+            asyncio.run(write(task, report))
+        case "author":
+            author(task, report)
+        case "compact":
+            compact(task, report)
+        case "read":
+            read(task, report)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ class FakeRoom:
     def __init__(self, number: int = 1) -> None:
         self.document_id = uuid.UUID(int=number)
         self.conflicts_in_a_row = 0
+        self.rival_until = 0.0
         self.is_closed = False
         self.waiting: list[Submission] = []
         self.head = 0
@@ -193,6 +194,32 @@ async def test_a_conflict_is_caught_up_with_and_the_same_messages_go_again() -> 
         assert one.caught_up == [Conflict()]
         assert journal.begun == [[(1, 1), (2, 1)], [(1, 1)]]
         assert one.conflicts_in_a_row == 0
+
+
+async def test_a_room_that_has_lost_a_race_lets_its_rival_go_first_after_each_commit_of_its_own() -> None:
+    journal, shared, own = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
+    journal.results = [[Conflict()]]
+    async with running(journal) as committer:
+        shared.add(1)
+        committer.notify(shared)
+        await until(lambda: shared.settled)
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        for room in (shared, own):
+            room.add(2)
+            committer.notify(room)
+        assert not committer.is_idle
+        await until(lambda: own.settled)
+        assert len(shared.settled) == 1, "its rival's turn"
+        await until(lambda: len(shared.settled) == 2)
+        assert loop.time() - begun_at > 0.003
+        await asyncio.wait_for(committer.drained(), 5)
+        shared.rival_until = 0.0
+        for counter in (3, 4):
+            shared.add(counter)
+            committer.notify(shared)
+            await until(lambda counter=counter: len(shared.settled) == counter)
+        assert not committer.is_busy_with(shared)
 
 
 async def test_a_room_that_lost_takes_part_again_when_it_has_caught_up_whatever_came_in_meanwhile() -> None:
