@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString
 from journal.admin_act import acting
 from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
 from journal.admin_page import object_page, operation_page
+from journal.admin_purge import DocumentPurge
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_reset import DocumentReset
 from journal.admin_storage import JournalBatchAdmin, SnapshotAdmin
 from journal.admin_text import brief, link, list_url, pretty, row_url, seconds, who
 from journal.durability import Connection, journal_connection, read_durability
@@ -29,7 +29,7 @@ DAMAGED = (
 
 
 @admin.register(Document)
-class DocumentAdmin(DocumentReset):
+class DocumentAdmin(DocumentPurge):
     """Documents: the only rows that can be edited here, and only what does not touch the journal."""
 
     change_form_template = "admin/vuer_journal/document/change_form.html"

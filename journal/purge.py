@@ -7,11 +7,14 @@
 Killed between any two of them, running it again goes on.
 """
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.db import IntegrityError, models, transaction
 from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, ProtectedError, RestrictedError
 from django.db.models.functions import Coalesce
@@ -21,19 +24,57 @@ from journal.archive import delete_archives
 from journal.durability import journal_alias
 from journal.error import JournalBusy, PurgeRefused
 from journal.failpoint import reach
-from journal.lease import Lease
+from journal.lease import Lease, lease
+from journal.live_side import current_live_side
 from journal.models import Document
+
+logger = logging.getLogger(__name__)
 
 PURGED_SEQ = 2**62
 """Truncation point of a document that is being deleted: above every sequence, so that the fence (rule J8) takes back
 whatever is still written."""
 ROWS_MAX = 500
 """Rows that one transaction deletes."""
+FAREWELL_MAX_S = 5
+"""How long to wait for the sockets of people who are sent away to close."""
 TRIES = 10
 """How often the last transaction is tried while writers that do not know yet come between."""
 
 Tell = Callable[[str, int], None]
 """Told of progress: of what, and how many so far."""
+
+
+def purge_document(
+    document: Document, *, is_forced: bool = False, tell: Tell | None = None
+) -> dict[str, int]:
+    """Afterwards the document, and everything that belongs to it, is gone for good; what went, by kind.
+
+    `is_forced`: although people are in it; they are sent away.  One that an earlier run has marked is finished whoever
+    seems to be in it.
+
+    Raises: PurgeRefused, and nothing has changed; ArchiveFailed, and it is marked: run it again; JournalBusy.
+    """
+    with lease(document.pk) as held:
+        present = current_live_side().connected(document.pk)
+        is_marked = document.condition == Document.Condition.PURGING
+        if present and not (is_forced or is_marked):
+            raise PurgeRefused(
+                f"{present} connections are open in {document.slug!r}: close them, or use --force"
+            )
+        mark_purged(held)
+        if present:
+            _send_away(document.pk)
+        deleted = delete_document(held, tell)
+    logger.warning("document %s was purged", document.pk)
+    return deleted
+
+
+def _send_away(document_id: UUID) -> None:
+    """Returns when nobody is connected any more, or soon: who still is can write nothing (rule J52)."""
+    current_live_side().close_all(document_id)
+    give_up_at = time.monotonic() + FAREWELL_MAX_S
+    while current_live_side().connected(document_id) and time.monotonic() < give_up_at:
+        time.sleep(0.1)
 
 
 def mark_purged(held: Lease) -> None:
@@ -110,9 +151,21 @@ def _delete_last(held: Lease) -> None:
                 for relation in relations():
                     if relation.on_delete is CASCADE or relation.on_delete is PROTECT:
                         _rows(relation, held.document_id).delete()
+                _forget_log(held.document_id)
                 Document.objects.filter(pk=held.document_id).delete()
             return
         except (IntegrityError, ProtectedError, RestrictedError):
             if attempt == TRIES - 1:
                 raise
             held.renew()
+
+
+def _forget_log(document_id: UUID) -> None:
+    """What the admin's log says of the document, its name among it."""
+    if apps.is_installed("django.contrib.admin"):
+        entries = apps.get_model("admin", "LogEntry").objects.filter(
+            content_type__app_label=Document._meta.app_label,
+            content_type__model=Document._meta.model_name,
+            object_id=str(document_id),
+        )
+        entries.delete()

@@ -14,9 +14,12 @@ class RoomsConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import register
 
+        from journal.live_side import register_live_side
         from rooms import access, site
+        from rooms.live_side import RoomsLive
         from rooms.settings import check_settings
 
         register(check_settings)
         access.connect_signals()
         site.connect_signals()
+        register_live_side(RoomsLive())

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from journal.entry import Entry
-from journal.error import CorruptJournal, JournalTruncated
+from journal.error import CorruptJournal, JournalTruncated, UnknownDocument
 from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
@@ -309,13 +309,22 @@ class LiveRoom:
 
         When that is damaged, the room stays as it is, for looking.
 
-        Raises: JournalUnavailable; UnknownDocument.
+        When there is no such document any more, everybody is sent away.
+
+        Raises: JournalUnavailable.
         """
         if self.damage is None:
             try:
                 await self._catch_up()
             except CorruptJournal as damage:
                 self._suffer(damage)
+            except UnknownDocument:
+                self._vanish()
+
+    def _vanish(self) -> None:
+        """The document has been deleted (rule J52)."""
+        self.close(CloseCode.UNKNOWN_ROOM)
+        self._on_empty(self)
 
     async def _catch_up(self) -> None:
         try:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import Error
 
 from journal.models import Document
+from journal.reader import still_there
 from rooms.credential import Accounts, Credential, rights_of
 from rooms.models import Session
 from rooms.policy import NOTHING
@@ -34,7 +35,7 @@ def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
     Costs one query for the documents, one for requests to close, one per login, and what the policy asks per account
     and document.  A policy that fails changes nothing.  Raises: django.db.Error.
     """
-    documents = Document.objects.in_bulk(list(visits))
+    documents = still_there().in_bulk(list(visits))
     requested = Session.objects.connected().filter(
         document__in=list(visits), close_requested_at__isnull=False
     )

@@ -1,0 +1,37 @@
+"""What the durable side asks of whoever serves documents live, without knowing who that is."""
+
+from typing import Protocol
+from uuid import UUID
+
+
+class LiveSide(Protocol):
+    """The part of a live side that commands need.  All of it is synchronous."""
+
+    def connected(self, document_id: UUID) -> int:
+        """How many connections to the document are open, in all processes, as far as their rows tell."""
+
+    def close_all(self, document_id: UUID) -> None:
+        """Afterwards, within about a second, they are closed, whatever process holds them."""
+
+
+class NobodyLive:
+    """A site without one."""
+
+    def connected(self, document_id: UUID) -> int:
+        return 0
+
+    def close_all(self, document_id: UUID) -> None:
+        pass
+
+
+live_side: LiveSide = NobodyLive()
+
+
+def register_live_side(side: LiveSide) -> None:
+    """From now on commands ask this one.  Called once, when the apps are ready."""
+    global live_side
+    live_side = side
+
+
+def current_live_side() -> LiveSide:
+    return live_side
