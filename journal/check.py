@@ -8,7 +8,14 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import DatabaseError, connections
 
 from journal.archive import has_storage
-from journal.durability import Connection, isolation_level, journal_alias, read_durability
+from journal.durability import (
+    BROKEN,
+    Connection,
+    hint_of,
+    isolation_level,
+    journal_alias,
+    read_durability,
+)
 from journal.settings import PREFIX, JournalSettings, settings
 
 DURABILITIES = ("full", "relaxed")
@@ -63,9 +70,8 @@ def _check_promise(connection: Connection) -> Iterable[CheckMessage]:
         text = f"Acknowledged messages may be lost in a power cut ({promise.detail})."
         yield Warning(text, hint=promise.hint, id="vuer_journal.W011")
     else:
-        text = f"This database may lose acknowledged messages in a power cut ({promise.detail})."
-        hint = f"{promise.hint} Or accept the loss: VUER_RTC = {{'JOURNAL_DURABILITY': 'relaxed'}}"
-        yield Error(text, hint=hint, id="vuer_journal.E011")
+        text = f"{BROKEN[0].upper()}{BROKEN[1:]} ({promise.detail})."
+        yield Error(text, hint=hint_of(promise), id="vuer_journal.E011")
 
 
 def _check_isolation(connection: Connection) -> Iterable[CheckMessage]:

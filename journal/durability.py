@@ -5,6 +5,15 @@ from typing import Any
 
 from django.db import connections, router
 
+from journal.settings import settings
+
+BROKEN = "this database may lose acknowledged messages in a power cut"
+
+
+class NotDurable(Exception):
+    """The database may lose what was acknowledged, and the site has not said that it accepts that."""
+
+
 Connection = Any
 """A Django database wrapper; its type differs per backend."""
 
@@ -19,6 +28,20 @@ class Durability:
     """The settings found, for people."""
     hint: str = ""
     """How to get the full promise; empty when it is given."""
+
+
+def refuse_unless_durable(promise: Durability) -> None:
+    """Returns when the promise may be given.
+
+    Raises: NotDurable, with what to do.
+    """
+    if not promise.is_full and settings.durability != "relaxed":
+        raise NotDurable(f"{BROKEN} ({promise.detail}). {hint_of(promise)}")
+
+
+def hint_of(promise: Durability) -> str:
+    """How to get the full promise, or to do without."""
+    return f"{promise.hint} Or accept the loss: VUER_RTC = {{'JOURNAL_DURABILITY': 'relaxed'}}"
 
 
 def journal_alias() -> str:

@@ -10,10 +10,10 @@ import itertools
 import logging
 from uuid import UUID
 
-from journal.durability import Durability, journal_connection, read_durability
+from journal.durability import NotDurable
 from journal.entry import Entry
-from journal.error import CorruptJournal, JournalError, JournalTruncated
-from journal.reader import Hydrated, answering, hydrate, read_after, read_positions
+from journal.error import CorruptJournal, JournalError, JournalTruncated, JournalUnavailable
+from journal.reader import Hydrated, hydrate, read_after, read_positions
 from journal.writer import Appended, Draft, Outcome, append_batches
 from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
@@ -23,8 +23,10 @@ from rooms.connection import Connection
 from rooms.damage import DamageWatch, view_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
+from rooms.neighbour import NeighbourWatch
 from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
+from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
 from rooms.refusal import Refused
@@ -72,7 +74,7 @@ class Hub:
         self.bus.on(RightsChanged, self._reviewer.take)
         self.bus.on(Kicked, self._reviewer.kick)
         self._lookout = Lookout(self.bus, str(self.process), self.rooms)
-        self._promise: Promise | None = None
+        self._pledge = Pledge(self._journal)
         self._budget = Budget(settings.waiting_bytes_max)
         self._opening: dict[UUID, asyncio.Task[None]] = {}
         self._idle: dict[UUID, asyncio.TimerHandle] = {}
@@ -160,15 +162,22 @@ class Hub:
             raise Refused(CloseCode.UNAVAILABLE) from error
         return [entry.message for _, entries in batches for entry in entries]
 
+    async def pledged(self) -> Promise:
+        """What an acknowledgement means here.
+
+        Raises: NotDurable; JournalUnavailable.
+        """
+        return await self._pledge.given()
+
     async def _promised(self) -> Promise:
-        """What the journal's own connection says, asked once."""
-        if self._promise is None:
-            try:
-                found = await self._journal.run(_read_promise)
-            except JournalError as error:
-                raise Refused(CloseCode.UNAVAILABLE) from error
-            self._promise = Promise(found.is_full, found.detail)
-        return self._promise
+        try:
+            return await self.pledged()
+        except NotDurable as error:
+            # Under a server without lifespan nobody has asked before; then every client that comes is told.
+            logger.critical("nobody is served: %s", error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+        except JournalError as error:
+            raise Refused(CloseCode.UNAVAILABLE) from error
 
     def _note_refusal(self, admission: Admission, code: CloseCode) -> None:
         self._register.note_end(End(Progress(admission.session_id, {}, 0), code))
@@ -319,6 +328,7 @@ class Hub:
             self._reviewer.run(),
             self._herald.run(),
             self._lookout.run(),
+            NeighbourWatch(self.process, self._aside, self.bus).run(),
             self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
@@ -369,11 +379,6 @@ class Hub:
                 self.leave(connection, CloseCode.GOING_AWAY)
 
 
-def _read_promise() -> Durability:
-    with answering():
-        return read_durability(journal_connection())
-
-
 _hub: Hub | None = None
 
 
@@ -387,8 +392,18 @@ def current_hub() -> Hub:
 
 
 async def startup() -> None:
-    """For the server's lifespan: afterwards connections may join, and SIGTERM lets them finish."""
+    """For the server's lifespan: afterwards connections may join, and SIGTERM lets them finish.
+
+    Raises: NotDurable: the server is not to serve.
+    """
     hub = current_hub()
+    try:
+        await hub.pledged()
+    except JournalUnavailable as error:
+        logger.warning("the journal's database does not answer yet: %s", error)
+    except NotDurable:
+        await hub.stop()
+        raise
     before_termination(hub.stop)
     calm_garbage_collector()
 

@@ -16,6 +16,7 @@ import uvicorn
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db.models import Q
 
 from vuer_rtc.protocol.limit import Limits
@@ -100,6 +101,10 @@ def main() -> None:
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down
         django.setup()
         call_command("migrate", verbosity=0, interactive=False)
+        try:
+            call_command("check", databases=["default"])
+        except SystemCheckError as error:
+            sys.exit(f"not started: {error}")
         call_command("seed_demo", verbosity=0)
         print(announcement(host, port, open_one_time_login()), flush=True)
         uvicorn.Server(config).run(sockets=[socket])
