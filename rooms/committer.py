@@ -9,6 +9,7 @@ than that, and never more than `group_commit_window_ms`.  What is in a batch is 
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -18,6 +19,7 @@ from journal.error import JournalUnavailable
 from journal.writer import Appended, Conflict, Draft, Fenced, Outcome
 from rooms.batch import Batch
 from rooms.settings import settings
+from rooms.tally import tally
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +90,13 @@ class Committer:
         self._giving_way: dict[CommittingRoom, asyncio.TimerHandle] = {}
         self._pause_ms = 0.0
         self._last_commit_s = 0.0
+        self._progressed_at = 0.0
+        """When a transaction last ended, or the first message came that waits."""
 
     def notify(self, room: CommittingRoom) -> None:
         """`room` has messages waiting.  Cheap; called for every message."""
         self._arrivals += 1
-        self._has_drained.clear()
+        self._begin()
         if room not in self._catching_up and room not in self._giving_way:
             self._ready[room] = None
             self._has_ready.set()
@@ -114,7 +118,7 @@ class Committer:
     def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
         """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
         self._withdraw(room)
-        self._has_drained.clear()
+        self._begin()
         task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
         self._catching_up[room] = task
 
@@ -122,6 +126,17 @@ class Committer:
         self._ready.pop(room, None)
         if not self._ready:
             self._has_ready.clear()
+
+    def _begin(self) -> None:
+        """From now on there is something to do."""
+        if self._has_drained.is_set():
+            self._has_drained.clear()
+            self._progressed_at = time.monotonic()
+
+    @property
+    def stuck_s(self) -> float:
+        """How long nothing has been written although something waits, in seconds."""
+        return 0.0 if self._has_drained.is_set() else time.monotonic() - self._progressed_at
 
     @property
     def is_idle(self) -> bool:
@@ -203,6 +218,7 @@ class Committer:
         except JournalUnavailable:
             raise
         except Exception:
+            tally.failures["room"] += 1
             logger.exception("room %s failed", room.document_id)
             room.fail()
 
@@ -212,8 +228,10 @@ class Committer:
         try:
             outcomes = await self._append([room.draft(batch) for room, batch in batches])
         except JournalUnavailable as error:
+            tally.failures["journal"] += 1
             await self._wait_for_journal(batches, error)
         except Exception:
+            tally.failures["commit"] += 1
             logger.exception("a commit of %d rooms failed in a way nobody foresaw", len(batches))
             for room, batch in batches:
                 room.isolate(batch)
@@ -221,7 +239,9 @@ class Committer:
                     room.conflicts_in_a_row = CONFLICTS_BEFORE_ALONE
         else:
             self._pause_ms = 0.0
+            self._progressed_at = time.monotonic()
             self._last_commit_s = loop.time() - begun_at
+            tally.commit_s.note(self._last_commit_s)
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
                 self._conclude(room, batch, outcome)
 
@@ -234,6 +254,7 @@ class Committer:
                 if room.rival_until > asyncio.get_running_loop().time():
                     self._give_way(room)
             case Conflict() | Fenced():
+                tally.conflicts += 1
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
                 if outcome != Conflict(was_locked=True):

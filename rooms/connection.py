@@ -12,6 +12,7 @@ from rooms.outbox import Outbox, Send
 from rooms.room import LiveRoom
 from rooms.session import End, Progress
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.verdict import Verdict
 from vuer_rtc.protocol import session as effect
 from vuer_rtc.protocol.codec import encode
@@ -20,6 +21,7 @@ from vuer_rtc.protocol.session import Effect, Right, SyncSession
 from vuer_rtc.protocol.wire import (
     Dialect,
     Edition,
+    Error,
     Feature,
     Frame,
     Outbound,
@@ -90,7 +92,9 @@ class Connection:
     def receive(self, frame: Frame) -> None:
         """Do what the frame asks for."""
         self.heard_at = time.monotonic()
+        tally.received_bytes += len(frame)
         for wanted in self._protocol.receive(frame, self.heard_at):
+            tally.received[type(wanted)] += 1
             self._perform(wanted, frame)
 
     def _perform(self, wanted: Effect, frame: Frame) -> None:
@@ -140,6 +144,11 @@ class Connection:
         return self.admission.shown_name
 
     @property
+    def queued_bytes(self) -> int:
+        """What its socket has not taken yet."""
+        return self._outbox.queued_bytes
+
+    @property
     def is_behind(self) -> bool:
         """More is on its way to it than it takes at once."""
         return self._outbox.queued_bytes > BEHIND_BYTES
@@ -168,6 +177,9 @@ class Connection:
         self._outbox.push_document(frames, size)
 
     def send(self, outbound: Outbound) -> None:
+        tally.sent[type(outbound)] += 1
+        if type(outbound) is Error:
+            tally.refused[outbound.code] += 1
         frame = encode(outbound, *self.dialect)
         self._outbox.push([frame], len(frame))
 

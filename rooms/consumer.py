@@ -17,6 +17,7 @@ from rooms.hub import current_hub
 from rooms.outbox import close_event
 from rooms.refusal import Refused
 from rooms.session import CLOSED_ABNORMALLY
+from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,11 @@ class RoomConsumer(AsyncConsumer):
         try:
             connection = await hub.join(scope, send)
         except Refused as refusal:
+            tally.closed[refusal.code] += 1
             await send(close_event(refusal.code))
             return
         except Exception:
+            tally.failures["join"] += 1
             logger.exception("somebody could not be let in")
             await send(close_event(CloseCode.INTERNAL))
             return
@@ -62,5 +65,6 @@ class RoomConsumer(AsyncConsumer):
             try:
                 connection.receive(event["text"] if frame is None else frame)
             except Exception:
+                tally.failures["frame"] += 1
                 logger.exception("a frame of client %s failed", connection.client)
                 connection.close(CloseCode.INTERNAL)

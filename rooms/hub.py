@@ -23,6 +23,7 @@ from rooms.connection import Connection
 from rooms.damage import DamageWatch, view_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
+from rooms.metrics import expose
 from rooms.neighbour import NeighbourWatch
 from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
@@ -37,11 +38,13 @@ from rooms.room import Budget, LiveRoom, Overtaken, RoomFull
 from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.snapshotter import Snapshotter
+from rooms.tally import tally
 from rooms.termination import before_termination
 from rooms.thread import Worker
+from rooms.vitals import Vitals
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import CloseCode
-from vuer_rtc.protocol.wire import Promise
+from vuer_rtc.protocol.wire import Edition, Promise
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,8 @@ class Hub:
         self.process = ProcessIdentity.of_this_process()
         self.rooms: dict[UUID, LiveRoom] = {}
         self.connections: set[Connection] = set()
+        self.is_leaving = False
+        """It is about to stop: load balancers should send nobody more."""
         self.is_stopping = False
         self._arrivals = itertools.count(1)
         self._aside = Worker("vuer-aside", ASIDE_THREADS)
@@ -136,6 +141,7 @@ class Hub:
             end = connection.ended(code)
             self._register.note_end(end)
             self._herald.left(connection, end.close_code)
+            tally.closed[end.close_code] += 1
             if not self.connections:
                 self._has_emptied.set()
 
@@ -199,7 +205,9 @@ class Hub:
         return room
 
     async def _open(self, admission: Admission) -> None:
+        begun_at = self.loop.time()
         hydrated, damage = await self._read(admission.document_id)
+        tally.hydration_s.note(self.loop.time() - begun_at)
         room = LiveRoom(
             admission.document_id,
             hydrated,
@@ -315,6 +323,29 @@ class Hub:
 
     # Life
 
+    def vitals(self) -> Vitals:
+        """How the process is now, for metrics and readiness."""
+        rooms, connections = list(self.rooms.values()), list(self.connections)
+        native = sum(connection.dialect.edition is Edition.NATIVE for connection in connections)
+        queued = [connection.queued_bytes for connection in connections]
+        return Vitals(
+            is_leaving=self.is_leaving,
+            stuck_s=self._committer.stuck_s,
+            rooms=len(rooms),
+            native_sessions=native,
+            published_sessions=len(connections) - native,
+            presences=sum(len(room.presence.board) for room in rooms),
+            waiting_messages=sum(room.waiting_count for room in rooms),
+            waiting_bytes=self._budget.bytes_max - self._budget.bytes_left,
+            queued_bytes=sum(queued),
+            queued_bytes_of_slowest=max(queued, default=0),
+            projection_messages_behind=max(map(self._projector.messages_behind, rooms), default=0),
+            news_told=self.bus.told,
+            news_heard=self.bus.heard,
+            news_lost=self.bus.lost,
+            signals_dropped=self._herald.dropped,
+        )
+
     def start(self) -> None:
         """Afterwards connections may join."""
         steps = (
@@ -336,9 +367,11 @@ class Hub:
     async def stop(self) -> None:
         """Afterwards everything that could be journalled is, every socket has been told `going away`, and the
         rows of their sessions are closed.  Idempotent."""
-        if self.is_stopping:
+        if self.is_leaving:
             await self._has_stopped.wait()
             return
+        self.is_leaving = True
+        await asyncio.sleep(settings.shutdown_notice_s)
         self.is_stopping = True
         await self._drain()
         rooms = list(self.rooms.values())
@@ -382,12 +415,18 @@ class Hub:
 _hub: Hub | None = None
 
 
+def hub_of_this_process() -> Hub | None:
+    """The hub, if there is one yet."""
+    return _hub
+
+
 def current_hub() -> Hub:
     """The hub of this process, started."""
     global _hub
     if _hub is None or _hub.loop is not asyncio.get_running_loop():
         _hub = Hub()
         _hub.start()
+        expose(_hub.vitals)
     return _hub
 
 

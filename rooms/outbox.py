@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Frame
 
@@ -96,6 +97,8 @@ class Outbox:
 
     async def _write_frames(self) -> None:
         frames, self._frames = self._frames, []
+        tally.sent_frames += len(frames)
+        tally.sent_bytes += sum(map(len, frames))
         send = self._send
         for frame in frames:
             kind = "bytes" if isinstance(frame, bytes) else "text"

@@ -15,6 +15,7 @@ from journal.projection import project
 from journal.reader import answering
 from rooms.room import LiveRoom
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.thread import Worker
 from vuer_rtc.crdt.graph import Graph, NodeView
 
@@ -63,6 +64,11 @@ class Projector:
         """True when rows of `room` wait or are being written."""
         return room in self._due or room is self._current
 
+    def messages_behind(self, room: LiveRoom) -> int:
+        """How many messages the rows of `room` lack."""
+        reached = self._reached.get(room)
+        return room.graph.head_seq - reached.seq if reached is not None else 0
+
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
@@ -86,6 +92,7 @@ class Projector:
                 logger.warning("rows of document %s wait: %s", room.document_id, error)
                 failed.append(room)
             except Exception:
+                tally.failures["projection"] += 1
                 logger.exception("rows of document %s were not written", room.document_id)
                 self._reached.pop(room, None)  # the next projection is a whole one
             finally:

@@ -5,6 +5,7 @@ joins at sequence S gets S+1 next, and what is broadcast has been committed and 
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -21,12 +22,24 @@ from rooms.missing import deliveries_since
 from rooms.native import native_document, undoable_ids
 from rooms.recent import Recent
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.whereabouts import PresencePeer, Whereabouts
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
-from vuer_rtc.protocol.wire import Ack, Dialect, Edition, Error, Frame, Outbound, RoomReset, Standing, State
+from vuer_rtc.protocol.wire import (
+    Ack,
+    Broadcast,
+    Dialect,
+    Edition,
+    Error,
+    Frame,
+    Outbound,
+    RoomReset,
+    Standing,
+    State,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +83,7 @@ class Budget:
     """Bytes that may wait for the journal, shared by all rooms of the process."""
 
     def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
         self.bytes_left = bytes_max
 
 
@@ -202,6 +216,7 @@ class LiveRoom:
             document = native_document(self.graph) if is_native else self.graph.state(tail)
             frame = encode(State(document, self.graph.head_seq), *peer.dialect)
             self._states[peer.dialect] = frame
+        tally.sent[State] += 1
         peer.push_document([frame], len(frame))
 
     def send_missing(self, peer: Peer, clock: Mapping[str, int]) -> None:
@@ -235,6 +250,11 @@ class LiveRoom:
         self._budget.bytes_left -= submission.size
         self._waiting.append(submission)
         self._notify(self)
+
+    @property
+    def waiting_count(self) -> int:
+        """Messages that wait for the next batch."""
+        return len(self._waiting)
 
     @property
     def has_waiting(self) -> bool:
@@ -271,11 +291,19 @@ class LiveRoom:
             acks.setdefault(peer, {})[index] = [encode(ack, *peer.dialect)]
             peer.note_ack(batch.first_seq + index)
         self._fan_out(deliveries, acks)
+        self._count(batch)
         for index, submission in batch.repeats:
             self._acknowledge(submission, batch.first_seq + index, deliveries[index])
         self._release(batch.submissions)
         self._suspects_max = None
         reach("settle.told")
+
+    def _count(self, batch: Batch) -> None:
+        count, now = len(batch.accepted), time.time()
+        tally.batch_messages.note(count)
+        tally.sent[Ack] += count
+        for submission in batch.accepted:
+            tally.ack_s.note(now - submission.received_at)
 
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
@@ -410,6 +438,8 @@ class LiveRoom:
         """
         fanout = Fanout(deliveries)
         has_reset = fanout.has_reset
+        replied = sum(len(own) for peer, own in replies.items() if self.connections.get(peer.client) is peer)
+        tally.sent[Broadcast] += len(deliveries) * len(self.connections) - replied
         lost = self._published_peers() if has_reset or fanout.has_restore else frozenset()
         for peer in self.connections.values():
             if peer not in replies and peer not in lost:

@@ -114,9 +114,20 @@ class RoomSettings:
     snapshot_interval_s: float = 1
     """Shortest time between two rounds of cuts and snapshots."""
 
+    shutdown_notice_s: float = 0
+    """How long a server that was told to stop goes on as before while `/readyz` answers 503: as long as the load
+    balancer takes to notice."""
     shutdown_timeout_s: float = 8
     """How long a shutdown waits for the journal before it closes the sockets of messages that are not
     acknowledged."""
+
+    metrics_token: str = ""
+    """Who scrapes `/metrics` sends it: `Authorization: Bearer …`.  Without one the page is there for staff only:
+    behind a proxy on the same machine, everybody comes from the loopback address."""
+    ready_stuck_s: float = 10
+    """Messages that wait this long, while none is written, make the process not ready."""
+    ready_timeout_s: float = 2
+    """How long the database may take to answer `/readyz`."""
 
     gc_threshold_objects: int = 50_000
     """First threshold of Python's garbage collector, set at start-up after everything loaded was frozen; 0

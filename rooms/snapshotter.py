@@ -23,6 +23,7 @@ from rooms.age import Ages, cut_of
 from rooms.batch import Submission
 from rooms.room import LiveRoom
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.thread import Worker
 from vuer_rtc.crdt.graph import SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, cut_record
@@ -175,12 +176,14 @@ class Snapshotter:
             draft = await draft_in_turns(room)
             if draft is not None:
                 covered_seq = await self._worker.run(save, room.document_id, draft, reason)
+                tally.snapshots += 1
                 if (course := self._courses.get(room)) is not None:
                     course.covered_seq = covered_seq
         except (Error, JournalError) as error:
             logger.warning("document %s: its snapshot waits: %s", room.document_id, error)
             return False
         except Exception:
+            tally.failures["snapshot"] += 1
             logger.exception("document %s: its snapshot was not written", room.document_id)
             return False
         finally:

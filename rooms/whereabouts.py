@@ -14,6 +14,7 @@ from uuid import UUID
 from rooms.news import PresenceAsked, PresenceTold, Told
 from rooms.presence import Board, Entry, Source
 from rooms.settings import settings
+from rooms.tally import tally
 from vuer_rtc.protocol.codec import encode, encode_present
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import Dialect, Frame, Framing, Presences, Present
@@ -180,7 +181,7 @@ class Whereabouts:
             if framing not in common:
                 common[framing] = self._framed(changed, framing)
             frames, size, rest = common[framing]
-            peer.push(frames, size)
+            self._push(peer, frames, size)
             missed.update(rest)
         spent_s = time.perf_counter() - begun_at
         pause_s = max(1 / (settings.presence_updates_per_second or 1), spent_s / SHARE)
@@ -194,10 +195,14 @@ class Whereabouts:
         missed.pop(peer.client, None)
         if missed and not peer.is_behind:
             frames, size, missed = self._framed(missed, peer.dialect.framing)
-            peer.push(frames, size)
+            self._push(peer, frames, size)
         self._receivers[peer] = missed
         if missed:
             self._schedule()
+
+    def _push(self, peer: PresencePeer, frames: Sequence[Frame], size: int) -> None:
+        tally.sent[Presences] += 1
+        peer.push(frames, size)
 
     def _framed(self, clients: Missed, framing: Framing) -> tuple[Sequence[Frame], int, Missed]:
         """One frame about the first of these clients, its size, and the clients that it did not hold."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,11 +98,18 @@ class ServerProcess:
             raise
 
     def is_ready(self) -> bool:
+        return self.page("/healthz")[0] == 200
+
+    def page(self, path: str, **headers: str) -> tuple[int, str]:
+        """Status and text of a page; status 0 when nobody answers."""
+        request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.port}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
         except OSError:
-            return False
+            return 0, ""
 
     # Surroundings
 

@@ -6,6 +6,7 @@
 `VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, of pages and browsers' WebSockets; default loopback
 `VUER_RTC_HTTPS`          `1` behind a proxy that ends TLS and sets `X-Forwarded-Proto`; default off
 `DATABASE_URL`            `postgres://user:pass@host/name` or `sqlite:////path`; default: in the data folder
+`VUER_RTC_METRICS_TOKEN`  what Prometheus sends as its bearer token; default: metrics are for staff only
 `REDIS_URL`               channel layer between several server processes; default: one process, in memory
 """
 
@@ -32,6 +33,11 @@ def words(name: str, default: list[str]) -> list[str]:
     """The comma-separated words of a variable, or the default when it is unset or empty."""
     found = [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
     return found or default
+
+
+def metrics_token() -> str:
+    """What lets a scraper in; empty: nothing does."""
+    return os.environ.get("VUER_RTC_METRICS_TOKEN", "")
 
 
 def data_dir(default: Path) -> Path:

@@ -29,7 +29,7 @@ INSTALLED_APPS = [
     "journal",
 ]
 
-VUER_RTC: dict[str, Any] = {}
+VUER_RTC: dict[str, Any] = {"METRICS_TOKEN": environment.metrics_token()}
 """Limits and timings of `rooms` and `journal`: each key's unit and default: see the app's `settings.py`."""
 
 MIDDLEWARE = [

@@ -1,0 +1,43 @@
+"""Whether this process should be sent more clients."""
+
+import asyncio
+import logging
+
+from journal.error import JournalUnavailable
+from journal.models import Document
+from journal.reader import answering
+from rooms.hub import hub_of_this_process
+from rooms.settings import settings
+from rooms.thread import in_database_thread
+
+logger = logging.getLogger(__name__)
+
+
+async def obstacles() -> list[str]:
+    """Why it should not; nothing when it should.
+
+    A hub that has not begun yet, as under a server without the lifespan protocol, begins with the first client.
+    """
+    found = []
+    hub = hub_of_this_process()
+    if hub is not None and hub.is_leaving:
+        return ["the server is stopping"]
+    if hub is not None and hub.loop is asyncio.get_running_loop():
+        stuck_s = hub.vitals().stuck_s
+        if stuck_s > settings.ready_stuck_s:
+            found.append(f"messages wait, and nothing was written for {stuck_s:.0f} s")
+    try:
+        async with asyncio.timeout(settings.ready_timeout_s):
+            await in_database_thread(ask_database)()
+    except TimeoutError:
+        found.append("the database does not answer")
+    except JournalUnavailable as error:
+        logger.warning("not ready: %s", error)
+        found.append("the database cannot be read")
+    return found
+
+
+def ask_database() -> None:
+    """Returns when the database answers.  Raises: JournalUnavailable."""
+    with answering():
+        Document.objects.order_by().values_list("pk").first()
