@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import accumulate
 from uuid import UUID, uuid4
 
 import msgspec
@@ -24,7 +23,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from journal.archive import Archiving
-from journal.depth import Depths
 from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError
@@ -32,6 +30,7 @@ from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
 from journal.operation import delete_operations
+from journal.origin import digest_by, write_origin
 from journal.projection import project
 from journal.reader import (
     Batch,
@@ -53,7 +52,7 @@ from journal.snapshot import (
 )
 from journal.writer import Appended, Conflict, Draft, append_batches
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import INTEGER_MAX, Message, cut_record
+from vuer_rtc.crdt.message import Message, cut_record
 
 
 class ProofFailed(JournalError):
@@ -91,8 +90,6 @@ class Span:
     edits: int = 0
     """Messages of clients in it.  Server records do not count: a cut must not push the next cut along for
     ever."""
-    depth: int = INTEGER_MAX
-    """Lowest Lamport time among its clients' messages and those that they undo or redo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +133,8 @@ class Report:
 def plan_truncation(
     spans: Sequence[Span], cut: int, keep: KeepRules, now: datetime, folded_seq: int = 0
 ) -> Plan | None:
-    """The longest run of batches, from the oldest on, that both rules let go, or, unless cuts in force have
-    folded them already, up to `folded_seq`, a shorter one that ends cleanly; None when it holds no edit.  Pure."""
+    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.  Cuts in
+    force have folded what is up to `folded_seq`.  Pure."""
     oldest_to_keep = now - timedelta(days=keep.days)
     spare = sum(span.edits for span in spans) - keep.messages
     count = 0
@@ -146,8 +143,7 @@ def plan_truncation(
         if spare < 0 or span.created_at > oldest_to_keep:
             break
         count += 1
-    is_folded = count > 0 and spans[count - 1].last_seq <= folded_seq
-    going = spans[: count if is_folded else _clean_end(spans, count, cut) or count]
+    going = spans[:count]
     if not any(span.edits for span in going):
         return None
     return Plan(
@@ -155,23 +151,8 @@ def plan_truncation(
         cut=max(cut, *(span.lt_max for span in going)),
         batches=len(going),
         messages=going[-1].last_seq - going[0].first_seq + 1,
-        is_folded=is_folded,
+        is_folded=going[-1].last_seq <= folded_seq,
     )
-
-
-def _clean_end(spans: Sequence[Span], count: int, cut: int) -> int:
-    """Of the first `count` spans, how many end at the last clean point: nothing behind it reaches below the
-    cut, so that every state behind it can still be told.  0: no clean point frees half of their edits."""
-    depth_behind = min((span.depth for span in spans[count:]), default=INTEGER_MAX)
-    cuts = list(accumulate((span.lt_max for span in spans[:count]), max, initial=cut))
-    edits = list(accumulate((span.edits for span in spans[:count]), initial=0))
-    for end in range(count, 0, -1):
-        if 2 * edits[end] < edits[count]:
-            break
-        if depth_behind > cuts[end]:
-            return end
-        depth_behind = min(depth_behind, spans[end - 1].depth)
-    return 0
 
 
 def compact_document(
@@ -222,10 +203,17 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_
     draft = draft_snapshot(folded, with_digests=True)
     snapshot = write_snapshot(document_id, draft, plan.truncate_seq, Snapshot.Reason.COMPACTION)
     reach("compact.snapshot")
+    origin = write_origin(document_id, plan.truncate_seq, graph)
+    reach("compact.origin")
+    held.renew()
     try:
         prove(snapshot.pk, plan.truncate_seq)
+        if origin is not None:
+            prove_origin(origin.pk, snapshot)
     except ProofFailed:
         snapshot.delete()  # or recovery might begin from it
+        if origin is not None:
+            origin.delete()
         raise
     reach("compact.proved")
     if is_archiving:
@@ -271,13 +259,12 @@ def measure(document_id: UUID, keep: KeepRules, now: datetime) -> tuple[Graph, P
     """The document at its head, and the plan for it."""
 
     def read(start: Start, batches: Iterator[Batch]) -> tuple[Graph, list[Span]]:
-        spans, depths = [], Depths()
+        spans = []
         for batch in batches:
             spans.append(span_of(batch))
             for entry in batch.entries:
                 start.graph.apply(entry.message)
-                depths.add(entry.message)
-        return start.graph, with_depths(spans, depths)
+        return start.graph, spans
 
     graph, spans = with_history(document_id, read)
     return graph, plan_truncation(spans, graph.cut, keep, now, graph.folded_seq)
@@ -287,17 +274,6 @@ def span_of(batch: Batch) -> Span:
     """The measures of one batch."""
     edits = [entry.message.lt for entry in batch.entries if not entry.message.is_server_record]
     return Span(batch.first_seq, batch.last_seq, batch.created_at, max(edits, default=0), len(edits))
-
-
-def with_depths(spans: Sequence[Span], depths: Depths) -> list[Span]:
-    """The same spans, and how deep each of them reaches."""
-    lowest = [INTEGER_MAX] * len(spans)
-    at = 0
-    for seq, depth in depths.known():
-        while seq > spans[at].last_seq:
-            at += 1
-        lowest[at] = min(lowest[at], depth)
-    return [replace(span, depth=depth) for span, depth in zip(spans, lowest, strict=True)]
 
 
 # Cut
@@ -379,6 +355,18 @@ def prove(snapshot_id: UUID, truncate_seq: int) -> None:
             f"document {row.document_id}: the new snapshot at seq {row.seq} does not equal the journal it "
             f"was made of;"
             " nothing was deleted. This is a defect: please report it, with an export of the document"
+        )
+
+
+def prove_origin(origin_id: UUID, snapshot: Snapshot) -> None:
+    """The origin, read back, and the batches behind it lead to the state of the snapshot, which is proved.
+
+    Raises: ProofFailed.
+    """
+    if digest_by(origin_id, snapshot.seq) != snapshot.digest:
+        raise ProofFailed(
+            f"document {snapshot.document_id}: the new origin of time travel does not lead to the state at seq "
+            f"{snapshot.seq}; nothing was deleted. This is a defect: please report it, with an export of the document"
         )
 
 

@@ -1,4 +1,4 @@
-"""How far down the total order the later messages of a journal reach (rules J14, J30).  Pure.
+"""How far down the total order the later messages of a journal reach (rule J30).  Pure.
 
 A cut F folds what is below it; whoever wants to know the state *before* a later message must then be able to leave
 that message out.  It can, unless the message is folded as well (its Lamport time is F or less) or has decided
@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.message import Message, epoch_of
 
-UNKNOWN = 0
-"""Depth of a message that undoes or redoes one that is not retained: as deep as can be."""
+GROUND = 0
+"""As deep as can be: a message that undoes or redoes one that is not retained, or a reset, of which every snapshot of
+the new epoch holds the effect."""
 
 
 class Depths:
@@ -34,7 +35,7 @@ class Depths:
         """Sequence and depth of each message: the lowest Lamport time of itself and of those that it undoes or
         redoes."""
         for seq, lt, targets in self._messages:
-            yield seq, min([lt, *(self._lt.get(target, UNKNOWN) for target in targets)])
+            yield seq, min([lt, *(self._lt.get(target, GROUND) for target in targets)])
 
 
 def last_at_or_below(depths: Iterable[tuple[int, int]], cut: int, upto: int) -> int:

@@ -30,6 +30,7 @@ POINTS = (
     "compact.leased",
     "compact.cut",
     "compact.snapshot",
+    "compact.origin",
     "compact.proved",
     "archive.begun",
     "archive.saved",

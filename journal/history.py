@@ -9,7 +9,7 @@ from uuid import UUID
 from journal.depth import Depths, last_at_or_below
 from journal.entry import Entry
 from journal.error import CorruptJournal, OutOfReach
-from journal.models import JournalBatch
+from journal.models import JournalBatch, Snapshot
 from journal.reader import (
     BACKUP_HINT,
     read_batches,
@@ -103,10 +103,18 @@ def _reach(document_id: UUID, truncated_seq: int) -> Reach:
     head_seq = read_heads([document_id])[document_id]
     if not truncated_seq:
         return Reach(0, head_seq)
-    rows = usable_snapshots(document_id, truncated_seq).values_list("seq", "cut")
-    depths = _depths(document_id, truncated_seq)
-    oldest_seq = min((_exact_from(depths, seq, cut) for seq, cut in rows), default=head_seq)
-    return Reach(max(truncated_seq, oldest_seq), head_seq)
+    oldest = [seq for _, seq in _origins(document_id, truncated_seq)]
+    if truncated_seq not in oldest:
+        rows = usable_snapshots(document_id, truncated_seq).values_list("seq", "cut")
+        depths = _depths(document_id, truncated_seq)
+        oldest += [_exact_from(depths, seq, cut) for seq, cut in rows]
+    return Reach(max(truncated_seq, min(oldest, default=head_seq)), head_seq)
+
+
+def _origins(document_id: UUID, truncated_seq: int) -> list[tuple[UUID, int]]:
+    """Key and sequence of the origins that the retained batches reach (rule J35)."""
+    rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.ORIGIN)
+    return list(rows.filter(seq__gte=truncated_seq).values_list("pk", "seq"))
 
 
 def _depths(document_id: UUID, truncated_seq: int) -> list[tuple[int, int]]:
@@ -156,8 +164,9 @@ def _origin(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph, int
     """A state that holds nothing later than `seq`, and everything that is no longer retained; and up to which sequence
     it holds everything."""
     rows = list(usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut"))
-    earlier = sorted((row for row in rows if row[1] <= seq), key=lambda row: row[1:], reverse=True)
-    for pk, _, _ in earlier:
+    exact_ones = [*_origins(document_id, truncated_seq), *((pk, at) for pk, at, _ in rows)]
+    earlier = sorted((row for row in exact_ones if row[1] <= seq), key=lambda row: row[1], reverse=True)
+    for pk, _ in earlier:
         if (found := restored(pk)) is not None:
             return found[0], found[1].covered_seq
     if not truncated_seq:

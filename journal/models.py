@@ -7,7 +7,6 @@ journal.
 """
 
 import uuid
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -24,10 +23,6 @@ def primary_key() -> "models.UUIDField[Any, Any]":
 
 
 Row = TypeVar("Row", bound=models.Model)
-
-
-document_checks: list[Callable[["Document"], None]] = []
-"""What other apps have against a document that a form is about to save: each raises ValidationError."""
 
 
 class PrimaryManager(models.Manager[Row]):
@@ -178,10 +173,6 @@ class Document(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.slug
-
-    def clean(self) -> None:
-        for check in document_checks:
-            check(self)
 
 
 class JournalBatch(models.Model):
@@ -372,7 +363,8 @@ class SceneObject(models.Model):
 class Snapshot(models.Model):
     """The fold of every message with serverSeq <= seq and lt <= cut.  Immutable.
 
-    One taken for a label holds every message up to `seq`; its cut is its own, and recovery never starts from it.
+    One taken for a label, or as the origin of time travel, holds every message up to `seq`; its cut is its own, and
+    recovery never starts from it.
     """
 
     class Reason(models.TextChoices):
@@ -383,6 +375,7 @@ class Snapshot(models.Model):
         SHUTDOWN = "shutdown", "server shut down"
         MANUAL = "manual", "asked for"
         LABEL = "label", "named by a person"
+        ORIGIN = "origin", "where time travel begins"
 
     id = primary_key()
     document = models.ForeignKey(

@@ -15,7 +15,7 @@ from django.db.models import OuterRef, Subquery
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
 from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
-from journal.snapshot import SnapshotDamaged, restore_snapshot
+from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from vuer_rtc.crdt.graph import Graph
 
 logger = logging.getLogger(__name__)
@@ -245,10 +245,8 @@ def oldest_start(document_id: UUID, truncated_seq: int) -> Graph:
 
 
 def usable_snapshots(document_id: UUID, truncated_seq: int) -> models.QuerySet[Snapshot]:
-    """Those that, with the retained batches, hold the whole document (rule J10).  Labels do not: their cut is none of
-    the journal's (rule J32)."""
-    rows = Snapshot.objects.filter(document=document_id, covered_seq__gte=truncated_seq)
-    return rows.exclude(reason=Snapshot.Reason.LABEL)
+    """Those that, with the retained batches, hold the whole document (rule J10)."""
+    return recovery_snapshots(document_id).filter(covered_seq__gte=truncated_seq)
 
 
 def restored(snapshot_id: UUID) -> tuple[Graph, Snapshot] | None:

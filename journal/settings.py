@@ -42,6 +42,10 @@ class JournalSettings:
     snapshot_compress_level: int = 3
     """Zstandard level of snapshots: 1 is fastest, 19 smallest."""
 
+    origin_messages_max: int = 50_000
+    """Messages above its cut in the origin of time travel.  Where more would be, it is not written, and states
+    between there and the next snapshot are not told."""
+
     delete_messages_max: int = 5000
     """Messages that one transaction of a truncation deletes: how long live writers wait behind it at most."""
     lease_s: float = 300

@@ -1,9 +1,11 @@
-"""Whole states, so that recovery need not begin at the beginning (rules J5, J10, J11)."""
+"""Whole states, so that recovery need not begin at the beginning (rules J5, J10, J11, J35)."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 import zstandard
+from django.db import models
 from django.db.models import Max
 from django.utils import timezone
 
@@ -13,6 +15,7 @@ from journal.failpoint import reach
 from journal.models import Document, Snapshot
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, SnapshotError
+from vuer_rtc.crdt.message import Message
 
 
 class SnapshotDamaged(ValueError):
@@ -34,6 +37,15 @@ class SnapshotDraft:
     """Of the whole graph at `seq`, messages above the cut included; empty when nobody computed them."""
     covered_seq: int = 0
     """`Graph.folded_seq`: every message up to here is in it."""
+
+
+class Origin(msgspec.Struct, array_like=True):
+    """The payload of an origin: a whole state, messages above its cut included (rule J35)."""
+
+    state: bytes
+    """`Graph.snapshot()`."""
+    tail: list[Message]
+    """The messages above its cut, by sequence."""
 
 
 def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft:
@@ -101,14 +113,20 @@ def write_snapshot(
     return row
 
 
+def recovery_snapshots(document_id: UUID) -> models.QuerySet[Snapshot]:
+    """All that recovery may start from: neither labels nor origins, whose cuts no journal has (rules J32, J35)."""
+    rows = Snapshot.objects.filter(document=document_id)
+    return rows.exclude(reason__in=[Snapshot.Reason.LABEL, Snapshot.Reason.ORIGIN])
+
+
 def covered_seq_of(document_id: UUID) -> int:
     """How far the newest snapshots cover the journal; 0 without any."""
-    rows = Snapshot.objects.filter(document=document_id)
+    rows = recovery_snapshots(document_id)
     return rows.aggregate(highest=Max("covered_seq"))["highest"] or 0
 
 
 def restore_snapshot(row: Snapshot) -> Graph:
-    """The graph of a snapshot row, without the messages above its cut.
+    """The graph of a snapshot row, without the messages above its cut; of an origin, with them.
 
     Raises: SnapshotDamaged.
     """
@@ -116,11 +134,18 @@ def restore_snapshot(row: Snapshot) -> Graph:
     if checksum_of(payload, row.document_id, row.seq, row.cut, row.covered_seq) != row.checksum:
         raise SnapshotDamaged("the checksum does not hold")
     try:
-        graph = Graph.restore(decompress(payload))
-    except (PayloadError, SnapshotError) as error:
+        state = decompress(payload)
+        tail: list[Message] = []
+        if row.reason == Snapshot.Reason.ORIGIN:
+            origin = msgspec.msgpack.decode(state, type=Origin)
+            state, tail = origin.state, origin.tail
+        graph = Graph.restore(state)
+    except (PayloadError, SnapshotError, msgspec.DecodeError) as error:
         raise SnapshotDamaged(str(error)) from error
     if (graph.head_seq, graph.cut) != (row.seq, row.cut):
         raise SnapshotDamaged(f"it holds seq {graph.head_seq}, cut {graph.cut}")
+    for message in tail:
+        graph.apply(message)
     return graph
 
 
@@ -128,13 +153,24 @@ def prune_snapshots(document_id: UUID) -> int:
     """Deletes all unlabelled snapshots but the newest few; those recovery can start from count as newer.
 
     Returns how many.  The newest usable one always stays, and so does the oldest: it tells the oldest states
-    (rule J30).
+    (rule J30).  Of origins the oldest usable one stays.
     """
     truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
-    rows = Snapshot.objects.filter(document=document_id, label="").values_list(
-        "pk", "seq", "created_at", "covered_seq"
+    rows = recovery_snapshots(document_id).filter(label="")
+    newest = sorted(
+        rows.values_list("pk", "seq", "created_at", "covered_seq"),
+        key=lambda row: (row[3] >= truncated_seq, row[1], row[2]),
+        reverse=True,
     )
-    newest = sorted(rows, key=lambda row: (row[3] >= truncated_seq, row[1], row[2]), reverse=True)
     usable = [row[0] for row in newest if row[3] >= truncated_seq]
     surplus = [row[0] for row in newest[max(1, settings.keep_snapshots) :] if row[0] not in usable[-1:]]
+    surplus += _surplus_origins(document_id, truncated_seq)
     return Snapshot.objects.filter(pk__in=surplus).delete()[0] if surplus else 0
+
+
+def _surplus_origins(document_id: UUID, truncated_seq: int) -> list[UUID]:
+    """All but the oldest that the retained batches reach."""
+    rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.ORIGIN)
+    found = rows.order_by("seq", "-created_at").values_list("pk", "seq")
+    usable = [pk for pk, seq in found if seq >= truncated_seq]
+    return [pk for pk, _ in found if pk not in usable[:1]]

@@ -62,7 +62,7 @@ class Publisher:
 
     def _journal(self, author: Author, message: Message, limits: Limits, user: str | None) -> int | None:
         """Its sequence; everybody is told when it was written now."""
-        bounds = Bounds(1, limits.frame_bytes_max, limits)
+        bounds = Bounds(1, limits.frame_bytes_max, limits.lamport_jump_max, limits.nodes_max)
         for attempt in range(ATTEMPTS_MAX):
             submission = Submission(message, None, user, None, time.time(), size=0)
             batch = build_batch(author.graph, deque([submission]), bounds)
@@ -79,7 +79,7 @@ class Publisher:
                     return seq
                 case Fenced():
                     author.begin_again()
-                case Conflict():  # read on after the pause, or what is read is old again
-                    time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
+                case Conflict():
                     author.read_on()
+            time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
         raise JournalBusy(f"document {author.document_id}: its writers left no room")

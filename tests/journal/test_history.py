@@ -1,4 +1,4 @@
-"""J30: the states a document has been in."""
+"""J30, J35: the states a document has been in."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,9 @@ from journal.error import CorruptJournal, OutOfReach, UnknownDocument
 from journal.history import Reach, graph_at, reach_of, seq_at
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate
+from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
+from journal.verification import verify_document
 from journal.writer import Draft, append_batches
 from tests.journal.history import append, append_each, head_of, insert, message, put, undo
 from vuer_rtc.crdt.graph import Graph
@@ -63,11 +65,64 @@ def test_j30_after_a_compaction_all_that_is_retained_is_told(document: Document)
     assert_refused(document, 3, "folded-away")
 
 
+def without_origin(document: Document) -> None:
+    """As older versions compacted, and as it is where an origin would be too large."""
+    assert Snapshot.objects.filter(document=document, reason="origin").delete()[0] == 1
+
+
+def test_j35_a_late_message_and_an_undo_of_what_is_folded_hide_nothing(document: Document) -> None:
+    late = message(1, put("a", "y", 1), client="bob")
+    append_each(document, [*STEPS[:7], late, message(9, undo("ann:4")), message(10, undo("ann:7"))])
+    told = {seq: graph_at(document.pk, seq).digest() for seq in range(11)}
+    compact(document, keep=5)
+    assert reach_of(document.pk) == Reach(5, 11)
+    assert all(graph_at(document.pk, seq).digest() == told[seq] for seq in range(5, 11))
+
+
+def test_j35_states_before_a_reset_are_told_although_all_since_is_folded(document: Document) -> None:
+    append_each(document, STEPS)
+    reset_document(document.pk)
+    lt = hydrate(document.pk).graph.lt
+    append_each(document, [message(lt + n, insert(f"n{n}")) for n in range(1, 4)])
+    compact(document, keep=6)
+    assert reach_of(document.pk).oldest_seq == document.truncated_seq == 5
+    assert x_at(document, 8) == 80
+    assert graph_at(document.pk, 9).nodes() == {}
+
+
+def test_j35_each_compaction_leaves_one_origin_at_its_truncation_point(document: Document) -> None:
+    for keep in (6, 4, 2):
+        for _ in range(4):
+            append(document, message(head_of(document) + 1, insert(f"n{keep}")))
+        compact(document, keep=keep)
+        origins = Snapshot.objects.filter(reason="origin")
+        assert [row.seq for row in origins] == ([document.truncated_seq] if document.truncated_seq else [])
+        assert reach_of(document.pk).oldest_seq == document.truncated_seq
+    assert not verify_document(document).is_damaged
+
+
+def test_j35_recovery_never_starts_from_an_origin(document: Document) -> None:
+    append_each(document, STEPS)
+    compact(document, keep=4)
+    Snapshot.objects.exclude(reason="origin").delete()
+    with pytest.raises(CorruptJournal):
+        hydrate(document.pk)
+
+
+def test_j35_an_origin_that_would_be_too_large_is_not_written(document: Document) -> None:
+    late = message(1, put("a", "y", 1), client="bob")
+    append_each(document, [*STEPS[:7], late, STEPS[7]])
+    with override_settings(VUER_RTC={"JOURNAL_ORIGIN_MESSAGES_MAX": 2}):
+        compact(document, keep=4)
+    assert not Snapshot.objects.filter(reason="origin").exists()
+    assert reach_of(document.pk) == Reach(8, 10)
+
+
 def test_j30_a_late_message_that_was_folded_hides_the_states_before_it(document: Document) -> None:
     late = message(1, put("a", "y", 1), client="bob")
     append_each(document, [*STEPS[:7], late, STEPS[7]])
     compact(document, keep=4)
-    assert document.truncated_seq == 5  # no clean point: the late message reaches below all of them
+    without_origin(document)
     assert reach_of(document.pk) == Reach(8, 10)
     assert_refused(document, 7, "folded-away")
     assert x_at(document, 8) == 70
@@ -77,21 +132,15 @@ def test_j30_an_undo_of_a_folded_message_hides_the_states_before_it(document: Do
     undone = message(9, undo("ann:2"))
     append_each(document, [*STEPS, undone])
     compact(document, keep=3)
+    without_origin(document)
     assert reach_of(document.pk) == Reach(9, 10)
     assert_refused(document, 8, "folded-away")
-
-
-def test_j14_compaction_ends_before_a_message_that_is_undone_later(document: Document) -> None:
-    append_each(document, [*STEPS, message(9, undo("ann:6"))])
-    compact(document, keep=3)
-    assert document.truncated_seq == 5
-    assert reach_of(document.pk) == Reach(5, 10)
-    assert [x_at(document, seq) for seq in range(5, 11)] == [50, 60, 70, 80, 80, 80]
 
 
 def test_j30_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: Document) -> None:
     append_each(document, STEPS)
     compact(document, keep=4)
+    without_origin(document)
     append(document, message(2, put("a", "y", 1), client="bob"))  # late
     with override_settings(VUER_RTC={"JOURNAL_KEEP_SNAPSHOTS": 1}):
         for lt in (10, 11):

@@ -10,6 +10,7 @@ from hypothesis.extra.django import TestCase
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate, read_after
+from journal.reset import reset_document
 from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot
 from tests.journal.history import append, append_each, insert, message, put, undo
 from tests.journal.test_compaction_property import CLIENTS, message_of, step
@@ -88,6 +89,7 @@ def test_j10_late_duplicate_and_undo_messages_merge_as_they_would_have(document:
 def test_the_snapshot_time_travel_begins_at_is_not_pruned(document: Document) -> None:
     append_each(document, HISTORY)
     compact_document(document, KeepRules(20, 0))
+    Snapshot.objects.filter(reason="origin").delete()
     oldest = Snapshot.objects.get()
     for lt in (25, 30, 35):
         cut(document, lt)
@@ -98,7 +100,7 @@ def test_the_snapshot_time_travel_begins_at_is_not_pruned(document: Document) ->
 
 
 class Histories(TestCase):
-    """Steps are messages with any Lamport time, undo messages, cuts, snapshots and compactions."""
+    """Steps are messages with any Lamport time, undo messages, cuts, snapshots, compactions and resets."""
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(
@@ -122,6 +124,8 @@ class Histories(TestCase):
             match given_step:
                 case KeepRules():
                     compact_document(document, given_step)
+                case "reset":
+                    reset_document(document.pk)
                 case ("cut", lt):
                     cut(document, lt)
                 case ("draft", _):
@@ -131,7 +135,7 @@ class Histories(TestCase):
                         take_snapshot(document.pk, draft, Snapshot.Reason.COUNT)
                         prune_snapshots(document.pk)
                 case _:
-                    item = message_of(given_step, counters, written)
+                    item = message_of(given_step, counters, written, live.epoch.lt)
                     written.append(item)
                     append(document, item)
             self.follow(document, whole, live)
