@@ -196,7 +196,10 @@ async def test_a_conflict_is_caught_up_with_and_the_same_messages_go_again() -> 
         assert one.conflicts_in_a_row == 0
 
 
-async def test_a_room_that_has_lost_a_race_lets_its_rival_go_first_after_each_commit_of_its_own() -> None:
+async def test_a_room_that_has_lost_a_race_lets_its_rival_go_first_after_each_commit_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rooms.committer.RIVAL_TURN_MS", 300)  # longer than a busy machine pauses
     journal, shared, own = FakeJournal(is_quick=True), FakeRoom(1), FakeRoom(2)
     journal.results = [[Conflict()]]
     async with running(journal) as committer:
