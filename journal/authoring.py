@@ -26,7 +26,7 @@ from journal.failpoint import reach
 from journal.lease import process_name
 from journal.reader import hydrate, read_after
 from journal.settings import settings
-from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
+from journal.writer import Appended, Conflict, Draft, Fenced, Outcome, append_batches
 from vuer_rtc.crdt.canonical import InvalidMessage, canonical_ops
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
@@ -159,14 +159,19 @@ class _Attempt:
                 message = self._stamped()
                 if message is None:
                     return None
-                if (seq := self._append(message)) is not None:
-                    return Authored(seq, self._author.applied(message, seq))
+                match self._append(message):
+                    case Appended(first_seq=seq):
+                        reach("author.written")
+                        return Authored(seq, self._author.applied(message, seq))
+                    case Fenced():
+                        self._author.begin_again()
+                    case Conflict():  # read on after the pause, or what is read is old again
+                        time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
+                        self._author.read_on()
             except JournalUnavailable as error:
                 if time.monotonic() > give_up_at:
                     raise JournalUnavailable(f"{error}; {self._fate}") from error
                 time.sleep(UNAVAILABLE_PAUSE_S)
-            else:
-                time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
         raise JournalBusy(f"document {self._author.document_id}: its writers left no room; {self._fate}")
 
     @property
@@ -195,27 +200,17 @@ class _Attempt:
             self._check(message, graph)
         return message
 
-    def _append(self, message: Message) -> int | None:
-        """Its sequence; None when somebody else was first: the author has read on then."""
+    def _append(self, message: Message) -> Outcome:
         author = self._author
-        draft = Draft(
-            author.document_id, author.graph.head_seq + 1, [Entry(message, self._user, None, time.time())]
-        )
+        entry = Entry(message, self._user, None, time.time())
+        draft = Draft(author.document_id, author.graph.head_seq + 1, [entry])
         reach("author.stamped")
         try:
             [outcome] = append_batches([draft], process_name())
         except JournalUnavailable:
             self._is_doubtful = True
             raise
-        match outcome:
-            case Appended(first_seq=seq):
-                reach("author.written")
-                return seq
-            case Fenced():
-                author.begin_again()
-            case Conflict():
-                author.read_on()
-        return None
+        return outcome
 
     def _found(self) -> Authored | None:
         """The message as an earlier try wrote it, whose outcome was unknown."""

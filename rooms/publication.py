@@ -79,7 +79,7 @@ class Publisher:
                     return seq
                 case Fenced():
                     author.begin_again()
-                case Conflict():
+                case Conflict():  # read on after the pause, or what is read is old again
+                    time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
                     author.read_on()
-            time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
         raise JournalBusy(f"document {author.document_id}: its writers left no room")

@@ -92,6 +92,23 @@ def test_j19_who_was_overtaken_reads_on_and_plans_again(document: Document) -> N
     assert author.write(lambda graph: []) is None
 
 
+def test_j19_what_is_read_after_a_conflict_is_what_is_built_on(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write while it steps back, too; it must not try again on what it read before."""
+    author = Author(document.pk)
+    append(document, message(1, insert("n", x=1)))
+    monkeypatch.setattr("journal.authoring.time.sleep", lambda _: append(document, message(2)))
+    tries: list[int] = []
+
+    def plan(graph: Graph) -> list[dict[str, Any]]:
+        tries.append(graph.head_seq)
+        return [SET]
+
+    assert author.write(plan) is not None
+    assert tries == [0, 2]
+
+
 def test_j19_who_slept_through_a_compaction_begins_again(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
