@@ -7,6 +7,7 @@ journal.
 """
 
 import uuid
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -23,6 +24,10 @@ def primary_key() -> "models.UUIDField[Any, Any]":
 
 
 Row = TypeVar("Row", bound=models.Model)
+
+
+document_checks: list[Callable[["Document"], None]] = []
+"""What other apps have against a document that a form is about to save: each raises ValidationError."""
 
 
 class PrimaryManager(models.Manager[Row]):
@@ -173,6 +178,10 @@ class Document(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.slug
+
+    def clean(self) -> None:
+        for check in document_checks:
+            check(self)
 
 
 class JournalBatch(models.Model):

@@ -15,7 +15,9 @@ class RoomsConfig(AppConfig):
         from django.core.checks import register
 
         from journal.live_side import register_live_side
+        from journal.models import document_checks
         from rooms import access, site
+        from rooms.limit_form import check_limits
         from rooms.live_side import RoomsLive
         from rooms.settings import check_settings
 
@@ -23,3 +25,5 @@ class RoomsConfig(AppConfig):
         access.connect_signals()
         site.connect_signals()
         register_live_side(RoomsLive())
+        if check_limits not in document_checks:
+            document_checks.append(check_limits)

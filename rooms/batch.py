@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from vuer_rtc.crdt.dtype import CREATE_OPS
+from rooms.capacity import Capacity, Growing
 from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
-from vuer_rtc.protocol.limit import check_clock
+from vuer_rtc.protocol.limit import Limits, check_clock
 
 REFUSALS = {
     ErrorCode.ID_REUSED: "this id or clock counter belongs to another message already",
@@ -29,7 +29,7 @@ REFUSALS = {
 """What people read beside the codes that are decided here."""
 
 
-class GraphReader(Protocol):
+class GraphReader(Growing, Protocol):
     """What a decision needs to know of the room's graph."""
 
     @property
@@ -38,8 +38,6 @@ class GraphReader(Protocol):
     def lt(self) -> int: ...
     @property
     def clock(self) -> Mapping[str, int]: ...
-    @property
-    def node_count(self) -> int: ...
     def identify(self, message: Message) -> Identity: ...
     def refusal(self, message: Message) -> str | None: ...
     def seq_of(self, message_id: str) -> int | None: ...
@@ -66,12 +64,11 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one batch may hold, and what the document may grow to."""
+    """What one batch may hold, and what the document takes."""
 
     messages_max: int
     bytes_max: int
-    lamport_jump_max: int
-    nodes_max: int
+    limits: Limits
 
 
 @dataclass(slots=True)
@@ -111,7 +108,7 @@ class _Builder:
         self.by_id: dict[str, int] = {}
         self.by_counter: dict[tuple[str, int], int] = {}
         self.lt = graph.lt
-        self.node_count = graph.node_count
+        self.capacity = Capacity(graph, bounds.limits)
         self.size = 0
 
     def build(self, waiting: deque[Submission]) -> Batch:
@@ -154,30 +151,27 @@ class _Builder:
     def admit(self, submission: Submission) -> None:
         """Into the batch, unless the document is against it."""
         message = submission.message
-        inserted = sum(op.ot in CREATE_OPS for op in message.ops)
         try:
-            self.check(message, inserted)
+            self.check(message)
         except ClientFault as fault:
             self.batch.refused.append((submission, fault))
             return
         index = len(self.batch.accepted)
         self.by_id[message.id] = self.by_counter[(message.client, message.counter)] = index
         self.lt = max(self.lt, message.lt)
-        self.node_count += inserted
         self.size += submission.size
         self.batch.accepted.append(submission)
         self.batch.messages.append(msgspec.structs.replace(message, server_seq=self.batch.first_seq + index))
 
-    def check(self, message: Message, inserted: int) -> None:
-        """Raises: ClientFault."""
-        if message.lt > self.lt + self.bounds.lamport_jump_max:
+    def check(self, message: Message) -> None:
+        """Afterwards what it adds is reckoned with.  Raises: ClientFault."""
+        if message.lt > self.lt + self.bounds.limits.lamport_jump_max:
             raise fault_of(message, ErrorCode.LAMPORT_JUMP)
-        if inserted and self.node_count + inserted > self.bounds.nodes_max:
-            raise fault_of(message, ErrorCode.TOO_MANY_NODES)
         check_clock(message, self.graph.clock)
         refusal = self.graph.refusal(message)
         if refusal is not None:
             raise fault_of(message, ErrorCode(refusal))
+        self.capacity.take(message)
 
     def refuse(self, submission: Submission, code: ErrorCode) -> None:
         self.batch.refused.append((submission, fault_of(submission.message, code)))

@@ -76,8 +76,8 @@ class Connection:
         self._promise = promise
         self._outbox = Outbox(
             send,
-            bytes_max=settings.outbox_bytes_max,
-            frames_max=settings.outbox_frames_max,
+            bytes_max=admission.limits.outbound_bytes_max,
+            frames_max=admission.limits.outbound_frames_max,
             on_overflow=lambda: self.close(CloseCode.SLOW_CLIENT),
         )
         self._on_progress = on_progress

@@ -62,7 +62,7 @@ class Publisher:
 
     def _journal(self, author: Author, message: Message, limits: Limits, user: str | None) -> int | None:
         """Its sequence; everybody is told when it was written now."""
-        bounds = Bounds(1, limits.frame_bytes_max, limits.lamport_jump_max, limits.nodes_max)
+        bounds = Bounds(1, limits.frame_bytes_max, limits)
         for attempt in range(ATTEMPTS_MAX):
             submission = Submission(message, None, user, None, time.time(), size=0)
             batch = build_batch(author.graph, deque([submission]), bounds)

@@ -158,7 +158,7 @@ class LiveRoom:
             if former.arrival > peer.arrival:
                 raise Overtaken
             former.close(CloseCode.REPLACED)
-        elif len(self.connections) >= settings.sessions_per_room_max:
+        elif len(self.connections) >= self.limits.sessions_max:
             raise RoomFull
         self.connections[peer.client] = peer
         missing = self._missing_after(since, read) if since is not None else None
@@ -469,8 +469,7 @@ class LiveRoom:
         return Bounds(
             messages_max=self._suspects_max or settings.batch_messages_max,
             bytes_max=settings.batch_bytes_max,
-            lamport_jump_max=self.limits.lamport_jump_max,
-            nodes_max=self.limits.nodes_max,
+            limits=self.limits,
         )
 
     def _acknowledge(self, submission: Submission, seq: int | None, delivery: Delivery | None = None) -> None:

@@ -50,16 +50,9 @@ class RoomSettings:
     limits: dict[str, float] = {}
     """Site-wide overrides of `vuer_rtc.protocol.limit.Limits`; a document's own go on top."""
 
-    outbox_bytes_max: int = 8_388_608
-    """Bytes queued for one connection beyond what it takes to send it the document.  A client further
-    behind is closed with `slow-client` and gets the whole state when it comes back, which is cheaper."""
-    outbox_frames_max: int = 20_000
-    """The same, in frames: small frames cost memory of their own."""
     close_timeout_s: float = 2
     """How long a socket may take to accept its close frame before it is dropped."""
 
-    sessions_per_room_max: int = 1000
-    """Connections of one room in this process; each costs a share of every broadcast."""
     slug_chars_max: int = 200
     """Longer names in the path are nobody's; saves the look-up."""
 
@@ -72,7 +65,8 @@ class RoomSettings:
     missed without a look into the database; others cost a read, or get the whole state."""
     since_messages_max: int = 10_000
     """Messages that are read from the journal for a client that comes back; one that missed more gets the
-    state, which holds less.  Keep it below `outbox_frames_max`."""
+    state, which holds less.  Keep it below the limit
+    `outbound_frames_max`."""
     undoable_messages_max: int = 100
     """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
     before a reload."""

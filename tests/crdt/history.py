@@ -418,6 +418,7 @@ def _count(engine: Graph, met: Counter[str]) -> None:
         for register in scene.registers(key).values():
             if register.text is not None:
                 met["texts"] += 1
+                assert register.text.size == sum(len(run.content) for run in register.text.runs())
                 met["hidden texts"] += not register.is_text or any(
                     run.is_hidden for run in register.text.runs()
                 )

@@ -5,8 +5,9 @@ from typing import Any
 
 from rooms.batch import Bounds, Submission
 from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.protocol.limit import Limits
 
-BOUNDS = Bounds(messages_max=100, bytes_max=100_000, lamport_jump_max=1000, nodes_max=1000)
+BOUNDS = Bounds(messages_max=100, bytes_max=100_000, limits=Limits(lamport_jump_max=1000, nodes_max=1000))
 
 
 def put(key: str = "n", path: str = "x", value: Any = 1) -> Op:

@@ -6,6 +6,7 @@ import msgspec
 from rooms.batch import Batch, Bounds, Submission, build_batch
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.protocol.limit import Limits
 
 from .build import BOUNDS, insert, message, put, submission, undo
 
@@ -109,7 +110,7 @@ def test_a_clock_that_claims_what_nobody_sent_is_refused() -> None:
 
 
 def test_a_full_document_takes_no_more_nodes_but_other_work() -> None:
-    bounds = Bounds(100, 100_000, 1000, nodes_max=2)
+    bounds = Bounds(100, 100_000, Limits(nodes_max=2))
     sent = [message("ann", n, insert(f"n{n}")) for n in (1, 2, 3)]
     batch, _ = build(Graph(), *sent, message("ann", 4), bounds=bounds)
     assert ids(batch.accepted) == ["ann:1", "ann:2", "ann:4"]
@@ -118,10 +119,10 @@ def test_a_full_document_takes_no_more_nodes_but_other_work() -> None:
 
 def test_a_batch_is_bounded_in_messages_and_bytes_but_takes_at_least_one() -> None:
     sent = [submission(message("ann", n), size=60) for n in (1, 2, 3)]
-    batch, waiting = build(Graph(), *sent, bounds=Bounds(2, 1000, 1000, 1000))
+    batch, waiting = build(Graph(), *sent, bounds=Bounds(2, 1000, Limits()))
     assert ids(batch.accepted) == ["ann:1", "ann:2"]
     assert ids(waiting) == ["ann:3"]
-    batch, waiting = build(Graph(), *sent, bounds=Bounds(100, 130, 1000, 1000))
+    batch, waiting = build(Graph(), *sent, bounds=Bounds(100, 130, Limits()))
     assert ids(batch.accepted) == ["ann:1", "ann:2"]
-    batch, waiting = build(Graph(), *sent, bounds=Bounds(100, 10, 1000, 1000))
+    batch, waiting = build(Graph(), *sent, bounds=Bounds(100, 10, Limits()))
     assert ids(batch.accepted) == ["ann:1"]

@@ -170,7 +170,7 @@ async def test_an_idle_room_leaves_memory_and_comes_back_as_it_was(hub: Hub, set
 async def test_a_client_that_does_not_read_is_closed_and_the_others_notice_nothing(
     hub: Hub, settings: Any
 ) -> None:
-    settings.VUER_RTC = {**QUICK, "OUTBOX_FRAMES_MAX": 20, "CLOSE_TIMEOUT_S": 0.2}
+    settings.VUER_RTC = {**QUICK, "LIMITS": {"outbound_frames_max": 20}, "CLOSE_TIMEOUT_S": 0.2}
     async with Socket("room", "ann") as ann, Socket("room", "bob") as bob:
         slow = Socket("room", "slow")
         await slow.until(lambda: slow.frames)

@@ -11,6 +11,7 @@ from rooms.room import Overtaken, RoomFull
 from vuer_rtc.crdt.message import cut_record
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
 
 from .build import insert, message, put, submission
@@ -128,8 +129,8 @@ def test_an_author_who_reconnected_before_the_commit_sees_the_message_come_back(
     assert second.got[2:] == ["ack ann:1 1"]
 
 
-def test_a_room_takes_as_many_as_it_may_and_tells_when_it_is_empty(room: Room, settings: Any) -> None:
-    settings.VUER_RTC = {"SESSIONS_PER_ROOM_MAX": 1}
+def test_a_room_takes_as_many_as_it_may_and_tells_when_it_is_empty(journal: Journal) -> None:
+    room = Room(journal, Limits(sessions_max=1))
     ann = room.enter("ann")
     with pytest.raises(RoomFull):
         room.enter("bob")

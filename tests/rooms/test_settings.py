@@ -17,7 +17,7 @@ def test_defaults_pass_the_checks_and_wrong_values_are_named(settings: Any) -> N
     settings.VUER_RTC = {
         "ROOM_IDLE_S": "long",
         "BATCH_MESSAGES_MAX": 1.5,
-        "OUTBOX_BYTES_MAX": -1,
+        "WAITING_BYTES_MAX": -1,
         "POLICY": 7,
     }
     found = check_settings()

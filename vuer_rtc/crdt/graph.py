@@ -293,6 +293,25 @@ class Graph:
     def node_count(self) -> int:
         return self._scene.node_count
 
+    def has_node(self, key: str) -> bool:
+        """True when there is such a node, be it a tombstone."""
+        return self._scene.node(key) is not None
+
+    @property
+    def waiting_count(self) -> int:
+        """Property and text ops that wait for nodes that are not there (rule P2).  Costs a look at each."""
+        return self._scene.waiting_count()
+
+    def text_size(self, key: str, path: str) -> int:
+        """Characters of a text, deleted ones included, or of a string; 0 for anything else."""
+        register = self._scene.register(key, path)
+        if register is None:
+            return 0
+        if register.text is not None:
+            size: int = register.text.size
+            return size
+        return len(register.value) if type(register.value) is str else 0
+
     @property
     def retained_count(self) -> int:
         """Messages above the cut."""

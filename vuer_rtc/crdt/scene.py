@@ -56,6 +56,11 @@ class Scene:
             if item.base is None and item.life is not None:
                 yield key, item.life.node
 
+    def waiting_count(self) -> int:
+        """How many property and text ops are known of keys without a node."""
+        missing = (item for item in self.live.values() if item.life is None)
+        return sum(len(prop.log) for item in missing for prop in item.properties.values())
+
     def register(self, key: str, path: str) -> Register | None:
         """The register at `path` as it is now, to be read only; None for none."""
         item = self.live.get(key)

@@ -50,9 +50,11 @@ class Text:
     """All characters of one text, hidden ones included."""
 
     __slots__ = ("_authors", "_count", "_hides", "_highest_seq", "_last_claim", "_last_op", "_notes", "_siblings",
-                 "_tree", "_visible")  # fmt: skip
+                 "_tree", "_visible", "size")  # fmt: skip
 
     def __init__(self) -> None:
+        self.size = 0
+        """Characters, hidden ones included."""
         self._authors: dict[str, Author] = {}
         self._tree = Tree([])
         self._siblings = Siblings(self._tree)
@@ -79,6 +81,7 @@ class Text:
         order = self._turn(order)
         author = self._authors.get(agent) or self._authors.setdefault(agent, Author(agent))
         index, length = author.index, len(content)
+        self.size += length
         if number < author.end and not author.is_free(number, length):
             index = author.reuse(number, length, order)
         claim = author.add(number, length, seq, ts, order, is_counted)
@@ -150,6 +153,7 @@ class Text:
     def unplace(self, agent: str) -> None:
         """Take back the only claim of `agent`, placed at the start with seq 0; nothing hangs below it."""
         author = self._authors.pop(agent)
+        self.size -= sum(author.lengths)
         spans = list(author.index.overlapping(0, author.end))
         self._siblings.discard_first(author, 0)
         for span in spans:
@@ -354,6 +358,7 @@ class Text:
         text._authors, text._tree = restored.authors, restored.tree()
         text._siblings = Siblings(text._tree)
         text._count, text._highest_seq = restored.count, restored.highest_seq
+        text.size = sum(sum(author.lengths) for author in restored.authors.values())
         return text
 
 

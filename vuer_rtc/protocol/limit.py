@@ -1,6 +1,7 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`nodes_max`, `lamport_jump_max`) is checked where the document is.
+What depends on the document (`nodes_max`, `text_chars_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the
+document is, what depends on connections where those are.
 """
 
 from collections.abc import Mapping
@@ -51,6 +52,17 @@ class Limits:
     """How far a Lamport time may be ahead of the document's: commits a client may make offline."""
     nodes_max: int = 100_000
     """Nodes of a document, tombstones included."""
+    text_chars_max: int = 1_000_000
+    """Characters of one text or string as it grows, deleted ones included: they keep their places for ever."""
+    waiting_ops_max: int = 10_000
+    """Operations on nodes that are not there.  They wait for them, through every compaction."""
+    sessions_max: int = 1_000
+    """Connections of one document in one server process; each costs a share of every broadcast."""
+    outbound_bytes_max: int = 8_388_608
+    """Bytes queued for one connection beyond what it takes to send it the document.  A client further behind is
+    closed with `slow-client` and gets the whole state when it comes back, which is cheaper."""
+    outbound_frames_max: int = 20_000
+    """The same, in frames: small frames cost memory of their own."""
 
     messages_per_second_max: float = 500
     """Frames a connection may send in the long run.  A drag at 120 Hz needs a quarter."""

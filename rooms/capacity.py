@@ -1,0 +1,108 @@
+"""What a document may grow to: asked of each message before it goes into a batch (rule L1).
+
+Whatever a commit may add counts, also where it turns out to have no effect, and so does what is undone or deleted:
+all of it is kept.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from vuer_rtc.crdt.dtype import CREATE_OPS, PROPERTY_OPS, TEXT_OPS
+from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.protocol.codes import ClientFault, ErrorCode
+from vuer_rtc.protocol.limit import Limits
+
+Place = tuple[str, str]
+"""Key of a node, and property."""
+
+
+class Growing(Protocol):
+    """What is asked of the room's graph."""
+
+    @property
+    def node_count(self) -> int: ...
+    @property
+    def waiting_count(self) -> int: ...
+    def has_node(self, key: str) -> bool: ...
+    def text_size(self, key: str, path: str) -> int: ...
+
+
+class Growth(NamedTuple):
+    """What one message may add."""
+
+    made: set[str]
+    """Keys of nodes."""
+    waiting: int
+    """Operations on nodes that are not there."""
+    typed: dict[Place, int]
+    """Characters, by text."""
+
+
+class Capacity:
+    """Room for the messages of one batch, behind what is in the graph."""
+
+    def __init__(self, graph: Growing, limits: Limits) -> None:
+        self._graph = graph
+        self._limits = limits
+        self._node_count = graph.node_count
+        self._waiting_count: int | None = None
+        """Counted when it is needed: that means a look at everything that waits."""
+        self._made: set[str] = set()
+        self._sizes: dict[Place, int] = {}
+
+    def take(self, message: Message) -> None:
+        """Afterwards what the message may add is reckoned with.
+
+        Raises: ClientFault `too-many-nodes`, `over-limit`; nothing is reckoned with then.
+        """
+        growth = self._growth(message)
+        node_count = self._node_count + sum(op.ot in CREATE_OPS for op in message.ops)
+        if growth.made and node_count > self._limits.nodes_max:
+            detail = "the document has as many nodes as it takes"
+            raise ClientFault(ErrorCode.TOO_MANY_NODES, detail, message.id)
+        if growth.waiting:
+            self._wait(growth.waiting, message)
+        sizes = {place: self._size(place) + count for place, count in growth.typed.items()}
+        bound = self._limits.text_chars_max
+        for size in sizes.values():
+            if size > bound:
+                detail = f"text_chars_max is {bound}, the text would have {size}, deleted ones included"
+                raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        self._node_count = node_count
+        self._made |= growth.made
+        self._sizes.update(sizes)
+
+    def _growth(self, message: Message) -> Growth:
+        made: set[str] = set()
+        waiting, typed = 0, dict[Place, int]()
+        for op in message.ops:
+            if op.ot in CREATE_OPS:
+                made.add(op.value["key"])
+            elif op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
+                is_there = op.key in made or op.key in self._made or self._graph.has_node(op.key)
+                waiting += not is_there
+                for count in _characters(op):
+                    typed[op.key, op.path] = typed.get((op.key, op.path), 0) + count
+        return Growth(made, waiting, typed)
+
+    def _wait(self, count: int, message: Message) -> None:
+        if self._waiting_count is None:
+            self._waiting_count = self._graph.waiting_count
+        if self._waiting_count + count > self._limits.waiting_ops_max:
+            detail = f"waiting_ops_max is {self._limits.waiting_ops_max}: too many operations wait for missing nodes"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        self._waiting_count += count
+
+    def _size(self, place: Place) -> int:
+        found = self._sizes.get(place)
+        return self._graph.text_size(*place) if found is None else found
+
+
+def _characters(op: Op) -> Iterator[int]:
+    """How many the op may add to what is there."""
+    if op.ot in TEXT_OPS:
+        content = op.value[1] if type(op.value) is list else op.value
+        if type(content) is str:
+            yield len(content)
+    elif op.ot == "string.concat" and type(op.value) is str:
+        yield len(op.value) + (len(op.separator) if type(op.separator) is str else 0)

@@ -1,0 +1,94 @@
+"""What a document may grow to; rule L1."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from rooms.capacity import Capacity
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, Op, cut_record
+from vuer_rtc.protocol.codes import ClientFault, ErrorCode
+from vuer_rtc.protocol.limit import Limits
+
+from .build import insert, message, put
+
+
+def graph_of(*messages: Message) -> Graph:
+    graph = Graph()
+    for seq, item in enumerate(messages, 1):
+        graph.apply(msgspec.structs.replace(item, server_seq=seq))
+    return graph
+
+
+def typed(number: int, content: str, **fields: Any) -> Op:
+    return Op("text.insert", "n", "t", [None, content], id=f"ann:{number}", seq=number + 1, ts=1, **fields)
+
+
+def assert_refused(capacity: Capacity, *ops: Op, by: str, code: ErrorCode = ErrorCode.OVER_LIMIT) -> None:
+    with pytest.raises(ClientFault) as fault:
+        capacity.take(message("ann", 99, *ops))
+    assert (fault.value.code, fault.value.message_id) == (code, "ann:99")
+    assert by in str(fault.value)
+
+
+def test_nodes_of_the_graph_and_of_the_batch_count() -> None:
+    capacity = Capacity(graph_of(message("ann", 1, insert("a"))), Limits(nodes_max=3))
+    capacity.take(message("ann", 2, insert("b"), insert("c")))
+    assert_refused(capacity, insert("d"), by="as many nodes", code=ErrorCode.TOO_MANY_NODES)
+    capacity.take(message("ann", 3, put("a")))
+
+
+def test_operations_on_nodes_that_are_not_there_wait_and_are_bounded() -> None:
+    waiting = graph_of(message("ann", 1, put("ghost"), put("ghost", "y")), message("ann", 2, insert("a")))
+    for graph in (waiting, folded(waiting, 2)):
+        assert graph.waiting_count == 2
+        capacity = Capacity(graph, Limits(waiting_ops_max=3))
+        capacity.take(message("ann", 3, put("a"), insert("b"), put("b")))
+        capacity.take(message("ann", 4, put("b"), put("ghost")))
+        assert_refused(capacity, put("other"), by="waiting_ops_max is 3")
+        capacity.take(message("ann", 5, put("a")))
+
+
+def folded(graph: Graph, cut: int) -> Graph:
+    """The same, from a snapshot behind a cut."""
+    graph.apply(msgspec.structs.replace(cut_record("=cut", cut, 1), server_seq=9))
+    return Graph.restore(graph.snapshot())
+
+
+def test_a_text_is_bounded_with_what_was_deleted_of_it() -> None:
+    deleted = Op("text.delete", "n", "t", rm=[["ann:0", 4]])
+    graph = graph_of(
+        message("ann", 1, insert("n")), message("ann", 2, typed(0, "abcdef")), message("ann", 3, deleted)
+    )
+    for same in (graph, folded(graph, 3)):
+        assert same.text_size("n", "t") == 6
+        capacity = Capacity(same, Limits(text_chars_max=10))
+        assert_refused(capacity, typed(6, "12345"), by="text_chars_max is 10, the text would have 11")
+        assert_refused(capacity, typed(6, "123"), typed(9, "45"), by="11")
+        capacity.take(message("ann", 4, typed(6, "123")))
+        capacity.take(message("ann", 5, typed(9, "4")))
+        assert_refused(capacity, typed(10, "5"), by="11")
+        capacity.take(message("ann", 6, deleted))
+
+
+def test_a_string_that_grows_is_bounded_like_a_text() -> None:
+    graph = graph_of(message("ann", 1, insert("n"), Op("string.set", "n", "s", "abcd")))
+    capacity = Capacity(graph, Limits(text_chars_max=7))
+    capacity.take(message("ann", 2, Op("string.concat", "n", "s", "e", separator=", ")))
+    assert_refused(capacity, Op("string.concat", "n", "s", "f"), by="text_chars_max is 7")
+
+
+def test_what_is_refused_is_not_reckoned_with() -> None:
+    capacity = Capacity(Graph(), Limits(nodes_max=1, text_chars_max=3))
+    assert_refused(capacity, insert("n"), typed(0, "abcd"), by="text_chars_max")
+    capacity.take(message("ann", 2, insert("n"), typed(0, "abc")))
+
+
+def test_an_undone_text_counts_no_more_than_it_holds() -> None:
+    """A claim that is taken back leaves its text."""
+    undo = Op("meta.undo", "_meta", "_meta", target="ann:2")
+    graph = graph_of(
+        message("ann", 1, insert("n")), message("ann", 2, typed(0, "abc")), message("ann", 3, undo)
+    )
+    assert graph.text_size("n", "t") in (0, 3)
