@@ -42,8 +42,8 @@ message_authored = Signal()
 """A message of the site is on disk.  Sender: `Author`.  `document_id`; `entry`: the message, with its sequence, and for
 whom it was written.  Sent in the thread that wrote it; the live side tells the server processes."""
 
-CONFLICT_PAUSE_S = 0.02
-"""Two writers that keep colliding step apart by up to this, times the number of collisions."""
+CONFLICT_PAUSE_S = 0.002
+"""Two writers that keep colliding step apart by up to this, times the number of collisions, ten at most."""
 UNAVAILABLE_PAUSE_S = 0.2
 
 
@@ -152,7 +152,9 @@ class _Attempt:
 
     def run(self) -> Authored | None:
         give_up_at = time.monotonic() + settings.author_patience_s
-        for attempt in range(settings.author_attempts_max):
+        collisions = 0
+        while True:
+            is_over = time.monotonic() > give_up_at
             try:
                 if self._is_doubtful and (found := self._found()) is not None:
                     return found
@@ -165,14 +167,17 @@ class _Attempt:
                         return Authored(seq, self._author.applied(message, seq))
                     case Fenced():
                         self._author.begin_again()
+                    case Conflict() if is_over:
+                        problem = f"document {self._author.document_id}: its writers left no room"
+                        raise JournalBusy(f"{problem}; {self._fate}")
                     case Conflict():  # read on after the pause, or what is read is old again
-                        time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
+                        time.sleep(random.random() * CONFLICT_PAUSE_S * min(collisions, 10))
+                        collisions += 1
                         self._author.read_on()
             except JournalUnavailable as error:
-                if time.monotonic() > give_up_at:
+                if is_over:
                     raise JournalUnavailable(f"{error}; {self._fate}") from error
                 time.sleep(UNAVAILABLE_PAUSE_S)
-        raise JournalBusy(f"document {self._author.document_id}: its writers left no room; {self._fate}")
 
     @property
     def _fate(self) -> str:

@@ -54,10 +54,9 @@ class JournalSettings:
     """Tries to journal a cut beside live writers before the command gives up on the document for this
     time."""
 
-    author_attempts_max: int = 50
-    """Tries of the site's own code to journal a message beside live writers before it gives up."""
     author_patience_s: float = 10
-    """How long the site's own code waits for a database that does not answer.  A page waits for it."""
+    """How long the site's own code tries to write beside others who are always first, or to a database that does not
+    answer.  A page waits for it."""
 
     history_nodes_max: int = 200
     """Nodes that a difference, or what one message did, names; it says how many there are."""

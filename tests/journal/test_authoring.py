@@ -122,7 +122,7 @@ def test_j19_who_slept_through_a_compaction_begins_again(
     assert author.graph is not before
 
 
-@override_settings(VUER_RTC={"JOURNAL_AUTHOR_ATTEMPTS_MAX": 3})
+@override_settings(VUER_RTC={"JOURNAL_AUTHOR_PATIENCE_S": 0.2})
 def test_j19_it_gives_up_when_others_are_always_first(document: Document) -> None:
     author = Author(document.pk)
 
@@ -132,7 +132,8 @@ def test_j19_it_gives_up_when_others_are_always_first(document: Document) -> Non
 
     with pytest.raises(JournalBusy, match="nothing was written"):
         author.write(slow)
-    assert ids(document) == ["ann:1", "ann:2", "ann:3"]
+    assert len(ids(document)) > 1
+    assert {id[:4] for id in ids(document)} == {"ann:"}
 
 
 class FlakyDatabase:
