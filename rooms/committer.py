@@ -165,15 +165,19 @@ class Committer:
         while True:
             await self._has_ready.wait()
             await self._gather()
-            rooms = self._take()
-            self._is_committing, self._in_round = True, frozenset(rooms)
-            try:
-                await self._commit(rooms)
-            finally:
-                self._is_committing, self._in_round = False, frozenset()
-            while self._after_round:
-                self.refresh(self._after_round.popitem()[0])
+            await self._round()
             self._note_if_drained()
+
+    async def _round(self) -> None:
+        """One commit.  Not inside `run`, whose variables would keep the last rooms alive until the next."""
+        rooms = self._take()
+        self._is_committing, self._in_round = True, frozenset(rooms)
+        try:
+            await self._commit(rooms)
+        finally:
+            self._is_committing, self._in_round = False, frozenset()
+        while self._after_round:
+            self.refresh(self._after_round.popitem()[0])
 
     async def _gather(self) -> None:
         """Returns after a turn of the loop without a new message, or when waiting longer would not pay."""

@@ -23,6 +23,7 @@ from rooms.connection import Connection
 from rooms.damage import DamageWatch, view_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
+from rooms.memory import Tidier
 from rooms.metrics import expose
 from rooms.neighbour import NeighbourWatch
 from rooms.news import Committed, Kicked, RightsChanged
@@ -68,6 +69,7 @@ class Hub:
         self._journal = Worker("vuer-journal")
         self._register = Register(self.process, self._aside)
         self._projector = Projector(self._aside)
+        self._tidier = Tidier(self._aside)
         self._reviewer = Reviewer(self._aside, self.connections)
         self._resetter = Resetter(self._aside)
         self._snapshotter = Snapshotter(self._aside)
@@ -273,6 +275,7 @@ class Hub:
             del self.rooms[room.document_id]
             self.bus.forgotten(room.document_id)
             self._reviewer.forgotten(room.document_id)
+            self._tidier.note_gone()
 
     # The journal, from the event loop
 
@@ -383,6 +386,7 @@ class Hub:
         await self._projector.write()
         await self._herald.close(settings.close_timeout_s)
         await self._snapshotter.finish(rooms)
+        self._tidier.stop()
         for timer in self._idle.values():
             timer.cancel()
         for task in self._tasks:

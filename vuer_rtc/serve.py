@@ -20,6 +20,7 @@ from django.core.management.base import SystemCheckError
 from django.db.models import Q
 
 from vuer_rtc.protocol.limit import Limits
+from vuer_rtc.websocket import WebSocketProtocol
 
 GRACEFUL_SHUTDOWN_MAX_S = 10
 """How long open connections may take to end after SIGTERM or Ctrl-C before they are cut."""
@@ -77,7 +78,7 @@ def server_config(host: str, port: int) -> uvicorn.Config:
         "vuer_rtc.asgi:application",
         host=host,
         port=port,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_max_size=limits.frame_bytes_max,
         ws_per_message_deflate=False,  # frames are small and binary; deflate costs CPU and memory
         lifespan="on",
