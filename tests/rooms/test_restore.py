@@ -88,3 +88,16 @@ def test_s3_who_lacks_a_restore_gets_the_whole_state(room: Room) -> None:
     absorb(room, restore_of(room, Graph()))
     room.send_missing(ann, {"ann": 1})
     assert ann.got[-1] == "state 2"
+
+
+def test_s3_who_lacks_what_nobody_remembers_and_a_restore_stands_after_gets_the_state(settings: Any) -> None:
+    settings.VUER_RTC = {"RECENT_MESSAGES_MAX": 0}
+    room = Room(Journal())
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    absorb(room, restore_of(room, Graph()))
+    room.submit(submission(message("bob", 1, insert("late"), lt=1), bob))
+    room.commit()
+    room.send_missing(ann, {"ann": 1, "=site": 1})
+    assert ann.got[-1] == "state 3"

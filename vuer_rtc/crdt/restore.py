@@ -86,14 +86,14 @@ class _Restoration:
         """A new incarnation, with the values and the place among its siblings that it had."""
         node = self._then.node(key)
         assert node is not None
-        self._parents[key] = node.parent if not self._is_below(node.parent, key) else ROOT
+        self._parents[key] = ROOT if self._would_cycle(node.parent, key) else node.parent
         values = {path: value for path, value in properties_of(self._then, key).items()
                   if value != "" or path not in ("tag", "name")}  # fmt: skip
         return Op("node.insert", node.parent, "children", {"key": key, **values}, ts=node.created_at)
 
     def _place(self, key: str, parent: str) -> Iterator[Op]:
         before = self._parent(key)
-        if before != parent and not self._is_below(parent, key):
+        if before != parent and not self._would_cycle(parent, key):
             self._parents[key] = parent
             yield Op("node.move", before or ROOT, "children", {"nodeKey": key, "newParent": parent})
 
@@ -104,10 +104,11 @@ class _Restoration:
         node = self._now.node(key)
         return None if node is None else node.parent
 
-    def _is_below(self, key: str, ancestor: str) -> bool:
-        step: str | None = key
+    def _would_cycle(self, parent: str, key: str) -> bool:
+        """True when `parent` hangs below `key`; when all nodes are settled, none does."""
+        step: str | None = parent if self._keys is not None else None
         while step is not None and step != ROOT:
-            if step == ancestor:
+            if step == key:
                 return True
             step = self._parent(step)
         return False
