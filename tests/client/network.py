@@ -8,7 +8,7 @@ from vuer_rtc.client.message import core_message, journalled
 from vuer_rtc.client.outbox import Outbox
 from vuer_rtc.client.syncer import Syncer
 from vuer_rtc.crdt.graph import Graph, Identity
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import Epoch, Message, cut_record, reset_record
 from vuer_rtc.protocol.codec import message_fields
 from vuer_rtc.protocol.wire import Edition, Naming
 
@@ -80,6 +80,11 @@ class FakeServer:
             if other != author and line.is_up:
                 line.down.append(broadcast(message))
         return message.server_seq
+
+    def reset(self) -> None:
+        """Begin a new epoch."""
+        epoch = Epoch(self.graph.epoch.number + 1, self.graph.lt + 1_000_000)
+        self.append(reset_record(f"=server:{len(self.journal)}", epoch, 1))
 
     def cut(self, rng: random.Random) -> None:
         """Fold some history away, and forget as much of the journal."""

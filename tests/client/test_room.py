@@ -9,7 +9,7 @@ import pytest
 
 from tests.published.process import PublishedClient, assert_same_scene
 from tests.server import ServerProcess
-from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient, RoomClosed
+from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient, RoomClosed, RoomError
 
 SLUG = "stage"
 SOON = Backoff(first_s=0.05, max_s=0.5)
@@ -320,3 +320,29 @@ async def test_clients_see_where_the_others_are_until_they_leave(server: ServerP
             await until_present(alice, {"bob": {"selection": []}})
         await until_present(alice, {})
         assert alice.presence.mine == {"cursor": {"position": [199, 0, 0]}}
+
+
+async def test_a_moderator_empties_the_document_for_everybody(server: ServerProcess) -> None:
+    token = mint(server, "alice", expires_in_s=600)
+    server.manage(
+        "shell",
+        "--no-imports",
+        "-c",
+        "from journal.models import Document; Document.objects.update(visibility='public-edit')",
+    )
+    async with room(server, "alice", token=token) as alice, room(server, "bob") as bob:
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        await both_synced(alice, bob)
+        with pytest.raises(RoomError, match="forbidden"):
+            await bob.reset()
+        await alice.reset()
+        await both_synced(alice, bob)
+        assert not alice.graph.nodes
+        assert not bob.graph.nodes
+        bob.scene.add("Scene", key="again", x=2)
+        bob.commit()
+        await both_synced(bob, alice)
+        assert alice.scene["again"].x == 2
+        for client in (alice, bob):
+            assert (await client.synced(verify=True)).is_same

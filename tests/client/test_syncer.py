@@ -24,7 +24,7 @@ class Run:
     refused: int = 0
 
 
-def play(seed: int, *, cuts: bool) -> Run:
+def play(seed: int, *, cuts: bool, resets: bool = False) -> Run:
     rng = random.Random(seed)
     server = FakeServer()
     run = Run(server, [Line(server, client) for client in ("alice", "bob", "carol")])
@@ -51,6 +51,8 @@ def play(seed: int, *, cuts: bool) -> Run:
             ]  # no network does that; the gap is noticed all the same
         elif action < 0.48 and cuts:
             server.cut(rng)
+        elif action < 0.49 and resets:
+            server.reset()
         else:
             line.step(rng)
     settle(run.lines, rng)
@@ -89,6 +91,40 @@ def test_clients_converge_while_the_server_folds_history_away(seed: int) -> None
     assert run.committed > 50
     assert run.server.graph.cut > 0
     assert_converged(run)
+
+
+@pytest.mark.parametrize("seed", range(80, 110))
+def test_clients_converge_while_the_document_is_reset(seed: int) -> None:
+    run = play(seed, cuts=True, resets=True)
+    assert_converged(run)
+    codes = {refusal.code for line in run.lines for refusal in line.syncer.refusals}
+    assert codes <= {"stale-epoch", "too-late", "unknown-target"}
+    assert run.server.graph.epoch.number == 0 or run.server.graph.lt > 1_000_000
+
+
+def test_what_was_not_journalled_before_a_reset_is_dropped_and_told() -> None:
+    server = FakeServer()
+    alice, bob = joined(server, "alice"), joined(server, "bob")
+    for line in (alice, bob):
+        line.store.edit(insert_op("", line.store.client, x=0))
+        line.commit()
+    settle([alice], random.Random(0))
+    bob.cut()
+    alice.store.edit({"ot": "number.set", "key": "alice", "path": "x", "value": 5})
+    alice.commit()
+    server.reset()
+    settle([alice, bob], random.Random(0))
+    for line, refused in ((alice, "alice:2"), (bob, "bob:1")):
+        assert [(r.message_id, r.code) for r in line.syncer.refusals] == [(refused, "stale-epoch")]
+        assert line.syncer.waiting == []
+        assert not line.store.graph.nodes
+        assert line.store.inner.undo() is None
+    alice.store.edit(insert_op("", "new", x=1))
+    alice.commit()
+    settle([alice, bob], random.Random(0))
+    for line in (alice, bob):
+        assert list(line.store.graph.nodes) == ["new"]
+        assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
 
 
 def test_some_clients_begin_anew_and_some_undos_come_too_late() -> None:

@@ -270,6 +270,21 @@ class RoomClient:
         await self._until(lambda: self._syncer.beginnings > before or not self._syncer.is_live)
         await self.joined()
 
+    async def reset(self) -> None:
+        """Returns when the document is empty, for everybody; what is not acknowledged is dropped.  Needs the right
+        `moderate`.
+
+        Raises: RoomError when the server refuses, or the connection breaks meanwhile; RoomClosed.
+        """
+        await self._until(lambda: self._syncer.is_live)
+        before, self._syncer.fault = self._syncer.epoch, ""
+        self._put([{"mtype": "room-reset", "epoch": before}])
+        await self._until(
+            lambda: self._syncer.epoch > before or bool(self._syncer.fault) or not self._syncer.is_live
+        )
+        if self._syncer.epoch == before:
+            raise RoomError(self._syncer.fault or "the connection broke; perhaps the document has been reset")
+
     def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""
         return self._watchers.changes()

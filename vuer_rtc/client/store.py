@@ -299,20 +299,24 @@ class Store:
             self._note_authority(msg_id)
             self._forget_folded()
 
-    def reject(self, msg_id: str) -> bool:
-        """Take back a commit that the server refused; true when there was one.  Costs as much as history is long."""
+    def reject(self, *msg_ids: str) -> bool:
+        """Take back commits that the server does not take; true when there were any.  Costs as much as history
+        is long."""
         self.version += 1
-        if self.unacked.pop(msg_id, None) is None:
+        known = [msg_id for msg_id in msg_ids if self.unacked.pop(msg_id, None) is not None]
+        if not known:
             return False
-        self.replica.without([msg_id])
+        self.replica.without(known)
         self._view.follow(self.replica.graph)
-        entry = self._entries.pop(msg_id)
-        self.journal = [other for other in self.journal if other is not entry]
-        self._undoable.discard(msg_id)
-        for op in core_message(entry.msg).ops:
-            if op.ot in META_OPS:
-                self._mark(op.target, entry.msg.ts)
-            self.changed.add(op.key)
+        entries = [self._entries.pop(msg_id) for msg_id in known]
+        gone = set(map(id, entries))
+        self.journal = [entry for entry in self.journal if id(entry) not in gone]
+        for msg_id, entry in zip(known, entries, strict=True):
+            self._undoable.discard(msg_id)
+            for op in core_message(entry.msg).ops:
+                if op.ot in META_OPS:
+                    self._mark(op.target, entry.msg.ts)
+                self.changed.add(op.key)
         return True
 
     # Undo

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vuer_rtc.crdt.graph import Identity
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, epoch_of
 from vuer_rtc.protocol.codec import message_fields
 
 from .graph_store import GraphStore
@@ -23,6 +23,8 @@ from .outbox import Outbox
 from .store import Store
 
 Wire = dict[str, Any]
+
+STALE = "stale-epoch: the document was reset before this was journalled"
 
 WINDOW_MAX = 200
 """Commits on the way at a time.  Far below the burst that a server takes, far above what one group commit holds."""
@@ -87,6 +89,8 @@ class Syncer:
         """True after a refusal for now: send again after a pause, with `again`."""
         self.refusals: list[Refusal] = []
         """Since somebody cleared it."""
+        self.fault = ""
+        """What the server said last that is about no commit."""
         self.answers: dict[str, Status] = {}
         """By the id of the question, until somebody takes them."""
         self.beginnings = 0
@@ -109,6 +113,11 @@ class Syncer:
         inner.replica.clock[inner.client] = outbox.counter
         inner.replica.lt = outbox.lt
         inner.restore(outbox.messages())
+
+    @property
+    def epoch(self) -> int:
+        """How often the document has been reset."""
+        return self.store.inner.replica.graph.epoch.number
 
     @property
     def waiting(self) -> list[str]:
@@ -227,6 +236,8 @@ class Syncer:
         for message in old.unacked.values():
             if message.id in replica.log or replica.graph.identify(message) is Identity.DUPLICATE:
                 self._forget(message.id)
+            elif replica.graph.is_stale(message):
+                self._refuse(message.id, "stale-epoch", STALE)
             else:
                 unsettled.append(message)
         replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
@@ -238,10 +249,23 @@ class Syncer:
         if not self._note_seq(message.server_seq):
             return
         is_own = message.id in self.store.inner.unacked
+        if epoch_of(message) is not None:
+            self._drop_unsettled()
         self.store.receive(message)
         if is_own:
             self._forget(message.id)
         self._look_whether_live()
+
+    def _drop_unsettled(self) -> None:
+        """Before a reset: what is not journalled was made for a document that is no more (rule R5)."""
+        ids = self.waiting
+        self.store.inner.reject(*ids)
+        for message_id in ids:
+            self._refuse(message_id, "stale-epoch", STALE)
+
+    def _refuse(self, message_id: str, code: str, text: str) -> None:
+        self._forget(message_id)
+        self.refusals.append(Refusal(message_id, code, text))
 
     def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
         if message_id not in self.store.inner.unacked:
@@ -280,13 +304,14 @@ class Syncer:
 
     def _take_error(self, wire: Wire) -> None:
         message_id = str(wire.get("msgId") or "")
+        if not message_id:
+            self.fault = str(wire.get("error", ""))
         if wire.get("retry"):
             self.must_pause = self.must_pause or message_id in self._in_flight
         elif message_id in self.store.inner.unacked:
             self.store.reject(message_id)
-            self._forget(message_id)
             text = str(wire.get("error", ""))
-            self.refusals.append(Refusal(message_id, str(wire.get("code") or text.partition(":")[0]), text))
+            self._refuse(message_id, str(wire.get("code") or text.partition(":")[0]), text)
 
     def _take_status(self, wire: Wire) -> None:
         request, status = str(wire.get("requestId")), wire.get("status") or {}

@@ -263,10 +263,14 @@ class Graph:
         """How many messages have no sequence yet."""
         return self._log.pending
 
+    def is_stale(self, message: Message) -> bool:
+        """True for a message made before the last reset, by who had not seen it (rule E3)."""
+        return self.epoch.number > 0 and message.lt <= self.epoch.lt
+
     def refusal(self, message: Message) -> str | None:
         """The error code of a message of an older epoch, or whose meta ops cannot count; None when there is nothing
         against it (rules E3, U4)."""
-        if message.lt <= self.epoch.lt and self.epoch.number:
+        if self.is_stale(message):
             return "stale-epoch"
         for op in message.ops:
             if op.ot not in META_OPS:
