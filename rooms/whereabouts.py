@@ -23,6 +23,8 @@ FRAME_BYTES_MAX = 65_536
 """Of one `presence`, about; what is more waits for the next turn, and commits go between."""
 SHARE = 0.1
 """Of the process's time that one room's turns may take.  A thousand people who all move are told less often."""
+ANSWER_PAUSE_S = 1
+"""The whole is told no more often because somebody asks."""
 REFRESHES = 3
 """How often the whole is told to the other processes while a silent one is not yet forgotten."""
 
@@ -73,7 +75,8 @@ class Whereabouts:
         """Since the last turn, for the other processes."""
         self._timer: asyncio.TimerHandle | None = None
         self._next_turn_at = 0.0
-        self._next_refresh_at = 0.0
+        self._told_whole_at = float("-inf")
+        self._is_asked = False
 
     # Connections
 
@@ -133,9 +136,12 @@ class Whereabouts:
             self._note_gone(self.board.keep_only(news.process, [told.client for told in news.clients]))
 
     def answer(self) -> None:
-        """Another process asks who is present here."""
-        if self._shown:
+        """Another process asks who is present here; of many who ask, the first is answered at once, the others together
+        at the next sweep: a client that comes and goes must not make every process tell everything each time."""
+        if self._shown and time.monotonic() - self._told_whole_at >= ANSWER_PAUSE_S:
             self._tell_whole()
+        else:
+            self._is_asked = True
 
     def _is_known(self, told: Told, source: Source) -> bool:
         known = self.board.get(told.client)
@@ -148,7 +154,8 @@ class Whereabouts:
         for peer in silent:
             self.show(peer, None)
         self._note_gone(self.board.forget_silent(now - self._silence_s_max))
-        if self._shown and now >= self._next_refresh_at:
+        is_due = self._is_asked or now - self._told_whole_at > self._silence_s_max / REFRESHES
+        if self._shown and is_due:
             self._tell_whole()
 
     # Turns
@@ -225,7 +232,8 @@ class Whereabouts:
             self._tell(PresenceTold(self._document_id, self._process, list(untold.values())))
 
     def _tell_whole(self) -> None:
-        self._next_refresh_at = time.monotonic() + self._silence_s_max / REFRESHES
+        self._told_whole_at = time.monotonic()
+        self._is_asked = False
         self._untold.clear()
         whole = [
             Told(entry.present.client, entry.source.joined_at, entry.present.data, entry.present.user)

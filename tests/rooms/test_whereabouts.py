@@ -197,6 +197,20 @@ async def test_a_room_that_opens_asks_the_other_processes_and_is_told_the_whole(
     assert len(ann.frames) == frames, "what is known is not told again"
 
 
+async def test_many_who_ask_are_answered_together() -> None:
+    """W8."""
+    here = Process()
+    here.presence.show(here.enter("ann"), {})
+    told = len(here.told)
+    for _ in range(100):
+        here.presence.answer()
+    assert len(here.told) == told + 1
+    here.presence.sweep(time.monotonic())
+    assert len(here.told) == told + 2
+    here.presence.sweep(time.monotonic())
+    assert len(here.told) == told + 2
+
+
 async def test_a_process_that_dies_is_forgotten_and_a_client_that_came_over_is_not() -> None:
     """W8."""
     here = Process("here")
@@ -235,15 +249,15 @@ async def test_processes_agree_in_the_end_whatever_the_layer_loses_and_delays(se
     for step in range(150):
         clock += 1
         client = dice.choice("uvwxyz")
-        match dice.randrange(4):
-            case 0:
+        match dice.randrange(7):
+            case 0 | 3:
                 process = dice.choice(processes)
                 former = peers.get(client)
                 peers[client] = process, process.enter(client, joined_at=clock)
                 process.presence.show(peers[client][1], {"step": step})
                 if former is not None:
                     former[0].presence.leave(former[1])
-            case 1 if client in peers:
+            case 1 | 4 if client in peers:
                 process, peer = peers[client]
                 process.presence.show(peer, {"step": step})
             case 2 if client in peers:
