@@ -12,6 +12,7 @@ from django.utils import timezone
 from journal.models import Document
 from rooms.address import Address, Scope
 from rooms.credential import Accounts, Credential, credential_of, rights_of, user_of
+from rooms.doorplate import document_of, is_there
 from rooms.models import Session, SpentToken
 from rooms.policy import policy
 from rooms.process import ProcessIdentity
@@ -58,7 +59,7 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
     try:
         accounts = Accounts()
         credential = credential_of(address, scope, accounts)
-        document = _document(address.slug)
+        document = document_of(address.slug)
         rights = _rights(credential, document, accounts)
         if credential.grant is not None and credential.grant.is_single_use:
             _spend(credential.grant)
@@ -82,10 +83,16 @@ def _rights(credential: Credential, document: Document, accounts: Accounts) -> R
     """With `view` among them.  That a token has expired is told to who could enter with it, and to nobody else."""
     try:
         rights = rights_of(credential, document, accounts)
+    except Error:
+        raise
     except Refused as refusal:
         is_told = refusal.code is CloseCode.TOKEN_EXPIRED
         raise refusal if is_told else Refused(CloseCode.UNKNOWN_ROOM) from None
-    if Right.VIEW not in rights:
+    except Exception:
+        if is_there(document):
+            raise
+        raise Refused(CloseCode.UNKNOWN_ROOM) from None  # a policy may well stumble over what is nowhere
+    if Right.VIEW not in rights or not is_there(document):
         raise Refused(CloseCode.UNKNOWN_ROOM)
     return rights
 
@@ -99,18 +106,6 @@ def _spend(grant: Grant) -> None:
             SpentToken.objects.create(id=grant.id, expires_at=expires_at)
     except IntegrityError:
         raise Refused(CloseCode.BAD_TOKEN) from None
-
-
-def _document(slug: str) -> Document:
-    is_possible = len(slug) <= settings.slug_chars_max and "\0" not in slug
-    document = (
-        Document.objects.filter(slug=slug, archived_at=None, condition=Document.Condition.WHOLE).first()
-        if is_possible
-        else None
-    )
-    if document is None:
-        raise Refused(CloseCode.UNKNOWN_ROOM)
-    return document
 
 
 def _claim_client(document: Document, address: Address, account: Any, process: ProcessIdentity) -> Session:

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST
 from journal.models import Document
 from rooms import tokens
 from rooms.address import SUBPROTOCOL, TOKEN_SUBPROTOCOL, is_client_id
+from rooms.doorplate import document_of, is_there
 from rooms.policy import policy
 from rooms.settings import settings
 from rooms.throttle import Throttle
@@ -56,9 +57,9 @@ def token(request: HttpRequest, slug: str) -> JsonResponse:
         wish = _wish_of(request.body)
     except ValueError as error:
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
-    document = Document.objects.filter(slug=slug, archived_at=None).first()
-    granted = policy().rights(request.user, document) if document is not None else frozenset()
-    if document is None or Right.VIEW not in granted:
+    document = document_of(slug)
+    granted = policy().rights(request.user, document)
+    if not is_there(document) or Right.VIEW not in granted:
         return _refusal(HTTPStatus.NOT_FOUND, "there is no such room, or none you may see")
     if wish.guest and Right.MODERATE not in granted:
         return _refusal(HTTPStatus.FORBIDDEN, "only moderators invite guests")

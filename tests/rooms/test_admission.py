@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from journal.models import Document
@@ -12,6 +13,7 @@ from rooms import admission
 from rooms.address import Address
 from rooms.admission import Admission, admit
 from rooms.models import Session, SpentToken
+from rooms.policy import RoomPolicy
 from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
 from rooms.tokens import mint
@@ -152,3 +154,37 @@ def test_a_client_id_is_its_account_s_whatever_lets_it_in(document: Document) ->
     assert_refused(CloseCode.CLIENT_TAKEN, token=mint(document, bob))
     assert_refused(CloseCode.CLIENT_TAKEN, token=mint(document, granter=ann))
     assert_refused(CloseCode.CLIENT_TAKEN, bob)
+
+
+def test_an_answer_takes_the_same_questions_whether_there_is_such_a_room_or_none_one_may_see(
+    document: Document,
+) -> None:
+    """R2: nobody learns of a room from the time the refusal takes."""
+    Document.objects.create(slug="private", owner=account("ann"))
+    Document.objects.create(slug="archived", visibility="public-edit", archived_at=timezone.now())
+    expired = mint(document, account("cy"), expires_in_s=1e-6)
+    bob, model = account("bob"), get_user_model()
+    for user, token in ((AnonymousUser(), None), (bob, None), (bob, expired), (bob, mint(document, bob))):
+        counts = set()
+        for slug in ("private", "archived", "nowhere"):
+            fresh = user if user.is_anonymous else model._default_manager.get(pk=user.pk)
+            with CaptureQueriesContext(connection) as queries, pytest.raises(Refused) as refusal:
+                enter(fresh, slug=slug, token=token)
+            assert refusal.value.code is CloseCode.UNKNOWN_ROOM
+            counts.add(len(queries))
+        assert len(counts) == 1
+
+
+class Choosy(RoomPolicy):
+    """Looks at what only a saved document has."""
+
+    def rights(self, user: Any, document: Document) -> Any:
+        return super().rights(user, document) if document.created_at.year else frozenset()
+
+
+def test_a_policy_that_stumbles_over_a_room_that_is_nowhere_says_that_it_is_nowhere(
+    document: Document, settings: Any
+) -> None:
+    settings.VUER_RTC = {"POLICY": f"{__name__}.Choosy"}
+    assert_refused(CloseCode.UNKNOWN_ROOM, slug="nowhere")
+    enter()
