@@ -11,7 +11,7 @@ from journal.failpoint import reach
 from journal.lease import process_name
 from journal.projection import note_epoch
 from journal.settings import settings
-from journal.writer import Appended, Conflict, Draft, append_batches
+from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import INTEGER_MAX, Epoch, Message, reset_record
 
@@ -33,8 +33,9 @@ def reset_document(document_id: UUID, *, user: str | None = None, epoch: int | N
     Raises: StaleEpoch; OpenTransaction; JournalBusy when writers leave no room; CorruptJournal, UnknownDocument;
     JournalUnavailable: then it may have been written, `Document.epoch` will show.
     """
-    author = Author(document_id)
-    for attempt in range(settings.author_attempts_max):
+    author, collisions = Author(document_id), 0
+    give_up_at = time.monotonic() + settings.author_patience_s
+    while True:
         record = _record(author.graph, epoch)
         entry = Entry(record, user, None, time.time())
         [outcome] = append_batches([Draft(document_id, author.graph.head_seq + 1, [entry])], process_name())
@@ -44,12 +45,16 @@ def reset_document(document_id: UUID, *, user: str | None = None, epoch: int | N
                 journalled = author.applied(record, seq)
                 note_epoch(document_id, author.graph.epoch.number)
                 return journalled
-            case Conflict():
-                time.sleep(random.random() * CONFLICT_PAUSE_S * min(attempt, 10))
-                author.read_on()
-            case _:
+            case Fenced():
                 author.begin_again()
-    raise JournalBusy(f"document {document_id}: its writers left no room for the reset; try again")
+            case Conflict() if time.monotonic() > give_up_at:
+                raise JournalBusy(
+                    f"document {document_id}: its writers left no room for the reset; try again"
+                )
+            case Conflict():
+                time.sleep(random.random() * CONFLICT_PAUSE_S * min(collisions, 10))
+                collisions += 1
+                author.read_on()
 
 
 def _record(graph: Graph, wanted: int | None) -> Message:

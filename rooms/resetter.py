@@ -13,6 +13,8 @@ from vuer_rtc.protocol.wire import Error
 
 logger = logging.getLogger(__name__)
 
+AWAY = "the document could not be reset now"
+
 
 class Resetter:
     """Empties documents for moderators' connections."""
@@ -35,4 +37,7 @@ class Resetter:
             connection.send(Error.because(ErrorCode.STALE_EPOCH, str(error)))
         except JournalError as error:
             logger.warning("document %s could not be reset: %s", admission.document_id, error)
-            connection.send(Error.because(ErrorCode.UNAVAILABLE, "the document could not be reset now"))
+            connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))
+        except Exception:
+            logger.exception("document %s could not be reset", admission.document_id)
+            connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))

@@ -1,5 +1,7 @@
 """J34, E1 to E4: documents emptied, journals kept."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from django.db import transaction
@@ -68,7 +70,10 @@ def test_what_somebody_writes_meanwhile_comes_before_it(
     assert hydrate(document.pk).graph.node_count == 0
 
 
-def test_writers_that_leave_no_room_are_told_of(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_that_leave_no_room_are_told_of(
+    document: Document, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.VUER_RTC = {"JOURNAL_AUTHOR_PATIENCE_S": 0.05}
     count = iter(range(1, 1000))
 
     def beaten(drafts: list[Draft], writer: str) -> list[Outcome]:
@@ -76,7 +81,6 @@ def test_writers_that_leave_no_room_are_told_of(document: Document, monkeypatch:
         return append_batches(drafts, writer)
 
     monkeypatch.setattr(reset_module, "append_batches", beaten)
-    monkeypatch.setattr(reset_module, "CONFLICT_PAUSE_S", 0)
     with pytest.raises(JournalBusy):
         reset_document(document.pk)
 
