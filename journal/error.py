@@ -11,6 +11,7 @@
     ├── JournalBusy          another process holds the document's lease: try again later
     ├── UnknownDocument      there is no such document
     ├── BatchTooLarge        the caller gathered more than one row may hold: split it
+    │   └── RestoreTooLarge  so much has changed that one message cannot take it back
     ├── SnapshotTooLarge     the document outgrew one snapshot row: see the setting
     ├── TransferRefused      a file is not, or not wholly, the export, dump or archive it should be
     ├── ArchiveFailed        the storage of archives failed, or does not give back what it was given
@@ -72,6 +73,12 @@ class UnknownDocument(JournalError):
 
 class BatchTooLarge(JournalError):
     """One batch would exceed `JOURNAL_BATCH_BYTES_MAX`."""
+
+
+class RestoreTooLarge(BatchTooLarge):
+    """The message of a restore would not fit one batch."""
+
+    code = "restore-too-large"
 
 
 class SnapshotTooLarge(JournalError):

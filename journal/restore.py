@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from journal.authoring import Author, Authored
-from journal.error import BatchTooLarge, OutOfReach
+from journal.error import BatchTooLarge, OutOfReach, RestoreTooLarge
 from journal.history import graph_at, seq_at
 from journal.label import graph_of_label
 from journal.models import Snapshot
@@ -70,14 +70,14 @@ def restore(
 
     With `keys` only those nodes do.
 
-    Raises: BatchTooLarge; and as `Author.write`.
+    Raises: RestoreTooLarge; and as `Author.write`.
     """
     try:
         return author.write(
             lambda graph: restoring_ops(graph, point.graph, keys), user=user, prefix=RESTORE_PREFIX
         )
     except BatchTooLarge as error:
-        raise BatchTooLarge(
+        raise RestoreTooLarge(
             f"too much has changed to be restored by one message ({error}); restore some nodes at a time, or raise "
             "VUER_RTC['JOURNAL_BATCH_BYTES_MAX']"
         ) from error

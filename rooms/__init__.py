@@ -1,6 +1,6 @@
 """Live rooms: who is connected, what they may do, and how their messages reach the journal and each other.
 
-For the site's own code: `rooms.edit`, `rooms.read`, `rooms.undo` and the others of `rooms.site`; `rooms.signals`.
+For the site's own code: `rooms.edit`, `read`, `undo`, `restore` and the others of `rooms.site`; `rooms.signals`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         aedit,
         aread,
         aredo,
+        arestore,
         aundo,
         edit,
         read,
         redo,
+        restore,
         undo,
     )
 
@@ -29,10 +31,12 @@ __all__ = [
     "aedit",
     "aread",
     "aredo",
+    "arestore",
     "aundo",
     "edit",
     "read",
     "redo",
+    "restore",
     "undo",
 ]
 

@@ -17,7 +17,8 @@ from journal.models import Document
 from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
 from rooms.admission import limits_of
 from rooms.batch import Bounds, Submission, build_batch
-from rooms.site import find_document, refusals, tell
+from rooms.editor import find_document, refusals
+from rooms.site import tell
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.limit import Limits, check_message

@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from journal.authoring import Author
 from journal.compaction import KeepRules, compact_document
-from journal.error import BatchTooLarge, OutOfReach
+from journal.error import OutOfReach, RestoreTooLarge
 from journal.label import label_state
 from journal.models import Document, Snapshot
 from journal.reader import hydrate
@@ -110,6 +110,6 @@ def test_what_does_not_fit_one_batch_is_refused_whole(document: Document) -> Non
     with override_settings(VUER_RTC={}):
         append(document, message(1, insert("n", s="x" * 5000, t=[n / 7 for n in range(1000)])))
         append(document, message(2, Op("node.remove", "", "children", "n")))
-    with pytest.raises(BatchTooLarge, match="some nodes at a time"):
+    with pytest.raises(RestoreTooLarge, match="some nodes at a time"):
         restore(Author(document.pk), point_at(document.pk, 1))
     assert head_of(document) == 2

@@ -11,7 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 
 import rooms
-from journal.error import OpenTransaction, UnknownDocument
+from journal.error import OpenTransaction, OutOfReach, UnknownDocument
+from journal.label import label_state
 from journal.models import Document, Operation, SceneObject
 from journal.projection import rebuild
 from journal.reader import read_after
@@ -66,6 +67,26 @@ def test_an_editor_reads_once_and_then_only_what_is_new(document: Document, told
     rooms.edit(document, [DIM])
     assert editor.read().nodes["lamp"]["watts"] == 10
     assert editor.edit([DIM]).seq == 3
+
+
+def test_a_document_is_restored_to_a_sequence_a_time_or_a_label(
+    document: Document, ann: User, told: list[Any]
+) -> None:
+    rooms.edit(document, [LAMP])
+    label_state(document.pk, 1, "bright")
+    for point in ({"seq": 1}, {"label": "bright"}, {"at": timezone.now(), "keys": ["lamp"]}):
+        rooms.edit(document, [DIM])
+        restored = rooms.restore("stage", user=ann, **point)
+        assert restored is not None
+        assert rooms.read("stage").nodes["lamp"]["watts"] == 40
+    assert rooms.restore("stage", seq=1) is None
+    with pytest.raises(ValueError, match="name one point"):
+        rooms.restore("stage", seq=1, label="bright")
+    with pytest.raises(OutOfReach):
+        rooms.restore("stage", label="dark")
+    Document.objects.update(visibility="public-edit")
+    with pytest.raises(PermissionDenied):
+        rooms.restore("stage", seq=1, user=ann, check=True)
 
 
 def test_text_is_edited_by_position_beside_others_who_type(document: Document, told: list[Any]) -> None:

@@ -71,7 +71,7 @@ class Command(DocumentCommand):
                 return result | self._undo(author, options), True
             return result | self._restore(author, document, options), True
         except InvalidMessage as error:
-            return result | {"outcome": "failed", "detail": str(error)}, False
+            return result | {"outcome": "failed", "detail": str(error), "code": error.code}, False
 
     def _undo(self, author: Author, options: dict[str, Any]) -> dict[str, Any]:
         if options["dry_run"] or options["key"]:
