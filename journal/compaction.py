@@ -30,7 +30,7 @@ from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
 from journal.operation import delete_operations
-from journal.origin import digest_by, write_origin
+from journal.origin import write_origin
 from journal.projection import project
 from journal.reader import (
     Batch,
@@ -207,9 +207,7 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_
     reach("compact.origin")
     held.renew()
     try:
-        prove(snapshot.pk, plan.truncate_seq)
-        if origin is not None:
-            prove_origin(origin.pk, snapshot)
+        prove(snapshot.pk, origin.pk if origin is not None else None)
     except ProofFailed:
         snapshot.delete()  # or recovery might begin from it
         if origin is not None:
@@ -223,7 +221,7 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_
     reach("compact.truncated")
     delete_truncated(document_id, held)
     reach("compact.deleted")
-    prune_snapshots(document_id)
+    prune_snapshots(document_id, is_compacting=True)
     reach("compact.pruned")
     project(document_id, graph.head_seq, graph.undone_ids(), graph.nodes())
     reach("compact.projected")
@@ -335,60 +333,65 @@ def numbered(message: Message, seq: int) -> Message:
 # Proof
 
 
-def prove(snapshot_id: UUID, truncate_seq: int) -> None:
-    """Nothing differs, at the snapshot's seq, between what is to go and what is to stay; both read from the
-    database.
+def prove(snapshot_id: UUID, origin_id: UUID | None = None) -> None:
+    """Nothing differs, at the snapshot's seq, between what is to go and what is to stay, and the origin of time travel
+    leads there; all read from the database.
 
     Raises: ProofFailed.
     """
     row = Snapshot.objects.get(pk=snapshot_id)
+    origin = None if origin_id is None else Snapshot.objects.get(pk=origin_id)
     try:
-        compared = with_history(
-            row.document_id, lambda start, batches: _compare(row, start, batches), before=row
+        ways = with_history(
+            row.document_id, lambda start, batches: _replayed(row, origin, start, batches), before=row
         )
     except SnapshotDamaged as error:
+        raise ProofFailed(f"document {row.document_id}: what was written is damaged: {error}") from error
+    if ways.old.head_seq != row.seq:
         raise ProofFailed(
-            f"document {row.document_id}: the new snapshot is damaged as read back: {error}"
-        ) from error
-    if len(set(compared)) != 1:
-        raise ProofFailed(
-            f"document {row.document_id}: the new snapshot at seq {row.seq} does not equal the journal it "
-            f"was made of;"
-            " nothing was deleted. This is a defect: please report it, with an export of the document"
+            f"document {row.document_id}: its batches end at seq {ways.old.head_seq}, before {row.seq}"
         )
+    told = row.digest if ways.told is None else ways.told.digest()
+    wanted = (row.digest, row.full_digest)
+    for what, is_same in (
+        ("snapshot", wanted == _digests(ways.old) == _digests(ways.new)),
+        ("origin of time travel", told == row.digest),
+    ):
+        if not is_same:
+            raise ProofFailed(
+                f"document {row.document_id}: the new {what} at seq {row.seq} does not equal the journal it was "
+                "made of; nothing was deleted. This is a defect: please report it, with an export of the document"
+            )
 
 
-def prove_origin(origin_id: UUID, snapshot: Snapshot) -> None:
-    """The origin, read back, and the batches behind it lead to the state of the snapshot, which is proved.
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The document at one sequence, reached on each way."""
 
-    Raises: ProofFailed.
-    """
-    if digest_by(origin_id, snapshot.seq) != snapshot.digest:
-        raise ProofFailed(
-            f"document {snapshot.document_id}: the new origin of time travel does not lead to the state at seq "
-            f"{snapshot.seq}; nothing was deleted. This is a defect: please report it, with an export of the document"
-        )
+    old: Graph
+    """By an older snapshot and every batch."""
+    new: Graph
+    """By the new snapshot and the batches that stay."""
+    told: Graph | None
+    """By the origin and the batches that stay."""
 
 
-def _compare(row: Snapshot, start: Start, batches: Iterator[Batch]) -> list[tuple[str, str]]:
-    """Digests at the snapshot's seq: as written in its row, by the old way, by the new way."""
-    old, new = start.graph, restore_snapshot(row)
+def _digests(graph: Graph) -> tuple[str, str]:
+    return graph.digest(), graph.full_digest()
+
+
+def _replayed(row: Snapshot, origin: Snapshot | None, start: Start, batches: Iterator[Batch]) -> Ways:
+    ways = Ways(start.graph, restore_snapshot(row), None if origin is None else restore_snapshot(origin))
     for batch in batches:
         if batch.first_seq > row.seq:
             break
         for entry in batch.entries:
-            old.apply(entry.message)
+            ways.old.apply(entry.message)
             if batch.last_seq > row.covered_seq:
-                new.apply(entry.message)
-    if old.head_seq != row.seq:
-        raise ProofFailed(
-            f"document {row.document_id}: its batches end at seq {old.head_seq}, before {row.seq}"
-        )
-    return [
-        (row.digest, row.full_digest),
-        (old.digest(), old.full_digest()),
-        (new.digest(), new.full_digest()),
-    ]
+                ways.new.apply(entry.message)
+            if origin is not None and ways.told is not None and entry.message.server_seq > origin.seq:
+                ways.told.apply(entry.message)
+    return ways
 
 
 # Truncation

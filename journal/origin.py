@@ -13,9 +13,8 @@ import msgspec
 
 from journal.entry import Entry
 from journal.error import OutOfReach, SnapshotTooLarge
-from journal.history import entries_between, replay
+from journal.history import replay
 from journal.models import Snapshot
-from journal.reader import restored
 from journal.settings import settings
 from journal.snapshot import Origin, SnapshotDraft, write_snapshot
 from vuer_rtc.crdt.dtype import META_OPS
@@ -45,21 +44,6 @@ def write_origin(document_id: UUID, seq: int, head: Graph) -> Snapshot | None:
     except (OutOfReach, SnapshotTooLarge) as error:
         logger.warning("document %s: no origin of time travel at seq %d: %s", document_id, seq, error)
         return None
-
-
-def digest_by(origin_id: UUID, seq: int) -> str | None:
-    """Digest of the state at `seq` as an origin, read back, and the batches behind it tell it; None when its row is
-    damaged.
-
-    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
-    """
-    found = restored(origin_id)
-    if found is None:
-        return None
-    graph, row = found
-    for entry in entries_between(row.document_id, row.seq, seq):
-        graph.apply(entry.message)
-    return graph.digest()
 
 
 def _folded(graph: Graph, later: Iterable[Entry], cut: int) -> Graph:

@@ -149,22 +149,28 @@ def restore_snapshot(row: Snapshot) -> Graph:
     return graph
 
 
-def prune_snapshots(document_id: UUID) -> int:
+def prune_snapshots(document_id: UUID, *, is_compacting: bool = False) -> int:
     """Deletes all unlabelled snapshots but the newest few; those recovery can start from count as newer.
 
     Returns how many.  The newest usable one always stays, and so does the oldest: it tells the oldest states
-    (rule J30).  Of origins the oldest usable one stays.
+    (rule J30).  Of origins the oldest usable one stays.  What a compaction wrote is deleted by the next one alone,
+    which holds the lease: it may not be proved yet.
     """
     truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
     rows = recovery_snapshots(document_id).filter(label="")
     newest = sorted(
-        rows.values_list("pk", "seq", "created_at", "covered_seq"),
+        rows.values_list("pk", "seq", "created_at", "covered_seq", "reason"),
         key=lambda row: (row[3] >= truncated_seq, row[1], row[2]),
         reverse=True,
     )
     usable = [row[0] for row in newest if row[3] >= truncated_seq]
-    surplus = [row[0] for row in newest[max(1, settings.keep_snapshots) :] if row[0] not in usable[-1:]]
-    surplus += _surplus_origins(document_id, truncated_seq)
+    surplus = [
+        row[0]
+        for row in newest[max(1, settings.keep_snapshots) :]
+        if row[0] not in usable[-1:] and (is_compacting or row[4] != Snapshot.Reason.COMPACTION)
+    ]
+    if is_compacting:
+        surplus += _surplus_origins(document_id, truncated_seq)
     return Snapshot.objects.filter(pk__in=surplus).delete()[0] if surplus else 0
 
 

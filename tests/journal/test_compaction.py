@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ import pytest
 from django.db import connection, models
 from django.test import override_settings
 
-from journal import compaction, lease
+from journal import compaction, lease, origin
 from journal.compaction import KeepRules, Plan, ProofFailed, Report, Span, compact_document, plan_truncation
 from journal.error import JournalBusy, SnapshotTooLarge
 from journal.history import graph_at, reach_of
@@ -23,7 +24,7 @@ from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate, read_after
-from journal.snapshot import SnapshotDraft, draft_snapshot, take_snapshot, write_snapshot
+from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot, write_snapshot
 from journal.writer import Appended, Draft, Fenced, append_batches
 from tests.journal.history import append, append_each, entries, head_of, insert, message, put, ranges, undo
 from vuer_rtc.crdt.graph import Graph
@@ -371,15 +372,18 @@ def refused(document: Document, before: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize("field", ["payload", "checksum", "digest", "full_digest", "covered_seq", "cut"])
+@pytest.mark.parametrize("module", [compaction, origin])
 def test_j15_a_new_snapshot_row_that_was_corrupted_deletes_nothing(
-    document: Document, monkeypatch: pytest.MonkeyPatch, field: str
+    document: Document, monkeypatch: pytest.MonkeyPatch, module: ModuleType, field: str
 ) -> None:
+    if module is origin and "digest" in field:
+        pytest.skip("the digests of an origin are those of another sequence")
     append_each(document, HISTORY)
     before = state(document)
     write = write_snapshot
 
-    def write_and_corrupt(*args: Any) -> Snapshot:
-        row = write(*args)
+    def write_and_corrupt(*args: Any, **fields: Any) -> Snapshot:
+        row = write(*args, **fields)
         value = getattr(row, field)
         match value:
             case int():
@@ -391,7 +395,7 @@ def test_j15_a_new_snapshot_row_that_was_corrupted_deletes_nothing(
         Snapshot.objects.filter(pk=row.pk).update(**{field: value})
         return row
 
-    monkeypatch.setattr(compaction, "write_snapshot", write_and_corrupt)
+    monkeypatch.setattr(module, "write_snapshot", write_and_corrupt)
     with pytest.raises(ProofFailed):
         compact(document)
     refused(document, before)
@@ -430,6 +434,37 @@ def test_j15_a_live_room_may_take_a_snapshot_while_the_new_one_is_proved(
 
     monkeypatch.setattr(compaction, "prove", prove_late)
     assert compact(document).outcome == "compacted"
+
+
+def test_j15_a_live_room_prunes_nothing_of_a_compaction_that_is_not_proved_yet(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    prove = compaction.prove
+
+    def prove_late(*args: Any) -> None:
+        for lt in (50, 51, 52, 53):
+            append(document, message(lt))
+            take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
+            prune_snapshots(document.pk)
+        prove(*args)
+
+    for keep in (4, 2):
+        monkeypatch.setattr(compaction, "prove", prove_late if keep == 2 else prove)
+        assert compact(document, KeepRules(keep, 0)).outcome == "compacted"
+    assert reach_of(document.pk).oldest_seq == Document.objects.get().truncated_seq
+
+
+def test_j35_an_origin_of_something_else_deletes_nothing(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    append(document, message(3, put("a", "x", 1), client="late"))  # so that the origin has a tail
+    before = state(document)
+    monkeypatch.setattr(Graph, "retained_messages", lambda graph: [])
+    with pytest.raises(ProofFailed, match="origin of time travel"):
+        compact(document, KeepRules(1, 0))
+    refused(document, before)
 
 
 def test_a_snapshot_too_large_for_a_row_deletes_nothing(document: Document) -> None:
