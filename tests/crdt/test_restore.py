@@ -27,7 +27,7 @@ from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
 from vuer_rtc.crdt.restore import restoring_ops
 
-HISTORIES = 1500
+HISTORIES = 1000
 
 
 def site_message(graph: Graph, ops: list[Op], counter: int = 1) -> Message:
@@ -244,6 +244,47 @@ def live_through(seed: str, met: Counter[str]) -> None:
     if all(kind == "message" for kind, _ in history.journal):
         shuffled = graph_of(rng.sample([*records, message, back], len(records) + 2))
         assert everything(shuffled) == everything(engine), seed
+
+
+def test_what_comes_after_a_restore_merges_as_the_oracle_says() -> None:
+    """R1, R6: the rest of a history, late and folded away or not, and then the undo."""
+    met: Counter[str] = Counter()
+    for number in range(HISTORIES):
+        go_on_after(f"after/{number}", met)
+    assert all(met[what] for what in ("late", "folded", "undone"))
+
+
+def go_on_after(seed: str, met: Counter[str]) -> None:
+    history, rng = history_of(seed), random.Random(seed)
+    history.journal = history.journal or [("message", i) for i in range(len(history.messages))]
+    records = [history.record(position) for position in range(len(history.journal))]
+    middle = rng.randint(1, len(records))
+    before, after = records[:middle], records[middle:]
+    current = graph_of(before)
+    ops = restoring_ops(current, graph_of(before[: rng.randint(0, middle)]))
+    if not ops:
+        return
+    message = site_message(current, ops)
+    journal = numbered([*before, message, *after])
+    engine, oracle = Graph(), OracleGraph(is_terse=True)
+    for record in journal:
+        met["late"] += engine.apply(record).is_late and record.server_seq > middle
+        oracle.apply(record)
+    assert_equal(engine, oracle)
+    if engine.message(message.id) is None:
+        met["folded"] += 1
+        return
+    back = numbered([undoing(message)], len(journal) + 1)[0]
+    back = msgspec.structs.replace(back, lt=engine.lt + 1)
+    engine.apply(back)
+    oracle.apply(back)
+    assert_equal_views(engine, oracle)
+    assert engine.digest() == graph_of(numbered([*before, *after])).digest(), seed
+    met["undone"] += 1
+
+
+def numbered(messages: list[Message], first_seq: int = 1) -> list[Message]:
+    return [msgspec.structs.replace(one, server_seq=seq) for seq, one in enumerate(messages, first_seq)]
 
 
 def oracle_of(messages: list[Message]) -> OracleGraph:
