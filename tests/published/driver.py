@@ -30,6 +30,7 @@ class Driver:
         self.seqs = {}
         self.errors = []
         self.states = 0
+        self.was_reset = False
 
     def connect(self, url, client, keep=False):
         """Join; the first frame is `state`.  With `keep` the store lives on and asks for what it lacks."""
@@ -173,6 +174,9 @@ class Driver:
         self._drain(seconds)
         return {"errors": self.errors}
 
+    def forget_errors(self):
+        self.errors.clear()
+
     def graph(self):
         graph = self.store.getState().graph
         nodes = {}
@@ -231,8 +235,14 @@ class Driver:
             case "sync-status":
                 self.is_whole = True
                 self._release()
+            case "state" if self.was_reset:
+                self.was_reset = False
+                self._begin(wire)  # what was not acknowledged is of no use any more (rule R5)
+                self.states += 1
             case "state":
                 self._begin_again(wire)
+            case "room-reset":
+                self.was_reset = True
 
     def _release(self):
         """In sequence: the store takes no undo before what it undoes, and no text before its anchor."""
