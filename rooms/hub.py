@@ -118,6 +118,7 @@ class Hub:
                 on_reset=self._resetter.request,
                 arrival=arrival,
             )
+            room.limits = admission.limits  # the newest there are
             room.join(connection, address.since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)

@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+from uuid import UUID
+
+from django.db import Error as DatabaseError
 
 from journal.error import JournalError
+from journal.models import Document
 from journal.reset import StaleEpoch
 from rooms.connection import Connection
 from rooms.moderation import reset_by
 from rooms.thread import Worker
-from vuer_rtc.protocol.codes import ErrorCode
+from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.wire import Error
 
 logger = logging.getLogger(__name__)
@@ -32,12 +36,22 @@ class Resetter:
     async def _reset(self, connection: Connection, epoch: int) -> None:
         admission = connection.admission
         try:
-            await self._worker.run(reset_by, admission.document_id, admission.user, epoch)
+            await self._worker.run(_reset, admission.document_id, admission.user, epoch)
+        except ClientFault as fault:
+            connection.send(Error.of(fault))
         except StaleEpoch as error:
             connection.send(Error.because(ErrorCode.STALE_EPOCH, str(error)))
-        except JournalError as error:
+        except (JournalError, DatabaseError) as error:
             logger.warning("document %s could not be reset: %s", admission.document_id, error)
             connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))
         except Exception:
             logger.exception("document %s could not be reset", admission.document_id)
             connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))
+
+
+def _reset(document_id: UUID, user: str | None, epoch: int) -> None:
+    """Afterwards the document is empty.  Raises: ClientFault for one that nobody may edit now; as `reset_by`."""
+    document = Document.objects.get(pk=document_id)
+    if document.is_read_only or document.archived_at is not None:
+        raise ClientFault(ErrorCode.FORBIDDEN, "the document takes no edits from anybody")
+    reset_by(document_id, user, epoch)

@@ -13,11 +13,12 @@ from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.test import Client as Browser
 
+import rooms
 from journal.models import Document
 from rooms import access
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
-from rooms.moderation import kick
+from rooms.moderation import kick, reset
 from tests.rooms.client import Client
 from tests.server import ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
@@ -68,6 +69,10 @@ async def test_a_request_that_no_news_tell_of_is_found_in_the_row(
         await in_database(lambda: kick(client="a"))
         assert await close_code_of(a) == CloseCode.KICKED
         assert b.close_code is None
+
+
+def test_the_site_s_own_code_finds_these_acts_in_one_place() -> None:
+    assert (rooms.kick, rooms.reset, rooms.rights_changed) == (kick, reset, access.rights_changed)
 
 
 def test_nobody_in_particular_is_not_everybody(db: None) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import base64
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from tests.rooms.build import insert, message, put
 from tests.rooms.client import Client
-from tests.server import ServerProcess
+from tests.server import ROOT, ServerProcess
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, Message
@@ -169,6 +172,28 @@ def replica_behind(client: Client, seq: int) -> set[str]:
     """Keys that a published client was told of after its last state."""
     told = [canonical_message(raw) for raw in client.broadcasts if raw["serverSeq"] > seq]
     return {message.ops[0].value["key"] for message in told}
+
+
+async def test_a_process_that_dies_right_after_the_record_is_made_up_for(
+    servers: list[ServerProcess],
+) -> None:
+    """J17, `reset.written`: the record is read like any other, and the row follows."""
+    servers[0].create_documents(["cellar"])
+    code = (
+        "import rooms; from journal.models import Document; rooms.reset(Document.objects.get(slug='cellar'))"
+    )
+    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
+    environment = {**servers[0].environment(), "VUER_RTC_FAILPOINT": "reset.written"}
+    async with Native(servers[0], "cellar", "ann") as ann:
+        await ann.edit(insert("n"))
+        died = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, env=environment, check=False)
+        assert died.returncode == -signal.SIGKILL
+        await ann.until(lambda: ann.resets == 1)
+        question = "from journal.models import Document; print(Document.objects.get(slug='cellar').epoch)"
+        for _ in range(20):
+            if await asyncio.to_thread(shell, servers[1], question) == "1":
+                return
+    raise AssertionError("the row does not know of the epoch")
 
 
 async def test_who_was_away_during_a_reset_cannot_bring_its_work_back(servers: list[ServerProcess]) -> None:
