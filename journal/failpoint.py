@@ -49,10 +49,13 @@ POINTS = (
     "purge.deleting",
     "purge.emptied",
     "purge.done",
+    "redact.begun",
+    "redact.replaced",
+    "redact.deleted",
 )
 """Every named point; FORMAT.md says what follows from a death at each."""
 
-AT_COMMANDS = tuple(point for point in POINTS if point.startswith(("import.", "purge.", "reset.")))
+AT_COMMANDS = tuple(point for point in POINTS if point.startswith(("import.", "purge.", "redact.", "reset.")))
 """Those that no live room and no compaction comes to."""
 
 

@@ -1,5 +1,6 @@
 """What the durable side asks of whoever serves documents live, without knowing who that is."""
 
+from collections.abc import Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +14,13 @@ class LiveSide(Protocol):
     def close_all(self, document_id: UUID) -> None:
         """Afterwards, within about a second, they are closed, whatever process holds them."""
 
+    def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
+        """Documents in which an account (primary key as text) or a client was, with the client ids used there."""
+
+    def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
+        """Afterwards nothing tells from where, with what program and by which account they were connected to the
+        document; of how many sessions."""
+
 
 class NobodyLive:
     """A site without one."""
@@ -22,6 +30,12 @@ class NobodyLive:
 
     def close_all(self, document_id: UUID) -> None:
         pass
+
+    def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
+        return set()
+
+    def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
+        return 0
 
 
 live_side: LiveSide = NobodyLive()

@@ -70,7 +70,11 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
         raise UnknownDocument(str(document_id))
     if draft.cut < document.cut or draft.seq < document.truncated_seq:
         return None
-    return write_snapshot(document_id, draft, document.truncated_seq, reason)
+    row = write_snapshot(document_id, draft, document.truncated_seq, reason)
+    if Document.objects.filter(pk=document_id, truncated_seq__gt=draft.seq).exists():
+        row.delete()  # overtaken while it was written: it may hold what was redacted (rule J61)
+        return None
+    return row
 
 
 def write_snapshot(

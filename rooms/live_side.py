@@ -1,8 +1,10 @@
 """What commands of the durable side ask of the rooms (`journal.live_side`)."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
+from django.db.models import Q
 from django.utils import timezone
 
 from rooms.models import Session
@@ -23,3 +25,17 @@ class RoomsLive:
 
     def close_all(self, document_id: UUID) -> None:
         close_sessions(Session.objects.filter(document=document_id))
+
+    def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
+        found = Session.objects.order_by().filter(_of(user, [client] if client is not None else []))
+        return set(found.values_list("document_id", "client").distinct())
+
+    def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
+        theirs = Session.objects.filter(_of(user, clients), document=document_id)
+        return theirs.update(user=None, remote_address="", user_agent="")
+
+
+def _of(user: str | None, clients: Collection[str]) -> Q:
+    """Sessions of the account or of one of the clients."""
+    those = Q(client__in=list(clients))
+    return those if user is None else those | Q(user_id=user)

@@ -1,0 +1,95 @@
+"""`manage.py redact_user`: forget one person."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandError
+
+from journal.management.per_document import DocumentCommand, Result
+from journal.models import Document
+from journal.redaction import Person, Redacted, begin_secure_deletion, documents_of, redact_document, scrub
+
+
+class Command(DocumentCommand):
+    help = (
+        "Take what a person wrote and nobody sees any more, and the person's accounts, addresses and programs, out of "
+        "the documents the person was in. Their history, labels and archives go with it, for everybody."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--user", metavar="NAME", help="User name of the account.")
+        parser.add_argument("--client", metavar="ID", help="A client id, with or without an account.")
+        parser.add_argument(
+            "--content",
+            action="store_true",
+            help="Empty what the person wrote and everybody still sees, as well.",
+        )
+        parser.add_argument(
+            "--vacuum",
+            action="store_true",
+            help="SQLite: write the file anew afterwards, without what earlier deletions left in it.",
+        )
+        parser.add_argument(
+            "--yes", action="store_true", help="Yes, do it. Without this it says what it would do."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.person = self.find_person(options)
+        self.clients = documents_of(self.person)
+        self.is_chosen = options["document"] is not None
+        if options["yes"]:
+            begin_secure_deletion()
+        try:
+            super().handle(*args, **options)
+        finally:
+            if options["yes"] and not scrub(is_thorough=options["vacuum"]) and options["verbosity"]:
+                self.note_remains(options)
+
+    def find_person(self, options: dict[str, Any]) -> Person:
+        if options["user"] is None and options["client"] is None:
+            raise CommandError("say who: --user NAME or --client ID")
+        if options["user"] is None:
+            return Person(None, options["client"])
+        model: Any = get_user_model()
+        try:
+            account = model._default_manager.get_by_natural_key(options["user"])
+        except model.DoesNotExist as error:
+            raise CommandError(f"no such account: {options['user']}") from error
+        return Person(str(account.pk), options["client"])
+
+    def note_remains(self, options: dict[str, Any]) -> None:
+        """On a terminal only: it is no failure."""
+        if self.stderr.isatty():
+            self.stderr.write("The database may keep deleted bytes for a while; see docs/operate.md.")
+
+    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+        for document in super().documents(slugs):
+            if self.is_chosen or document.pk in self.clients:
+                yield document
+
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        own = {self.person.client} if self.person.client is not None else set()
+        clients = self.clients.get(document.pk, set()) | own
+        if not options["yes"]:
+            return asdict(Redacted(document.slug, "planned", sorted(clients))), True
+        report = redact_document(document, self.person, clients, empties_content=options["content"])
+        return asdict(report), True
+
+    def describe(self, result: Result) -> Iterator[str]:
+        clients = ", ".join(result["clients"]) or "none"
+        if result["outcome"] == "planned":
+            yield f"would be redacted (clients: {clients}); its history, labels and archives would go. Say --yes."
+            return
+        told = result["blanked"]
+        yield (
+            f"redacted (clients: {clients}): {told['characters']} characters, {told['values']} values, "
+            f"{told['waiting']} waiting operations, {result['sessions']} sessions; {result['emptied']} edits of content"
+        )
+        if result["labels"]:
+            yield f"labels deleted: {', '.join(result['labels'])}"
+        if result["archives"]:
+            yield f"{result['archives']} archives deleted"

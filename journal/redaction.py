@@ -1,0 +1,228 @@
+"""Takes what one person wrote, and where it came from, out of a document that goes on (rules J60 to J64).
+
+    empty     on request: what everybody still sees of it, by ordinary journalled edits
+    replace   one transaction: a snapshot of everything, blanked, stands for the whole journal
+    delete    archives, the snapshots before it, labels among them, and last the journal with its rows
+    forget    address, program and account of the person's sessions
+
+Killed between any two of them, running it again does what is left.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
+from time import time
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import OperationalError, connections, transaction
+
+from journal.archive import delete_archives
+from journal.authoring import Author
+from journal.column import bounded
+from journal.compaction import Plan, delete_truncated, numbered, truncate
+from journal.durability import journal_alias
+from journal.entry import Entry
+from journal.error import JournalBusy, JournalError
+from journal.failpoint import reach
+from journal.lease import Lease, lease, process_name
+from journal.live_side import current_live_side
+from journal.models import Document, Operation, Snapshot
+from journal.projection import catch_up, project
+from journal.reader import answering, hydrate, truncated_seq_of
+from journal.settings import settings
+from journal.snapshot import SnapshotDamaged, SnapshotDraft, restore_snapshot, write_snapshot
+from journal.writer import Draft, build_row, insert_of
+from vuer_rtc.crdt.blank import Blanked, blanked, emptying_ops
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import cut_record
+
+OPS_MAX = 500
+"""Operations of one message that empties content."""
+
+
+class RedactionFailed(JournalError):
+    """A blanked snapshot does not show what the document shows; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is to be forgotten: an account, a client, or both."""
+
+    user: str | None = None
+    """Primary key, as text."""
+    client: str | None = None
+
+
+@dataclass(slots=True)
+class Redacted:
+    """What was done to one document."""
+
+    slug: str
+    outcome: str = "redacted"
+    """Or `planned`: nothing was done."""
+    clients: list[str] = field(default_factory=list)
+    """Client ids that were the person's."""
+    head_seq: int = 0
+    emptied: int = 0
+    """Operations that emptied what everybody saw."""
+    blanked: dict[str, int] = field(default_factory=dict)
+    snapshots: int = 0
+    labels: list[str] = field(default_factory=list)
+    """Of the snapshots deleted, those that people had named."""
+    archives: int = 0
+    sessions: int = 0
+
+
+def documents_of(person: Person) -> dict[UUID, set[str]]:
+    """The documents in which rows tell of the person, and the client ids that were the person's there."""
+    found: dict[UUID, set[str]] = {}
+    rows = Operation.objects.order_by()
+    mine = rows.none()
+    if person.user is not None:
+        mine = rows.filter(user_id=person.user)
+    if person.client is not None:
+        mine = mine | rows.filter(client=bounded(person.client))
+    pairs = set(mine.values_list("document_id", "client").distinct())
+    for document_id, client in pairs | current_live_side().clients_of(person.user, person.client):
+        found.setdefault(document_id, set()).add(client)
+    if person.client is not None:
+        for clients in found.values():
+            clients.add(person.client)
+    return found
+
+
+def redact_document(
+    document: Document,
+    person: Person,
+    clients: Collection[str],
+    *,
+    empties_content: bool = False,
+    tell: Callable[[str, int], None] | None = None,
+) -> Redacted:
+    """Afterwards nothing of the person is stored for this document but what everybody sees in it, and client ids.
+
+    With `empties_content` neither is that.  Its history, labels and archives are gone for everybody.
+
+    Raises: RedactionFailed; CorruptJournal, SnapshotTooLarge: nothing was changed, or content was emptied only.
+    ArchiveFailed: run it again.  JournalBusy; JournalUnavailable.
+    """
+    report = Redacted(document.slug, clients=sorted(clients))
+    catch_up(document.pk)
+    with lease(document.pk) as held:
+        if empties_content:
+            report.emptied = _empty(document.pk, clients)
+        reach("redact.begun")
+        snapshot, graph, told = _replace(held, clients)
+        reach("redact.replaced")
+        report.head_seq, report.blanked = snapshot.seq, asdict(told)
+        project(document.pk, graph.head_seq, graph.undone_ids(), graph.nodes())
+        report.archives = delete_archives(document.pk)
+        _delete_snapshots(snapshot, report)
+        held.renew()
+        delete_truncated(
+            document.pk, held
+        )  # the rows that tell of the person go last: the next run finds them
+        reach("redact.deleted")
+        report.sessions = current_live_side().forget(document.pk, person.user, clients)
+    return report
+
+
+def _empty(document_id: UUID, clients: Collection[str]) -> int:
+    """Afterwards what these clients wrote is seen by nobody; number of operations it took."""
+    author = Author(document_id)
+    ops = list(emptying_ops(_folded(hydrate(document_id).graph).snapshot(), clients))
+    for start in range(0, len(ops), OPS_MAX):
+        author.write(ops[start : start + OPS_MAX])
+    return len(ops)
+
+
+def _folded(graph: Graph) -> Graph:
+    """The same graph, everything in it folded away; at one sequence more."""
+    record = cut_record(f"=server:{uuid4().hex}", max(graph.lt, graph.cut, 1), time())
+    graph.apply(numbered(record, graph.head_seq + 1))
+    return graph
+
+
+def _replace(held: Lease, clients: Collection[str]) -> tuple[Snapshot, Graph, Blanked]:
+    """The snapshot that stands for the journal from now on, and its graph.
+
+    It takes a sequence of its own, which nobody can read, so every live room and every client that comes back begins
+    from it (rule J61).
+    """
+    for _ in range(settings.cut_attempts_max):
+        graph = _folded(hydrate(held.document_id).graph)
+        data, told = blanked(graph.snapshot(), clients)
+        blank = Graph.restore(data)
+        if (blank.digest(), blank.clock, blank.lt) != (graph.digest(), graph.clock, graph.lt):
+            raise RedactionFailed(f"document {held.document_id}: blanked, it would show something else")
+        draft = SnapshotDraft(
+            graph.head_seq, graph.cut, data, blank.digest(), blank.full_digest(), graph.head_seq
+        )
+        held.renew()
+        with answering():
+            if (snapshot := _write(held, draft)) is not None:
+                return snapshot, blank, told
+    raise JournalBusy(f"document {held.document_id}: its writers left no room; try again")
+
+
+def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
+    """The row, proved as read back, and the journal truncated behind it, all at once; None when somebody wrote."""
+    alias, document_id = journal_alias(), held.document_id
+    record = cut_record(f"=server:{uuid4().hex}", draft.cut, time())
+    place = build_row(Draft(document_id, draft.seq, [Entry(record, received_at=time())]), process_name())
+    with transaction.atomic(using=alias):
+        connection = connections[alias]
+        if place.pk not in insert_of(connection)(connection, [place]):
+            return None
+        if truncated_seq_of(document_id) >= draft.seq:
+            raise JournalBusy(f"document {document_id}: another command has overtaken this one")
+        row = write_snapshot(document_id, draft, draft.seq, Snapshot.Reason.COMPACTION)
+        _prove(row.pk, draft)
+        truncate(held, Plan(draft.seq, draft.cut, batches=0, messages=0))
+    return row
+
+
+def _prove(snapshot_id: Any, draft: SnapshotDraft) -> None:
+    row = Snapshot.objects.get(pk=snapshot_id)
+    try:
+        found = restore_snapshot(row)
+    except SnapshotDamaged as error:
+        raise RedactionFailed(f"document {row.document_id}: damaged as read back: {error}") from error
+    if (found.digest(), found.full_digest()) != (draft.digest, draft.full_digest):
+        raise RedactionFailed(f"document {row.document_id}: as read back, it is another state")
+
+
+def _delete_snapshots(kept: Snapshot, report: Redacted) -> None:
+    """Every other one holds what was to go."""
+    others = Snapshot.objects.filter(document=kept.document_id, seq__lte=kept.seq).exclude(pk=kept.pk)
+    report.labels = sorted(others.exclude(label="").values_list("label", flat=True))
+    for pk in list(others.order_by().values_list("pk", flat=True)):
+        report.snapshots += Snapshot.objects.filter(pk=pk).delete()[0]
+
+
+# What the database itself keeps
+
+
+def begin_secure_deletion() -> None:
+    """From now on what this connection deletes is overwritten, where the database can (SQLite)."""
+    connection = connections[journal_alias()]
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete=ON")
+
+
+def scrub(*, is_thorough: bool) -> bool:
+    """Afterwards deleted bytes are out of SQLite's log, if nobody reads it just now; with `is_thorough` also out of
+    free pages, where earlier deletions left them.  False: another process was in the way, or the database cannot."""
+    connection = connections[journal_alias()]
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        return False
+    try:
+        with connection.cursor() as cursor:
+            if is_thorough:
+                cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            found = cursor.fetchone()
+    except OperationalError:
+        return False
+    return bool(found is not None and found[0] == 0)

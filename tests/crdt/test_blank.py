@@ -1,0 +1,172 @@
+"""Rules B1 to B5: what nobody can see any more goes, and no later merge tells the difference."""
+
+import random
+from typing import Any
+
+import msgspec
+
+from tests.crdt.history import Writer
+from tests.journal.history import insert, message, put
+from vuer_rtc.crdt.blank import BLANK, BLANK_ASTRAL, Blanked, blanked, emptying_ops
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, Op, cut_record
+
+HISTORIES = 1500
+
+
+def numbered(item: Message, seq: int) -> Message:
+    return msgspec.structs.replace(item, server_seq=seq)
+
+
+def folded(*messages: Message) -> Graph:
+    """Everything of these, folded away."""
+    graph = Graph()
+    for seq, item in enumerate(messages, 1):
+        graph.apply(numbered(item, seq))
+    fold(graph)
+    return graph
+
+
+def fold(graph: Graph) -> None:
+    record = cut_record(f"=cut/{graph.head_seq}", max(graph.lt, 1), 0)
+    graph.apply(numbered(record, graph.head_seq + 1))
+
+
+def blank(graph: Graph, *clients: str) -> tuple[Graph, Blanked]:
+    data, told = blanked(graph.snapshot(), clients)
+    return Graph.restore(data), told
+
+
+def text(id: str, anchor: str | None, content: str, seq: int) -> Op:
+    return Op(ot="text.insert", key="n", path="t", value=[anchor, content], id=id, seq=seq, ts=seq)
+
+
+def delete(*ranges: list[Any]) -> Op:
+    return Op(ot="text.delete", key="n", path="t", rm=list(ranges))
+
+
+def holds(graph: Graph, word: str) -> bool:
+    return word.encode() in graph.snapshot() or word.encode() in msgspec.json.encode(graph.everything())
+
+
+def test_random_histories_merge_on_alike_when_what_is_hidden_is_blank() -> None:
+    met = Blanked()
+    for number in range(HISTORIES):
+        rng = random.Random(f"blank/{number}")
+        writer = Writer(rng)
+        items = [writer.message() for _ in range(rng.randint(8, 20))]
+        half = rng.randint(4, len(items) - 2)
+        whole = folded(*items[:half])
+        other, told = blank(whole)
+        met.characters, met.values = met.characters + told.characters, met.values + told.values
+        assert other.digest() == whole.digest(), number
+        for item in items[half:]:
+            for graph in (whole, other):
+                graph.apply(numbered(item, graph.head_seq + 1))
+            assert other.digest() == whole.digest(), number
+            shown = {key: view for key, view in whole.nodes().items() if not view.deleted}
+            assert {key: view for key, view in other.nodes().items() if not view.deleted} == shown, number
+        fold(whole)
+        fold(other)
+        assert blank(whole)[0].full_digest() == blank(other)[0].full_digest(), number
+    assert met.characters > 300
+    assert met.values > 300
+
+
+def test_blanking_again_changes_nothing() -> None:
+    graph, _ = blank(
+        folded(message(1, insert("n", x=1)), message(2, put("n", "x", 2)), message(3, delete(["a:0", 1])))
+    )
+    again, told = blank(graph)
+    assert told == Blanked()
+    assert again.full_digest() == graph.full_digest()
+
+
+def test_b1_deleted_text_keeps_its_ids_and_lengths_only() -> None:
+    graph, told = blank(
+        folded(
+            message(1, insert("n")),
+            message(2, text("ann:0", None, "se😀cret", 1)),
+            message(3, delete(["ann:1", 6]), text("ann:7", "ann:0", "!", 2)),
+        )
+    )
+    assert told.characters == 6
+    assert not holds(graph, "cret")
+    [items] = [rope["_tree"]["root"]["items"] for rope in graph.state(0).text_ropes["n"].values()]
+    assert "".join(item["content"] for item in items) == f"s!{BLANK}{BLANK_ASTRAL}{BLANK * 4}"
+    graph.apply(numbered(message(9, text("bob:0", "ann:3", "?", 9), client="bob"), graph.head_seq + 1))
+    assert graph.nodes()["n"].properties["t"] == "s!?"
+
+
+def test_b1_a_text_that_has_become_a_number_is_all_hidden() -> None:
+    graph, told = blank(
+        folded(
+            message(1, insert("n")),
+            message(2, text("ann:0", None, "secret", 1)),
+            message(3, put("n", "t", 5)),
+        )
+    )
+    assert told.characters == 6
+    assert not holds(graph, "secret")
+
+
+def test_b2_what_a_node_began_with_and_no_longer_has_is_forgotten() -> None:
+    graph, told = blank(
+        folded(
+            message(1, insert("n", note="secret", x=1)),
+            message(2, Op(ot="string.set", key="n", path="note", value="ok")),
+        )
+    )
+    assert told.values == 1
+    assert not holds(graph, "secret")
+    assert graph.nodes()["n"].properties == {"note": "ok", "x": 1}
+
+
+def test_b3_removed_nodes_are_empty_whoever_made_them() -> None:
+    remove = Op(ot="node.remove", key="", path="children", value="n")
+    graph, told = blank(
+        folded(
+            message(1, insert("n", name="secret", note="secret"), insert("m", "n")),
+            message(2, Op(ot="string.set", key="n", path="more", value="secret"), remove),
+        )
+    )
+    assert told.values > 0
+    assert not holds(graph, "secret")
+    assert graph.nodes()["n"].deleted
+    assert graph.nodes()["m"].hidden
+    graph.apply(numbered(message(9, insert("n", x=1)), graph.head_seq + 1))
+    assert graph.nodes()["n"].properties == {"x": 1}
+
+
+def test_b4_what_waits_for_a_node_goes_with_its_author_only() -> None:
+    ops = [Op(ot="string.set", key="later", path=path, value="secret") for path in ("a", "b")]
+    graph, told = blank(folded(message(1, ops[0]), message(2, ops[1], client="bob")), "ann")
+    assert told.waiting == 1
+    graph.apply(numbered(message(9, insert("later"), client="bob"), graph.head_seq + 1))
+    assert graph.nodes()["later"].properties == {"b": "secret"}
+
+
+def test_b5_what_a_client_wrote_and_everybody_sees_can_be_emptied() -> None:
+    graph = folded(
+        message(1, insert("n", name="secret", tag="Mesh", flag=True, plain="secret")),
+        message(2, text("bob:0", None, "bob", 1), client="bob"),
+        message(
+            3,
+            text("ann:0", "bob:2", "secret", 2),
+            Op(ot="object.set", key="n", path="o", value={"a": "secret"}),
+        ),
+        message(4, Op(ot="string.set", key="n", path="note", value="bob's"), put("n", "x", 7), client="bob"),
+        message(
+            5,
+            Op(ot="text.insert", key="n", path="plain", value=[None, "bob "], id="bob:9", seq=3, ts=1),
+            client="bob",
+        ),
+    )
+    ops = list(emptying_ops(graph.snapshot(), {"ann"}))
+    graph.apply(numbered(message(9, *ops, client="=site", id="=site:1"), graph.head_seq + 1))
+    node = graph.nodes()["n"]
+    assert (node.name, node.tag) == ("", "Mesh")
+    assert node.properties == {"flag": False, "plain": "bob ", "t": "bob", "o": {}, "note": "bob's", "x": 7}
+    fold(graph)
+    assert not holds(blank(graph)[0], "secret")
+    assert list(emptying_ops(graph.snapshot(), {"ann"})) == []

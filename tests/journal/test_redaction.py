@@ -1,0 +1,270 @@
+"""Rules J60 to J64: one person is forgotten, the document goes on, and nobody merges otherwise."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from journal import redaction
+from journal.compaction import KeepRules, compact_document
+from journal.entry import Entry
+from journal.error import JournalBusy, JournalTruncated
+from journal.export import Export
+from journal.label import label_state
+from journal.lease import lease
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.projection import catch_up
+from journal.reader import hydrate, read_after, read_heads
+from journal.redaction import Person, Redacted, documents_of, redact_document
+from journal.snapshot import draft_snapshot, restore_snapshot, take_snapshot
+from journal.verification import verify_document
+from journal.writer import Appended, Draft, Fenced, append_batches
+from rooms.models import Session
+from tests.journal.history import append, insert, message, put, undo
+from tests.journal.test_purge import place
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Op
+
+__all__ = ["place"]
+
+SECRET = "s3cret"
+
+
+@pytest.fixture
+def eve(db: None) -> User:
+    return User.objects.create_user("eve", email="eve@example.org")
+
+
+def text(client: str, number: int, anchor: str | None, content: str, seq: int) -> Op:
+    return Op(
+        ot="text.insert", key="n", path="t", value=[anchor, content], id=f"{client}:{number}", seq=seq, ts=seq
+    )
+
+
+def string(path: str, value: str, key: str = "n") -> Op:
+    return Op(ot="string.set", key=key, path=path, value=value)
+
+
+@pytest.fixture
+def scene(document: Document, eve: User, place: Path) -> Document:
+    """What eve (client `pad`) and ann wrote; some of it is seen no more."""
+    user = str(eve.pk)
+    append(document, message(1, insert("n", note=f"{SECRET}-initial")))
+    append(document, message(2, text("pad", 0, None, f"seen{SECRET}", 1), client="pad"), user=user)
+    append(document, message(3, Op(ot="text.delete", key="n", path="t", rm=[["pad:4", len(SECRET)]])))
+    append(document, message(4, string("note", f"{SECRET}-over"), client="pad"), user=user)
+    append(document, message(5, string("note", "public")))
+    append(document, message(6, insert("gone", note=SECRET), client="pad"), user=user)
+    label_state(document.pk, 6, "draft")
+    append(document, message(7, Op(ot="node.remove", key="", path="children", value="gone")))
+    append(document, message(8, string("later", SECRET, "never"), client="pad"), user=user)
+    append(document, message(9, string("undone", SECRET), client="pad"), user=user)
+    append(document, message(10, undo("pad:9"), client="pad"), user=user)
+    append(document, message(11, string("kept", "eve's own"), client="pad"), user=user)
+    append(document, message(12, put("n", "x", 12)))
+    compact_document(document, KeepRules(8, 0), is_archiving=True)
+    catch_up(document.pk)
+    now = timezone.now()
+    Session.objects.create(
+        document=document,
+        client="pad",
+        user=eve,
+        connected_at=now,
+        last_seen_at=now,
+        closed_at=now,
+        remote_address="203.0.113.9",
+        user_agent="Pad/7",
+    )
+    return document
+
+
+def seen(document: Document) -> Any:
+    return {key: view for key, view in hydrate(document.pk).graph.nodes().items() if not view.deleted}
+
+
+def redact(document: Document, user: User, **options: Any) -> Redacted:
+    return redact_document(document, Person(str(user.pk)), {"pad"}, **options)
+
+
+def assert_nowhere(word: str) -> None:
+    """In no row, packed or not."""
+    for model in apps.get_models(include_auto_created=True):
+        for row in model._base_manager.values():
+            assert word not in repr(row), model
+    for snapshot in Snapshot.objects.all():
+        graph = restore_snapshot(snapshot)
+        assert word.encode() not in graph.snapshot()
+    for batch in JournalBatch.objects.all():
+        assert word.encode() not in bytes(batch.payload)
+
+
+def test_j60_what_is_no_longer_seen_is_gone_and_what_is_seen_stays(
+    scene: Document, eve: User, place: Path
+) -> None:
+    before = seen(scene)
+    digest = hydrate(scene.pk).graph.digest()
+    report = redact(scene, eve)
+    assert seen(scene) == before
+    assert before["n"].properties == {"t": "seen", "note": "public", "kept": "eve's own", "x": 12}
+    assert hydrate(scene.pk).graph.digest() == digest
+    assert_nowhere(SECRET)
+    assert not any(place.rglob("*"))
+    assert (report.labels, report.archives, report.sessions) == (["draft"], 1, 1)
+    assert report.blanked["characters"] == len(SECRET)
+    assert report.blanked["waiting"] == 1
+    assert verify_document(scene).findings == []
+
+
+def test_j60_neither_account_nor_address_nor_program_is_told_any_more(scene: Document, eve: User) -> None:
+    redact(scene, eve)
+    assert not Operation.objects.filter(user_id=eve.pk).exists()
+    assert not JournalBatch.objects.filter(document=scene).exists()
+    assert Session.objects.filter(document=scene, user=None, remote_address="", user_agent="").count() == 1
+    assert_nowhere("203.0.113.9")
+    assert_nowhere("Pad/7")
+    assert SceneObject.objects.get(key="gone").properties == {}
+
+
+def test_j61_whoever_has_the_document_open_must_begin_from_the_new_state(scene: Document, eve: User) -> None:
+    head_seq = read_heads([scene.pk])[scene.pk]
+    stale = hydrate(scene.pk).graph
+    report = redact(scene, eve)
+    assert report.head_seq == head_seq + 1 == read_heads([scene.pk])[scene.pk]
+    entry = Entry(message(50, put("n", "x", 50)))
+    assert append_batches([Draft(scene.pk, head_seq + 1, [entry])], "stale") == [Fenced()]
+    with pytest.raises(JournalTruncated):
+        read_after(scene.pk, head_seq)
+    assert take_snapshot(scene.pk, draft_snapshot(stale), Snapshot.Reason.SHUTDOWN) is None
+    assert append_batches([Draft(scene.pk, head_seq + 2, [entry])], "new") == [
+        Appended(head_seq + 2, head_seq + 2)
+    ]
+    assert_nowhere(SECRET)
+
+
+def test_j61_a_snapshot_that_a_live_room_was_writing_does_not_bring_it_back(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from journal import snapshot
+
+    stale = draft_snapshot(hydrate(scene.pk).graph)
+    write = snapshot.write_snapshot
+
+    def slow(*args: Any, **options: Any) -> Snapshot:
+        monkeypatch.setattr(snapshot, "write_snapshot", write)
+        redact(scene, eve)
+        return write(*args, **options)
+
+    monkeypatch.setattr(snapshot, "write_snapshot", slow)
+    assert take_snapshot(scene.pk, stale, Snapshot.Reason.COUNT) is None
+    assert_nowhere(SECRET)
+
+
+def test_j61_a_message_that_comes_between_is_not_lost(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_row = redaction.build_row
+
+    def late(draft: Draft, writer_id: str) -> JournalBatch:
+        monkeypatch.setattr(redaction, "build_row", build_row)
+        append(scene, message(40, put("n", "x", 40)))
+        return build_row(draft, writer_id)
+
+    monkeypatch.setattr(redaction, "build_row", late)
+    redact(scene, eve)
+    assert seen(scene)["n"].properties["x"] == 40
+    assert_nowhere(SECRET)
+
+
+def test_j62_later_merges_are_those_of_a_document_that_was_only_folded(scene: Document, eve: User) -> None:
+    folded = Graph.restore(redaction._folded(hydrate(scene.pk).graph).snapshot())
+    redact(scene, eve)
+    later = [
+        message(13, text("ann", 0, "pad:6", "!", 9)),
+        message(4, put("n", "x", 4), client="bob"),
+        message(14, insert("gone", fresh=1), client="bob"),
+        message(9, string("undone", "again"), client="dan"),
+    ]
+    for item in later:
+        append(scene, item)
+    for _, entries in read_after(scene.pk, folded.head_seq):
+        for entry in entries:
+            folded.apply(entry.message)
+    assert hydrate(scene.pk).graph.digest() == folded.digest()
+
+
+def test_j63_with_content_nothing_of_the_person_is_seen_either(scene: Document, eve: User) -> None:
+    report = redact(scene, eve, empties_content=True)
+    assert report.emptied == 2
+    assert seen(scene)["n"].properties == {"t": "", "note": "public", "kept": "", "x": 12}
+    assert_nowhere("eve's own")
+    assert_nowhere(SECRET)
+
+
+def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
+    redact(scene, eve)
+    scene.refresh_from_db()
+    out = io.BytesIO()
+    with lease(scene.pk) as held:
+        Export(held, scene, out).write()
+    assert SECRET.encode() not in out.getvalue()
+
+
+@pytest.mark.parametrize("dies_at", ["redact.begun", "redact.replaced", "redact.deleted"])
+def test_j64_a_redaction_that_dies_is_finished_by_the_next(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    def die(point: str) -> None:
+        if point == dies_at:
+            raise KeyboardInterrupt
+
+    before = seen(scene)
+    monkeypatch.setattr(redaction, "reach", die)
+    with pytest.raises(KeyboardInterrupt):
+        redact(scene, eve)
+    monkeypatch.undo()
+    assert seen(scene) == before
+    call_command("redact_user", "--user=eve", "--yes")
+    assert seen(scene) == before
+    assert_nowhere(SECRET)
+    assert_nowhere("203.0.113.9")
+
+
+def test_the_documents_a_person_was_in_are_found_and_others_left_alone(
+    scene: Document, other: Document, eve: User
+) -> None:
+    append(other, message(1, insert("n", note="over")), message(2, string("note", "new")))
+    catch_up(other.pk)
+    head_seq = read_heads([other.pk])[other.pk]
+    assert documents_of(Person(str(eve.pk))) == {scene.pk: {"pad"}}
+    assert documents_of(Person(None, "pad")) == {scene.pk: {"pad"}}
+    out = io.StringIO()
+    call_command("redact_user", "--user=eve", "--json", stdout=out)
+    assert json.loads(out.getvalue())["outcome"] == "planned"
+    assert Snapshot.objects.filter(label="draft").exists(), "without --yes nothing is done"
+    out = io.StringIO()
+    call_command("redact_user", "--user=eve", "--yes", "--json", stdout=out)
+    [report] = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (report["slug"], report["clients"], report["outcome"]) == ("room", ["pad"], "redacted")
+    assert read_heads([other.pk])[other.pk] == head_seq
+
+
+def test_arguments_that_name_nobody_are_refused(eve: User) -> None:
+    with pytest.raises(CommandError, match="say who"):
+        call_command("redact_user", "--yes")
+    with pytest.raises(CommandError, match="no such account"):
+        call_command("redact_user", "--user=mallory", "--yes")
+
+
+def test_another_command_at_work_makes_it_wait(scene: Document, eve: User) -> None:
+    with lease(scene.pk, "elsewhere/1/0"):
+        with pytest.raises(JournalBusy):
+            redact(scene, eve)
+        out = io.StringIO()
+        call_command("redact_user", "--user=eve", "--yes", "--json", stdout=out)
+        assert json.loads(out.getvalue())["outcome"] == "busy"
