@@ -11,6 +11,7 @@ from journal.error import OutOfReach, RestoreTooLarge
 from journal.label import label_state
 from journal.models import Document, Snapshot
 from journal.reader import hydrate
+from journal.reset import reset_document
 from journal.restore import (
     planned,
     point_at,
@@ -58,6 +59,18 @@ def test_what_came_in_between_is_restored_too(edited: Document) -> None:
     append(edited, message(7, insert("newer")))
     assert restore(author, point) is not None
     assert digest(edited) == point.graph.digest()
+
+
+def test_what_a_reset_emptied_comes_back(edited: Document) -> None:
+    """E1 to E4: the messages of the epoch before stay refused, its nodes are made anew."""
+    wanted = digest(edited)
+    reset_document(edited.pk)
+    assert hydrate(edited.pk).graph.node_count == 0
+    restored = restore(Author(edited.pk), point_at(edited.pk, 6))
+    assert restored is not None
+    assert digest(edited) == wanted
+    Author(edited.pk).undo(restored.message.id)
+    assert hydrate(edited.pk).graph.flat()["nodes"] == {}
 
 
 def test_some_nodes_alone(edited: Document) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from journal.entry import Entry
+from journal.models import Document
 from journal.writer import Appended, Draft
 from rooms import herald
 from rooms.herald import Herald
@@ -65,6 +66,22 @@ async def test_a_receiver_that_fails_is_logged_and_the_others_are_told(
         batch_committed.disconnect(fail)
     assert len(heard) == 1
     assert "a bug of the site" in caplog.text
+
+
+async def test_a_receiver_may_be_async_and_query_the_database(transactional_db: None) -> None:
+    found: list[int] = []
+
+    async def receive(sender: type, **kwargs: Any) -> None:
+        found.append(await Document.objects.acount())
+
+    batch_committed.connect(receive)
+    try:
+        teller = Herald()
+        commit(teller, 1)
+        await told_all(teller)
+    finally:
+        batch_committed.disconnect(receive)
+    assert found == [0]
 
 
 async def test_nothing_is_kept_when_nobody_listens() -> None:

@@ -50,6 +50,14 @@ def test_it_restores_tells_the_servers_and_undoes(document: Document, told: list
     assert told[-1].seq == 5
 
 
+def test_it_tells_people_in_lines(document: Document) -> None:
+    out = StringIO()
+    call_command("restore_document", "--document", "room", "--seq", "1", verbosity=2, stdout=out)
+    said = out.getvalue()
+    assert "room: restored to sequence 1: 1 node.remove, 1 number.set" in said
+    assert "to undo it: --undo =restore:" in said
+
+
 def test_a_dry_run_writes_nothing(document: Document, told: list[Any]) -> None:
     report = run("--seq", "1", "--dry-run")
     assert (report["outcome"], report["ops"]) == ("planned", {"node.remove": 1, "number.set": 1})

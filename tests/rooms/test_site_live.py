@@ -1,6 +1,7 @@
 """The site's own code beside connected clients; the examples of docs/embed.md are run as they stand there."""
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -146,6 +147,33 @@ async def test_room_clients_live_through_a_restore_and_edit_on(server: ServerPro
         assert ann.graph.nodes["hall"].properties == bob.graph.nodes["hall"].properties == {"extra": 1}
         texts = {client.graph.nodes["note"].properties["body"] for client in (ann, bob)}
         assert len(texts) == 1
+
+
+async def test_clients_that_edit_without_a_pause_agree_on_what_a_restore_made(server: ServerProcess) -> None:
+    restore = ("restore_document", "--document", SLUG, "--seq", "1", "--json")
+    async with NativeClient(server, SLUG, "ann") as ann, NativeClient(server, SLUG, "bob") as bob:
+        everybody = [ann, bob, Client(server, SLUG, "eve")]
+        await everybody[2].open()
+        await ann.edit(*[lamp(f"lamp{n}", 40) for n in range(20)])
+        is_over = asyncio.Event()
+
+        async def edit(client: Client) -> None:
+            for n in itertools.cycle(range(20)):
+                if is_over.is_set():
+                    return
+                key = f"lamp{n}"
+                extra = Op("node.remove", "", "children", key) if n % 7 == 3 else put(key, client.name, n)
+                await client.edit(put(key, "watts", n), extra)
+
+        editing = [asyncio.create_task(edit(client)) for client in everybody]
+        reports = [json.loads(await asyncio.to_thread(server.manage, *restore)) for _ in range(3)]
+        is_over.set()
+        await asyncio.gather(*editing)
+        assert [report["outcome"] for report in reports] == ["restored"] * 3
+        for client in (ann, bob):
+            await client.assert_same()
+        assert len(everybody[2].states) == 4, "one when it joined, one for each restore"
+        await everybody[2].leave()
 
 
 async def until(condition: Any) -> None:
