@@ -11,6 +11,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from journal.admin_act import acting
+from journal.admin_care import DocumentCare
 from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
 from journal.admin_page import object_page, operation_page
 from journal.admin_purge import DocumentPurge
@@ -29,7 +30,7 @@ DAMAGED = (
 
 
 @admin.register(Document)
-class DocumentAdmin(DocumentPurge):
+class DocumentAdmin(DocumentCare, DocumentPurge):
     """Documents: the only rows that can be edited here, and only what does not touch the journal."""
 
     change_form_template = "admin/vuer_journal/document/change_form.html"

@@ -45,6 +45,10 @@ def may_act(request: HttpRequest, document: Document) -> bool:
 
 def why_frozen(document: Document) -> str:
     """Why nobody may edit the document now; empty: they may."""
+    if document.condition:
+        return f"The document is {document.get_condition_display()}."
+    if document.damage:
+        return "The document is damaged."
     if document.archived_at is not None:
         return "The document is archived."
     return "The document is read-only." if document.is_read_only else ""
@@ -101,6 +105,12 @@ def act_url(name: str, document_id: Any) -> str:
     return reverse(f"admin:vuer_journal_document_{name}", args=[document_id])
 
 
+def act_path(admin: ModelAdmin, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
+    """The route of a view about one document."""
+    address = f"<path:object_id>/{name.replace('_', '-')}/"
+    return path(address, admin.admin_site.admin_view(view), name=f"vuer_journal_document_{name}")
+
+
 class DocumentHistory(ModelAdmin):
     """The views of a document's past."""
 
@@ -113,15 +123,7 @@ class DocumentHistory(ModelAdmin):
             "undo": self.undo,
             "redo": self.redo,
         }
-        own = [
-            path(
-                f"<path:object_id>/{name.replace('_', '-')}/",
-                self.admin_site.admin_view(view),
-                name=f"vuer_journal_document_{name}",
-            )
-            for name, view in views.items()
-        ]
-        return [*own, *super().get_urls()]
+        return [*(act_path(self, name, view) for name, view in views.items()), *super().get_urls()]
 
     def document_or_refuse(self, request: HttpRequest, object_id: str) -> Document | None:
         """The document of an address; None: there is none.  Raises: PermissionDenied."""

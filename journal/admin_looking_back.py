@@ -55,6 +55,8 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
     """What the page shows; `problem` says why it cannot show more."""
     form = PointForm(query)
     page: dict[str, Any] = {"form": form, "labels": labels_of(document)}
+    if document.condition:
+        return page | {"problem": f"The document is {document.get_condition_display()}."}
     if is_too_long(document):
         return page | {"replay_max": settings.admin_replay_messages_max}
     try:

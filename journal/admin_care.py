@@ -1,0 +1,87 @@
+"""Looking after one journal from the admin: compact it, look for damage.  What takes long is left to the commands."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import URLPattern
+
+from journal.admin_act import DocumentHistory, Refused, act_path, action, may_act
+from journal.admin_looking_back import is_too_long
+from journal.compaction import KeepRules, Report, compact_document
+from journal.models import Document
+from journal.projection import catch_up
+from journal.settings import settings
+from journal.verification import Verdict, verify_document
+
+FINDINGS_MAX = 5
+"""Findings that the admin tells; the command tells all."""
+
+
+class DocumentCare(DocumentHistory):
+    """The views, and what the document's page needs to offer them."""
+
+    def get_urls(self) -> list[URLPattern]:
+        acts = (("compact", self.compact), ("verify", self.verify))
+        return [*(act_path(self, name, view) for name, view in acts), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        document = kwargs.get("obj")
+        may_care = isinstance(document, Document) and may_act(request, document)
+        care = {"may_care": may_care, "here": request.get_full_path()}
+        return super().render_change_form(request, context | care, *args, **kwargs)
+
+    @action
+    def compact(self, request: HttpRequest, document: Document) -> str:
+        """By the document's own keep rules."""
+        refuse_long_work(document, "compact_journals")
+        report = compact_document(document, KeepRules.of(document))
+        catch_up(document.pk)
+        self.log_change(request, document, f"Compacted: {told_report(report)}")
+        return f"Compacted: {told_report(report)}"
+
+    @action
+    def verify(self, request: HttpRequest, document: Document) -> str:
+        """Reads everything, changes nothing."""
+        refuse_long_work(document, "verify_journals")
+        verdict = verify_document(document)
+        self.log_change(request, document, f"Verified: {told_verdict(verdict)}")
+        if verdict.is_damaged:
+            raise Refused(told_verdict(verdict))
+        return told_verdict(verdict)
+
+
+def refuse_long_work(document: Document, command: str) -> None:
+    """Returns for a journal short enough for a page to wait for."""
+    if is_too_long(document):
+        raise Refused(
+            f"More than {settings.admin_replay_messages_max} messages are retained, more than a page can wait for. Use "
+            f"manage.py {command} --document {document.slug}"
+        )
+
+
+def told_report(report: Report) -> str:
+    """What a compaction did, in a line."""
+    if report.outcome != "compacted":
+        return f"{report.outcome}."
+    return (
+        f"{report.messages} messages in {report.batches} batches are folded into a snapshot of {report.snapshot_bytes} "
+        f"bytes; the journal begins at sequence {report.truncated_seq + 1}."
+    )
+
+
+def told_verdict(verdict: Verdict) -> str:
+    """What was found, the first of it."""
+    if not verdict.findings:
+        return (
+            f"Good: {verdict.messages} messages in {verdict.batches} batches, {verdict.snapshots} snapshots."
+        )
+    worst_first = sorted(verdict.findings, key=lambda finding: not finding.is_damage)
+    told = " ".join(
+        f"{'DAMAGE' if finding.is_damage else 'Note'}, sequence {finding.seq}: {finding.problem.rstrip('.')}. "
+        f"{finding.hint}".rstrip()
+        for finding in worst_first[:FINDINGS_MAX]
+    )
+    more = len(verdict.findings) - FINDINGS_MAX
+    return f"{told} And {more} more: see manage.py verify_journals." if more > 0 else told

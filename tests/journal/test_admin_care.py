@@ -1,0 +1,62 @@
+"""An operator compacts a document and looks for damage from its page."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client, override_settings
+
+from journal.models import Document, JournalBatch, Snapshot
+from journal.projection import catch_up
+from tests.journal.history import append_each
+from tests.journal.test_admin import row_page
+from tests.journal.test_admin_history import act, assert_refused, staff
+from tests.journal.test_history import STEPS
+from tests.journal.test_reader import damage
+
+
+@pytest.fixture
+def room(document: Document) -> Document:
+    append_each(document, STEPS)
+    catch_up(document.pk)
+    Document.objects.update(keep_messages=3, keep_days=0)
+    return Document.objects.get()
+
+
+@pytest.fixture
+def operator(client: Client, db: None) -> Client:
+    return staff(client, "change_document")
+
+
+def test_a_document_is_compacted_by_its_own_rules(operator: Client, room: Document) -> None:
+    assert "Compact it now" in row_page(operator, room)
+    assert "5 messages in 5 batches are folded" in act(operator, room, "compact")
+    assert JournalBatch.objects.count() == 4
+    assert "nothing to do" in act(operator, room, "compact")
+    [first, _] = LogEntry.objects.order_by("pk")
+    assert "begins at sequence 6" in first.get_change_message()
+
+
+def test_a_good_journal_is_called_good_and_a_damaged_one_damaged(operator: Client, room: Document) -> None:
+    assert "Good: 8 messages in 8 batches, 0 snapshots" in act(operator, room, "verify")
+    for batch in JournalBatch.objects.filter(first_seq__lte=7):
+        damage(batch)
+    told = act(operator, room, "verify")
+    assert "DAMAGE, sequence 1: " in told
+    assert "checksum does not hold" in told
+    assert "And 2 more" in told
+    assert "checksum does not hold" in act(operator, room, "compact")
+    assert JournalBatch.objects.count() == 8
+
+
+def test_a_long_journal_is_left_to_the_commands(operator: Client, room: Document) -> None:
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 7}):
+        assert "manage.py compact_journals --document room" in act(operator, room, "compact")
+        assert "manage.py verify_journals --document room" in act(operator, room, "verify")
+    assert not Snapshot.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["compact", "verify"])
+def test_who_may_only_look_does_neither(client: Client, room: Document, name: str) -> None:
+    visitor = staff(client)
+    assert_refused(visitor, room, name)
+    assert "Compact it now" not in row_page(visitor, room)
+    assert JournalBatch.objects.count() == 8
