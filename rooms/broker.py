@@ -90,8 +90,8 @@ class _Broker:
         self._publisher = Publisher(str(self._process))
 
     async def __aenter__(self) -> Self:
-        self._writer = Worker("vuer-broker-writer")
-        self._reader = Worker("vuer-broker-reader", READER_THREADS)
+        self._writer = Worker("vuer-broker-writer", keeps_connections=False)
+        self._reader = Worker("vuer-broker-reader", READER_THREADS, keeps_connections=False)
         self._poll = asyncio.create_task(self._poll_heads())
         return self
 

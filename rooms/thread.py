@@ -21,14 +21,26 @@ T = TypeVar("T")
 class Worker:
     """A few threads that run synchronous functions for the event loop, first come, first served."""
 
-    def __init__(self, name: str, threads: int = 1) -> None:
+    def __init__(self, name: str, threads: int = 1, *, keeps_connections: bool = True) -> None:
+        """Without `keeps_connections` Django's `CONN_MAX_AGE` decides, and a pool has them back, after every function:
+        for those that work now and then."""
+        self._keeps_connections = keeps_connections
         self._threads = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises; a connection it left broken is replaced."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: _run(function, *args, **kwargs))
+        return await loop.run_in_executor(self._executor, lambda: self._run(function, *args, **kwargs))
+
+    def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            # Not always: with CONN_MAX_AGE 0, the default, it would reconnect for every commit.
+            for connection in connections.all(initialized_only=True):
+                if connection.errors_occurred or not self._keeps_connections:
+                    connection.close_if_unusable_or_obsolete()
 
     async def close(self) -> None:
         """Afterwards everything handed over has run, and the threads and their connections are gone."""
@@ -44,16 +56,6 @@ class Worker:
 def in_database_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     """`function` for async code anywhere: run in a thread where Django's rules for database connections hold."""
     return database_sync_to_async(function)
-
-
-def _run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return function(*args, **kwargs)
-    finally:
-        # Not `close_old_connections`: with CONN_MAX_AGE 0, the default, it would reconnect for every commit.
-        for connection in connections.all(initialized_only=True):
-            if connection.errors_occurred:
-                connection.close_if_unusable_or_obsolete()
 
 
 def _say_farewell(barrier: threading.Barrier) -> None:

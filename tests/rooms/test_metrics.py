@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import AsyncClient
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -97,3 +99,4 @@ async def test_strangers_find_no_metrics_and_a_token_or_an_employee_does(setting
     await employee.aforce_login(await User.objects.acreate(username="bob", is_staff=True))
     assert (await visitor.get("/metrics")).status_code == 404
     assert (await employee.get("/metrics")).status_code == 200
+    await sync_to_async(connections.close_all)()

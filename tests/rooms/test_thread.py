@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+from django.db import connection
 
 from rooms.thread import Worker
 
@@ -25,3 +26,12 @@ async def test_close_ends_every_thread() -> None:
     await worker.close()
     with pytest.raises(RuntimeError):
         await worker.run(int)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_worker_keeps_its_connection_or_gives_it_back_after_every_function(keeps: bool) -> None:
+    worker = Worker("one", keeps_connections=keeps)
+    await worker.run(lambda: connection.ensure_connection())
+    assert await worker.run(lambda: connection.connection is not None) is keeps
+    await worker.close()
