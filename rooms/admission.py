@@ -16,8 +16,8 @@ from rooms.doorplate import document_of, is_there
 from rooms.models import Session, SpentToken
 from rooms.policy import policy
 from rooms.process import ProcessIdentity
+from rooms.record import NotRecorded, record_session
 from rooms.refusal import Refused
-from rooms.session import owner_of_client
 from rooms.settings import settings
 from rooms.tokens import Grant
 from vuer_rtc.protocol.codes import CloseCode
@@ -33,7 +33,7 @@ class Admission:
 
     document_id: UUID
     session_id: UUID
-    """Of the row that was written for it."""
+    """Of its row."""
     credential: Credential
     rights: Rights
     access_version: int
@@ -41,6 +41,8 @@ class Admission:
     limits: Limits
     shown_name: str | None = None
     """Of the account, for the others in the room; None: anonymous, or nobody is told."""
+    unrecorded: Session | None = None
+    """The session's row, if it could not be written: until it is, the connection may only look."""
 
     @property
     def user(self) -> str | None:
@@ -50,7 +52,7 @@ class Admission:
 
 
 def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission:
-    """Afterwards the session's row is there, and a token for single use is spent.
+    """Afterwards the session's row is there, if the database takes rows at all, and a token for single use is spent.
 
     Who may not see a document is told the same as who names one that does not exist.
 
@@ -63,7 +65,7 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         rights = _rights(credential, document, accounts)
         if credential.grant is not None and credential.grant.is_single_use:
             _spend(credential.grant)
-        session = _claim_client(document, address, credential.account, process)
+        session, is_recorded = _claim_client(document, address, credential.account, process)
         shown_name = policy().shown_name(user_of(credential, accounts)) if address.features else None
     except Error as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
@@ -76,6 +78,7 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         document.access_version,
         limits_of(document),
         shown_name,
+        None if is_recorded else session,
     )
 
 
@@ -108,13 +111,12 @@ def _spend(grant: Grant) -> None:
         raise Refused(CloseCode.BAD_TOKEN) from None
 
 
-def _claim_client(document: Document, address: Address, account: Any, process: ProcessIdentity) -> Session:
-    """The session's row.  Asked before and after it is written: of two accounts that claim one client id at
-    the same time, whoever's row is older has it."""
-    if owner_of_client(document.pk, address.client) not in (None, account):
-        raise Refused(CloseCode.CLIENT_TAKEN)
+def _claim_client(
+    document: Document, address: Address, account: Any, process: ProcessIdentity
+) -> tuple[Session, bool]:
+    """The session, and whether its row could be written: a disk that is full keeps nobody from looking."""
     now = timezone.now()
-    session = Session.objects.create(
+    session = Session(
         document=document,
         client=address.client,
         user_id=account,
@@ -125,10 +127,13 @@ def _claim_client(document: Document, address: Address, account: Any, process: P
         connected_at=now,
         last_seen_at=now,
     )
-    if owner_of_client(document.pk, address.client) not in (None, account):
-        session.delete()
-        raise Refused(CloseCode.CLIENT_TAKEN)
-    return session
+    try:
+        if not record_session(session):
+            raise Refused(CloseCode.CLIENT_TAKEN)
+    except NotRecorded as error:
+        logger.warning("%s joins %s without a row, to look: %s", address.client, document.slug, error)
+        return session, False
+    return session, True
 
 
 def limits_of(document: Document) -> Limits:

@@ -57,8 +57,8 @@ class CommittingRoom(Protocol):
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
 
-    def warn(self) -> None:
-        """Tell senders, once per message, that the journal is unavailable."""
+    def warn(self, batch: Batch | None = None) -> None:
+        """Tell senders, once per message, that the journal is unavailable; those of a batch on its way, too."""
 
     def isolate(self, batch: Batch) -> None:
         """The batch cannot be written as it is: narrow down which message is at fault."""
@@ -230,7 +230,8 @@ class Committer:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         try:
-            outcomes = await self._append([room.draft(batch) for room, batch in batches])
+            with self._patience(batches):
+                outcomes = await self._append([room.draft(batch) for room, batch in batches])
         except JournalUnavailable as error:
             tally.failures["journal"] += 1
             await self._wait_for_journal(batches, error)
@@ -249,6 +250,24 @@ class Committer:
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
                 self._conclude(room, batch, outcome)
 
+    @contextmanager
+    def _patience(self, batches: list[tuple[CommittingRoom, Batch]]) -> Iterator[None]:
+        """Inside the block, those who wait for a commit that takes long are told."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(settings.commit_patience_s, lambda: lose())
+
+        def lose() -> None:
+            nonlocal timer
+            logger.warning("a commit of %d rooms takes long", len(batches))
+            for room, batch in batches:
+                room.warn(batch)
+            timer = loop.call_later(settings.commit_patience_s, lose)
+
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
         match outcome:
             case Appended():
@@ -261,7 +280,10 @@ class Committer:
                 tally.conflicts += 1
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
-                if outcome != Conflict(was_locked=True):
+                if outcome == Conflict(was_locked=True):
+                    if room.conflicts_in_a_row > 1:
+                        room.warn()
+                else:
                     room.rival_until = asyncio.get_running_loop().time() + RIVAL_REMEMBERED_S
                 self._start_catching_up(room, outcome)
 

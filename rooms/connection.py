@@ -14,9 +14,10 @@ from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.verdict import Verdict
+from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol import session as effect
 from vuer_rtc.protocol.codec import encode
-from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.session import Effect, Right, SyncSession
 from vuer_rtc.protocol.wire import (
     Dialect,
@@ -35,6 +36,7 @@ VERSION = 2
 """Of the protocol that native clients are spoken to in."""
 EXPIRY_CHECK_S = 3600
 """Longest wait for a token's end in one go: the wall clock may be set meanwhile."""
+UNRECORDED = "the database takes no rows now, so nothing can be edited; send it again later"
 BEHIND_BYTES = 65_536
 """Queued for a connection beyond which presence waits: commits go first."""
 
@@ -85,6 +87,8 @@ class Connection:
         self._reader = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut_off = False
+        self.is_recorded = admission.unrecorded is None
+        """Its session has a row; until then it may only look."""
         self._expiry = self._call_at_expiry()
 
     # What the client sends
@@ -100,11 +104,7 @@ class Connection:
     def _perform(self, wanted: Effect, frame: Frame) -> None:
         match wanted:
             case effect.Submit(message):
-                self.room.submit(
-                    Submission(
-                        message, self, self.admission.user, self._session_id, time.time(), size=len(frame)
-                    )
-                )
+                self._submit(message, len(frame))
             case effect.Reply(outbound):
                 self.send(outbound)
             case effect.SendState():
@@ -122,6 +122,13 @@ class Connection:
                 self._on_reset(self, epoch)
             case effect.Close(code):
                 self.close(code)
+
+    def _submit(self, message: Message, size: int) -> None:
+        if not self.is_recorded:
+            self.send(Error.because(ErrorCode.UNAVAILABLE, UNRECORDED, message.id))
+            return
+        user = self.admission.user
+        self.room.submit(Submission(message, self, user, self._session_id, time.time(), size=size))
 
     # What the client is sent
 

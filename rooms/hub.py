@@ -31,6 +31,7 @@ from rooms.outbox import Send
 from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
+from rooms.recorder import Recorder
 from rooms.refusal import Refused
 from rooms.register import Register
 from rooms.resetter import Resetter
@@ -72,6 +73,7 @@ class Hub:
         self._tidier = Tidier(self._aside)
         self._reviewer = Reviewer(self._aside, self.connections)
         self._resetter = Resetter(self._aside)
+        self._recorder = Recorder(self._aside, self.connections)
         self._snapshotter = Snapshotter(self._aside)
         self._damages = DamageWatch(self._aside, self._follow)
         self._committer = Committer(self._append)
@@ -134,6 +136,7 @@ class Hub:
             raise
         self.connections.add(connection)
         self._reviewer.joined(connection)
+        self._recorder.joined(connection)
         self._herald.joined(connection)
         return connection
 
@@ -357,6 +360,7 @@ class Hub:
             self._register.run(),
             self._register.close_predecessors(),
             self._projector.run(),
+            self._recorder.run(),
             self._snapshotter.run(),
             self._damages.run(),
             self._poll_heads(),

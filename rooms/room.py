@@ -312,9 +312,9 @@ class LiveRoom:
         else:
             self._waiting.extendleft(reversed(list(batch.submissions)))
 
-    def warn(self) -> None:
-        """Tell senders, once per message, that the journal is unavailable."""
-        for submission in self._waiting:
+    def warn(self, batch: Batch | None = None) -> None:
+        """Tell senders, once per message, that the journal is unavailable; those of a batch on its way, too."""
+        for submission in (*(batch.submissions if batch is not None else ()), *self._waiting):
             if not submission.is_warned:
                 submission.is_warned = True
                 self._tell(submission, ErrorCode.UNAVAILABLE, AWAY)

@@ -47,6 +47,10 @@ class RoomSettings:
     retry_delay_max_ms: float = 2000
     """Longest pause between two tries: how late at most a recovered database is noticed."""
 
+    commit_patience_s: float = 2
+    """How long a commit may take before those who wait for it are told `unavailable`; it goes on.  A database that
+    is locked or does not answer may take much longer to say so."""
+
     limits: dict[str, float] = {}
     """Site-wide overrides of `vuer_rtc.protocol.limit.Limits`; a document's own go on top."""
 

@@ -9,12 +9,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from journal.models import Document
-from rooms import admission
+from rooms import record
 from rooms.address import Address
 from rooms.admission import Admission, admit
 from rooms.models import Session, SpentToken
 from rooms.policy import RoomPolicy
 from rooms.process import ProcessIdentity
+from rooms.record import record_session
 from rooms.refusal import Refused
 from rooms.tokens import mint
 from vuer_rtc.protocol.codes import CloseCode
@@ -90,7 +91,7 @@ def test_of_two_claims_at_the_same_time_the_older_row_wins(
 ) -> None:
     ann, bob = account("ann"), account("bob")
     answers = iter([None, ann.pk])
-    monkeypatch.setattr(admission, "owner_of_client", lambda *_: next(answers))
+    monkeypatch.setattr(record, "owner_of_client", lambda *_: next(answers))
     assert_refused(CloseCode.CLIENT_TAKEN, bob)
 
 
@@ -100,8 +101,38 @@ def test_a_database_that_does_not_answer_is_unavailable(
     def fail(*_: Any) -> None:
         raise OperationalError("disk")
 
-    monkeypatch.setattr(admission, "owner_of_client", fail)
+    monkeypatch.setattr(record, "owner_of_client", fail)
     assert_refused(CloseCode.UNAVAILABLE)
+
+
+def test_a_database_that_takes_no_rows_lets_people_in_to_look(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "save", fail)
+        admitted = enter(account("ann"))
+        assert admitted.unrecorded is not None
+        assert admitted.unrecorded.pk == admitted.session_id
+    assert Session.objects.count() == 0
+    assert record_session(admitted.unrecorded)
+    assert Session.objects.get().client == admitted.unrecorded.client
+    assert enter(account("ann2"), client="other").unrecorded is None
+
+
+def test_a_token_for_single_use_that_cannot_be_spent_lets_nobody_in(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    token = mint(document, account("ann"), single_use=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(SpentToken, "save", fail)
+        assert_refused(CloseCode.UNAVAILABLE, token=token)
+    assert enter(token=token).unrecorded is None
 
 
 def test_limits_are_the_site_s_and_the_document_s_and_bad_ones_count_for_nothing(

@@ -57,7 +57,7 @@ class FakeRoom:
     def put_back(self, batch: Batch) -> None:
         self.waiting = batch.accepted + self.waiting
 
-    def warn(self) -> None:
+    def warn(self, batch: Batch | None = None) -> None:
         self.warnings += 1
 
     def isolate(self, batch: Batch) -> None:
@@ -274,6 +274,32 @@ async def test_while_the_journal_is_unavailable_senders_are_warned_and_messages_
         assert room.settled == [["ann:1"]]
         assert room.warnings == 2
         assert journal.begun == [[(1, 1)]] * 3
+
+
+async def test_who_waits_for_a_commit_that_takes_long_is_told(settings: Any) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "COMMIT_PATIENCE_S": 0.01}
+    journal, room = FakeJournal(), FakeRoom()
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.warnings > 1)
+        assert room.settled == []
+        journal.finish(None)
+        await until(lambda: committer.is_idle)
+        assert room.settled == [["ann:1"]]
+        told = room.warnings
+        await asyncio.sleep(0.03)
+        assert room.warnings == told
+
+
+async def test_a_lock_that_stays_in_the_way_is_told() -> None:
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    journal.results = [[Conflict(was_locked=True)], [Conflict(was_locked=True)]]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.settled)
+        assert room.warnings == 1
 
 
 async def test_catching_up_goes_on_when_the_journal_is_back() -> None:

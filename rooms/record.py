@@ -1,0 +1,51 @@
+"""Writes the row of a session, without waiting long for others who write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import OperationalError, connections, router
+
+from rooms.models import Session
+from rooms.session import owner_of_client
+
+LOCK_PATIENCE_MS = 2000
+"""How long a join waits for another writer of SQLite before it goes on without a row."""
+
+
+def record_session(session: Session) -> bool:
+    """Afterwards the session's row is there; False, and it is not, when the client id is another account's.
+
+    Asked again after it is written: of two accounts that claim one client id at the same time, whoever's row is
+    older has it.  Raises: NotRecorded, before long; django.db.Error.
+    """
+    if owner_of_client(session.document_id, session.client) not in (None, session.user_id):
+        return False
+    try:
+        with _impatient():
+            session.save(force_insert=True)
+    except OperationalError as error:
+        raise NotRecorded(str(error)) from error
+    if owner_of_client(session.document_id, session.client) not in (None, session.user_id):
+        session.delete()
+        return False
+    return True
+
+
+class NotRecorded(Exception):
+    """The database took no row: its disk is full or read-only, or somebody else writes for too long."""
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """SQLite does not wait for another writer as long as it otherwise would."""
+    connection = connections[router.db_for_write(Session)]
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        usual_ms = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute(f"PRAGMA busy_timeout = {min(usual_ms, LOCK_PATIENCE_MS)}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {usual_ms}")

@@ -1,0 +1,61 @@
+"""Who joined while the database took no rows: writes theirs as soon as it does.
+
+They may look at once, because rights are read, not written.  They edit from when their row is there: it is what makes
+a client id its account's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from django.db import Error
+
+from rooms.connection import Connection
+from rooms.record import NotRecorded, record_session
+from rooms.settings import settings
+from rooms.thread import Worker
+from vuer_rtc.protocol.codes import CloseCode
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """The connections of this process that have no row yet, and the task that writes them."""
+
+    def __init__(self, worker: Worker, connections: Collection[Connection]) -> None:
+        self._worker = worker
+        self._connections = connections
+        self._due: dict[Connection, None] = {}
+        self._has_due = asyncio.Event()
+
+    def joined(self, connection: Connection) -> None:
+        """The connection is in, with a row or without."""
+        if not connection.is_recorded:
+            self._due[connection] = None
+            self._has_due.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            await self._has_due.wait()
+            await asyncio.sleep(settings.retry_delay_max_ms / 1000)
+            try:
+                for connection in list(self._due):
+                    await self._record(connection)
+                    del self._due[connection]
+                self._has_due.clear()
+            except (NotRecorded, Error) as error:
+                logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
+            except Exception:
+                logger.exception("sessions without rows could not be written")
+
+    async def _record(self, connection: Connection) -> None:
+        session = connection.admission.unrecorded
+        if session is None or connection not in self._connections:
+            return
+        if not await self._worker.run(record_session, session):
+            connection.close(CloseCode.CLIENT_TAKEN)
+        elif connection in self._connections:
+            connection.is_recorded = True
+        else:
+            await self._worker.run(session.delete)
