@@ -247,6 +247,8 @@ def _sync(storage: Storage, name: str) -> None:
         path = storage.path(name)
     except NotImplementedError:
         return
+    if not os.path.exists(path):
+        return  # a path in another world; whether the file is there is seen when it is read back
     for each in (path, os.path.dirname(path)):
         descriptor = os.open(each, os.O_RDONLY)
         try:

@@ -9,7 +9,7 @@ from journal.durability import journal_alias
 from journal.error import BadLabel, CorruptJournal, LabelTaken, OutOfReach
 from journal.history import graph_at
 from journal.models import Snapshot
-from journal.reader import BACKUP_HINT, answering, restored
+from journal.reader import BACKUP_HINT, answering, restored, truncated_seq_of
 from journal.snapshot import SnapshotDraft, write_snapshot
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
@@ -31,9 +31,13 @@ def label_state(document_id: UUID, seq: int, name: str, author_id: int | str | N
     with answering():
         try:
             with transaction.atomic(using=journal_alias()):
-                return write_snapshot(document_id, draft, seq, Snapshot.Reason.LABEL, name, author_id)
+                row = write_snapshot(document_id, draft, seq, Snapshot.Reason.LABEL, name, author_id)
         except IntegrityError as error:
             raise LabelTaken(f"the document has a label {name!r} already") from error
+        if truncated_seq_of(document_id) > seq:  # overtaken meanwhile, perhaps by a redaction (rule J61)
+            row.delete()
+            raise OutOfReach("folded-away", f"sequence {seq} has just been folded away")
+    return row
 
 
 def graph_of_label(document_id: UUID, name: str) -> Graph:

@@ -84,7 +84,8 @@ class DocumentCommand(JournalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         failed = []
-        for document in self.documents(options["document"]):
+        for number, document in enumerate(self.documents(options["document"]), 1):
+            self.progress.tell(f"{document.slug}, document", number)
 
             def treat(document: Document = document) -> tuple[Result, bool]:
                 with lease(document.pk) if self.is_exclusive else nullcontext():

@@ -14,7 +14,7 @@ from django.utils import timezone
 from journal import redaction
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
-from journal.error import JournalBusy, JournalTruncated
+from journal.error import JournalBusy, JournalTruncated, OutOfReach
 from journal.export import Export
 from journal.label import label_state
 from journal.lease import lease
@@ -162,6 +162,24 @@ def test_j61_a_snapshot_that_a_live_room_was_writing_does_not_bring_it_back(
 
     monkeypatch.setattr(snapshot, "write_snapshot", slow)
     assert take_snapshot(scene.pk, stale, Snapshot.Reason.COUNT) is None
+    assert_nowhere(SECRET)
+
+
+def test_j61_nor_does_a_label_that_was_being_set(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from journal import label
+
+    write = label.write_snapshot
+
+    def slow(*args: Any, **options: Any) -> Snapshot:
+        monkeypatch.setattr(label, "write_snapshot", write)
+        redact(scene, eve)
+        return write(*args, **options)
+
+    monkeypatch.setattr(label, "write_snapshot", slow)
+    with pytest.raises(OutOfReach, match="just been folded away"):
+        label_state(scene.pk, read_heads([scene.pk])[scene.pk], "late")
     assert_nowhere(SECRET)
 
 

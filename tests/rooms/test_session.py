@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -90,6 +91,11 @@ def test_close_stale_sessions_closes_what_nobody_touched(
     session(document, age_s=200)
     session(document, ELSEWHERE, age_s=400)
     output = StringIO()
-    call_command("close_stale_sessions", *arguments, stdout=output)
+    call_command("close_stale_sessions", *arguments, "--verbosity=2", stdout=output)
     assert output.getvalue() == text
     assert open_processes() == left
+    output = StringIO()
+    call_command("close_stale_sessions", *arguments, stdout=output)
+    assert output.getvalue() == "", "cron hears nothing"
+    call_command("close_stale_sessions", *arguments, "--json", stdout=output)
+    assert json.loads(output.getvalue())["sessions"] == text.startswith("would")

@@ -1,5 +1,6 @@
 """`manage.py close_sessions`: close the connections of a document, an account or a client, on every process."""
 
+import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--user", metavar="NAME", help="the account's user name")
         parser.add_argument("--client", metavar="ID", help="client id")
         parser.add_argument("--session", metavar="KEY", help="primary key of one session")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = get_user_model()
@@ -36,7 +38,9 @@ class Command(BaseCommand):
             count = kick(**wanted, client=options["client"])
         except ValueError as error:
             raise CommandError(str(error)) from None
-        if options["verbosity"] > 0:
+        if options["json"]:
+            self.stdout.write(json.dumps({"outcome": "closing", "sessions": count}))
+        elif options["verbosity"] > 0:
             self.stdout.write(f"closing {count} connection{'' if count == 1 else 's'}")
 
 

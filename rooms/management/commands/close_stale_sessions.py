@@ -1,5 +1,6 @@
 """`manage.py close_stale_sessions`: mark sessions as closed whose process died with them."""
 
+import json
 from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
@@ -25,11 +26,16 @@ class Command(BaseCommand):
             "--unseen-for", type=float, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
         )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["unseen_for"]
         age = timedelta(seconds=TOUCHES_MISSED * settings.session_touch_s if given is None else given)
         count = close_sessions_unseen_for(age, is_dry_run=options["dry_run"])
-        if options["verbosity"] > 0:
+        if options["json"]:
+            self.stdout.write(
+                json.dumps({"outcome": "planned" if options["dry_run"] else "closed", "sessions": count})
+            )
+        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
             verb = "would close" if options["dry_run"] else "closed"
             self.stdout.write(f"{verb} {count} stale session{'' if count == 1 else 's'}")
