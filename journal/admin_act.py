@@ -233,7 +233,7 @@ def refuse_long(document: Document) -> None:
     if is_too_long(document):
         raise Refused(
             f"More than {settings.admin_replay_messages_max} messages are retained, more than a page reads. Use "
-            f"manage.py restore_document {document.slug}, or compact it first."
+            f"manage.py restore_document --document {document.slug}, or compact it first."
         )
 
 
