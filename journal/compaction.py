@@ -35,6 +35,7 @@ from journal.projection import project
 from journal.reader import (
     Batch,
     Start,
+    answering,
     oldest_start,
     read_after,
     retained,
@@ -179,7 +180,7 @@ def compact_document(
         if plan is not None:
             _describe(report, plan, "planned")
     elif _may_have_work(document.pk, keep, now):
-        with lease(document.pk) as held:
+        with answering(), lease(document.pk) as held:
             _compact(held, keep, now, report, is_archiving=is_archiving)
     report.seconds = round(time.monotonic() - began, 3)
     return report

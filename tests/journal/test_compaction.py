@@ -13,12 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, models
+from django.db import OperationalError, connection, models
 from django.test import override_settings
 
 from journal import compaction, lease, origin
 from journal.compaction import KeepRules, Plan, ProofFailed, Report, Span, compact_document, plan_truncation
-from journal.error import JournalBusy, SnapshotTooLarge
+from journal.error import JournalBusy, JournalUnavailable, SnapshotTooLarge
 from journal.history import graph_at, reach_of
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
@@ -333,6 +333,19 @@ def test_j8_a_writer_that_sleeps_through_a_compaction_is_fenced_and_finds_its_wa
     again = Draft(document.pk, before[0] + 1, asleep.entries)
     assert append_batches([again], "sleeper") == [Appended(10, 10)]
     assert hydrate(document.pk).graph.nodes()["a"].properties["x"] == -1
+
+
+def test_a_database_that_stops_answering_is_unavailable(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+
+    def locked(held: lease.Lease) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(lease.Lease, "renew", locked)
+    with pytest.raises(JournalUnavailable, match="locked"):
+        compact(document)
 
 
 def test_two_compactions_of_one_document_do_not_collide(document: Document) -> None:
