@@ -4,6 +4,7 @@ The lease saves work and keeps reports honest; nothing is lost without it, becau
 falls and the last word is a compare-and-set that names the holder.
 """
 
+import logging
 import os
 import socket
 import time
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import Error
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from journal.error import JournalBusy
 from journal.models import Document
 from journal.settings import settings
+
+logger = logging.getLogger(__name__)
 
 _STARTED = f"{time.time_ns() // 1_000_000:x}"
 
@@ -70,7 +74,15 @@ def lease(document_id: UUID, holder: str | None = None) -> Iterator[Lease]:
     try:
         yield taken
     finally:
+        _release(taken)
+
+
+def _release(taken: Lease) -> None:
+    """Afterwards it is free, or, when the database does not take that, ends with this process or its time."""
+    try:
         taken.held().update(lease_holder="", lease_until=None)
+    except Error as error:
+        logger.warning("the lease of document %s could not be given back: %s", taken.document_id, error)
 
 
 def _is_dead(holder: str) -> bool:

@@ -26,6 +26,9 @@ TRIES = 3
 AGE_STEP_S = 30
 """How finely a hydrated document knows the age of its messages."""
 
+PAGE_ROWS = 100
+"""Batches that one query reads."""
+
 BACKUP_HINT = "Restore the database from a backup; the rows that are left stay as they are."
 
 T = TypeVar("T")
@@ -281,16 +284,23 @@ def retained(
 def read_batches(document_id: UUID, seq: int) -> Iterator[Batch]:
     """The batches that reach beyond `seq`, in order, each verified; the first begins at or before seq + 1.
 
+    No cursor stays open between two of them: who reads may write meanwhile.  (On SQLite a connection that is in the
+    middle of a read cannot write once somebody else has.)
+
     Raises: CorruptJournal for a damaged row; JournalGap for a missing one; database errors as they are.
     """
-    rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=seq)
-    expected_seq = None
-    for row in rows.order_by("last_seq").iterator(chunk_size=100):
-        is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
-        if not is_next:
-            raise JournalGap(expected_seq or seq + 1, row.first_seq)
-        expected_seq = row.last_seq + 1
-        yield verified(row)
+    rows = JournalBatch.objects.filter(document=document_id).order_by("last_seq")
+    reached, expected_seq = seq, None
+    while page := list(rows.filter(last_seq__gt=reached)[:PAGE_ROWS]):
+        for row in page:
+            is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
+            if not is_next:
+                raise JournalGap(expected_seq or seq + 1, row.first_seq)
+            expected_seq = row.last_seq + 1
+            yield verified(row)
+        if len(page) < PAGE_ROWS:
+            return
+        reached = page[-1].last_seq
 
 
 def verified(row: JournalBatch) -> Batch:

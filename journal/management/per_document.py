@@ -101,7 +101,10 @@ class DocumentCommand(JournalCommand):
         imported or purged are none yet, or none any more."""
         whole = Document.objects.filter(condition=Document.Condition.WHOLE)
         if slugs is None:
-            yield from whole.order_by("slug").iterator(chunk_size=100)
+            for pk in list(
+                whole.order_by("slug").values_list("pk", flat=True)
+            ):  # no cursor open over what is done
+                yield from whole.filter(pk=pk)
             return
         found = {document.slug: document for document in whole.filter(slug__in=slugs)}
         if unknown := sorted(set(slugs) - found.keys()):

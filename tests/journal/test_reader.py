@@ -1,15 +1,27 @@
 """J10 to J13: what is read is whole, contiguous and verified, or the reader says what is wrong."""
 
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connections
 
 from journal.error import CorruptJournal, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import Batch, Start, hydrate, load_document, read_after, read_heads, with_history
+from journal.reader import (
+    PAGE_ROWS,
+    Batch,
+    Start,
+    hydrate,
+    load_document,
+    read_after,
+    read_batches,
+    read_heads,
+    with_history,
+)
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
 from tests.journal.history import append, append_each, insert, message, put
 from vuer_rtc.crdt.graph import Graph
@@ -236,3 +248,24 @@ def test_a_live_snapshot_that_a_compaction_has_overtaken_is_not_written(document
     truncate(document, cut=4, seq=4)
     assert take_snapshot(document.pk, stale, Snapshot.Reason.SHUTDOWN) is None
     assert snapshot_now(document).covered_seq == 4
+
+
+def test_who_reads_batches_may_write_although_others_have_written(transactional_db: None) -> None:
+    """On SQLite a cursor that is open keeps its connection from writing once another one has."""
+    document = Document.objects.create(slug="long")
+    append_each(document, [message(lt) for lt in range(1, 2 * PAGE_ROWS + 2)])
+    done = threading.Event()
+
+    def rival() -> None:
+        Document.objects.create(slug="rival")
+        connections.close_all()
+        done.set()
+
+    found = 0
+    for batch in read_batches(document.pk, 0):
+        if batch.first_seq == 2:
+            threading.Thread(target=rival).start()
+            assert done.wait(20)
+            Document.objects.filter(pk=document.pk).update(title="written")
+        found += 1
+    assert found == 2 * PAGE_ROWS + 1
