@@ -77,6 +77,7 @@ def rebuild(document_id: UUID) -> tuple[int, int]:
         head_seq=0
     )  # again: a live room may have projected meanwhile
     project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
+    note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
     operations = Operation.objects.filter(document=document_id).count()
     return operations, SceneObject.objects.filter(document=document_id).count()
 
@@ -90,6 +91,7 @@ def catch_up(document_id: UUID) -> None:
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
         project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
+        note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
 
 
 def reached_seq(document_id: UUID) -> int:

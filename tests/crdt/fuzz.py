@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.crdt.history import History, live_through, make_history
+from tests.crdt.history import History, live_through, make_history, with_resets
 
 SEEDS = Path(__file__).parent / "seeds"
 MUST_MEET = (
@@ -35,7 +35,10 @@ THOROUGH_EVERY = 50
 
 
 def history_of(seed: str) -> History:
-    return make_history(random.Random(seed))
+    """With resets in its journal, if it has one and the seed begins with `reset/`."""
+    rng = random.Random(seed)
+    history = make_history(rng)
+    return with_resets(rng, history) if seed.startswith("reset/") and history.journal else history
 
 
 def failure_of(history: History, *, is_thorough: bool) -> str | None:

@@ -17,8 +17,6 @@ from tests.crdt.history import (
     assert_equal_views,
     everything,
     live_through,
-    make_history,
-    with_resets,
 )
 from tests.crdt.oracle.graph import OracleGraph
 from vuer_rtc.crdt.graph import Graph
@@ -43,11 +41,10 @@ def test_random_histories_with_resets_converge_on_what_the_oracle_says() -> None
     met: Counter[str] = Counter()
     resets = 0
     for number in range(RESET_HISTORIES):
-        rng = random.Random(f"reset/{number}")
-        history = make_history(rng)
+        history = history_of(f"reset/{number}")
         if history.journal:
             resets += 1
-            live_through(with_resets(rng, history), met, is_thorough=number % THOROUGH_EVERY == 0)
+            live_through(history, met, is_thorough=number % THOROUGH_EVERY == 0)
     assert resets > RESET_HISTORIES / 3
     assert all(met[what] for what in ("late", "reloads", "undone", "texts")), met
 

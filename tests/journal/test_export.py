@@ -16,7 +16,9 @@ from journal.intake import Accounts, Imported, import_lines
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Snapshot
+from journal.projection import catch_up
 from journal.reader import hydrate, read_batches
+from journal.reset import reset_document
 from journal.transfer_line import opened, read_lines
 from tests.journal.history import append, append_each, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op
@@ -256,3 +258,18 @@ def test_j47_accounts_are_kept_matched_by_name_or_dropped(document: Document) ->
 def test_an_export_waits_for_a_command_that_is_at_work(history: Document) -> None:
     with lease(history.pk, "elsewhere/1/0"), pytest.raises(JournalBusy):
         exported(history)
+
+
+@pytest.mark.parametrize("compacts", [False, True])
+def test_j43_a_document_that_was_reset_comes_in_again_in_its_epoch(history: Document, compacts: bool) -> None:
+    reset_document(history.pk)
+    lt = hydrate(history.pk).graph.lt
+    append(history, message(lt + 1, insert("again")), message(lt + 2, put("again", "x", 1)))
+    if compacts:
+        compact_document(history, KeepRules(1, 0))
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    assert_same(history, copy)
+    catch_up(copy.pk)
+    copy.refresh_from_db()
+    assert copy.epoch == hydrate(copy.pk).graph.epoch.number == 1
