@@ -186,8 +186,8 @@ def test_what_people_named_is_escaped(admin_client: Client, scene: Document, que
 
 def test_a_long_journal_is_left_to_the_command(moderator: Client, scene: Document) -> None:
     with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 4}):
-        assert "manage.py restore_document --document room" in looking_back(moderator, scene)
-        assert "manage.py restore_document --document room" in object_page(moderator, scene)
+        assert "manage.py look_back --document room" in looking_back(moderator, scene)
+        assert "manage.py look_back --document room" in object_page(moderator, scene)
         assert "manage.py restore_document --document room" in act(moderator, scene, "restore", seq=3)
     assert head_of(scene) == 5
 

@@ -1,17 +1,15 @@
 """`manage.py restore_document`: put a document, or some of its nodes, back to what it was."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from journal.authoring import Author, Authored
+from journal.management.moment import moment
 from journal.management.per_document import DocumentCommand
 from journal.models import Document, Snapshot
 from journal.restore import (
@@ -26,17 +24,6 @@ from journal.restore import (
 )
 from rooms.projector import project_graph
 from vuer_rtc.crdt.canonical import InvalidMessage
-
-
-def moment(text: str) -> datetime:
-    """A time in ISO 8601; without an offset, in the site's time zone."""
-    try:
-        found = parse_datetime(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-    if found is None:
-        raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31T12:00 or 2026-01-31T12:00:00+01:00")
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
 
 
 class Command(DocumentCommand):

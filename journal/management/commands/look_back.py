@@ -1,0 +1,157 @@
+"""`manage.py look_back`: a document as it was, or what differs between two points and who did it; changes nothing."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from django.core.management.base import CommandError
+
+from journal.admin_text import brief, names_of
+from journal.admin_told import told_node, told_value, tree
+from journal.column import moment as time_of
+from journal.difference import Touches, difference
+from journal.history import graph_at, reach_of, seq_at
+from journal.label import graph_of_label
+from journal.management.moment import moment
+from journal.management.per_document import DocumentCommand, Result
+from journal.models import Document
+from vuer_rtc.crdt.graph import Graph, NodeView
+from vuer_rtc.crdt.message import UNSET
+
+
+class Command(DocumentCommand):
+    help = (
+        "Show a document as it was at some point, the present without one; or, with --since, what differs between two "
+        "sequences, and who did it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        point = parser.add_mutually_exclusive_group()
+        point.add_argument("--seq", type=int, help="The state when this was the newest server sequence.")
+        point.add_argument("--at", type=moment, metavar="TIME", help="The state at this time (ISO 8601).")
+        point.add_argument("--label", help="The state of this name.")
+        parser.add_argument("--since", type=int, metavar="SEQ", help="Tell what differs from this sequence.")
+
+    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+        if slugs is None or len(slugs) != 1:
+            raise CommandError("name one document: --document SLUG")
+        return super().documents(slugs)
+
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        reach = reach_of(document.pk)
+        told: Result = {"slug": document.slug, "outcome": "told", "reach": [reach.oldest_seq, reach.head_seq]}
+        if options["label"] is not None:
+            graph = graph_of_label(document.pk, options["label"])
+            return told | self._told(document, graph, graph.head_seq, options), True
+        seq = reach.head_seq if options["seq"] is None else options["seq"]
+        if options["at"] is not None:
+            seq = seq_at(document.pk, options["at"])
+        return told | self._told(document, None, seq, options), True
+
+    def _told(
+        self, document: Document, graph: Graph | None, seq: int, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        if options["since"] is not None:
+            return difference_of(document, *sorted((options["since"], seq)))
+        nodes = (graph or graph_at(document.pk, seq)).nodes()
+        return {"seq": seq, "nodes": {key: msgspec.to_builtins(view) for key, view in nodes.items()}}
+
+    def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:
+        """Whoever looks back wants to see it, on a terminal or not."""
+        if options["json"] or not is_well:
+            super().show(result, is_well, options)
+        else:
+            self.stdout.write("\n".join(self.describe(result)))
+
+    def describe(self, result: Result) -> Iterator[str]:
+        oldest_seq, head_seq = result["reach"]
+        where = (
+            f"at sequence {result['seq']}" if "seq" in result else "from {} to {}".format(*result["between"])
+        )
+        yield f"{result['slug']} {where}; states can be told from {oldest_seq} to {head_seq}"
+        yield from state_lines(result["nodes"]) if "seq" in result else difference_lines(result)
+
+
+def difference_of(document: Document, seq_a: int, seq_b: int) -> dict[str, Any]:
+    """What differs, as JSON; the first nodes and properties (`node_count` says how many differ)."""
+    found = difference(document.pk, seq_a, seq_b)
+    return {
+        "between": [seq_a, seq_b],
+        "message_count": found.message_count,
+        "node_count": found.node_count,
+        "changes": [
+            {
+                "key": node.change.key,
+                "what": told_node(node.change),
+                "by": touches_of(node.by),
+                "properties": [
+                    {
+                        "path": one.change.path,
+                        **{
+                            name: value
+                            for name, value in (("before", one.change.before), ("after", one.change.after))
+                            if value is not UNSET
+                        },
+                        "by": touches_of(one.by),
+                    }
+                    for one in node.properties
+                ],
+            }
+            for node in found.nodes
+        ],
+    }
+
+
+def touches_of(touches: Touches) -> list[dict[str, Any]]:
+    return [
+        {
+            "seq": touch.seq,
+            "message": touch.message_id,
+            "client": touch.client,
+            "user": touch.user,
+            "received_at": touch.received_at,
+        }
+        for touch in touches.newest
+    ]
+
+
+def state_lines(nodes: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The tree of what is shown, one node a line."""
+    views = {key: msgspec.convert(node, NodeView) for key, node in nodes.items()}
+    for key, depth in tree(views):
+        view = views[key]
+        named = " ".join(word for word in (view.tag, view.name) if word)
+        values = ", ".join(f"{path}: {brief(value, 60) or 'null'}" for path, value in view.properties.items())
+        yield f"{'  ' * depth}{key}{f' ({named})' if named else ''} {values}".rstrip()
+    hidden = sum(view.hidden for view in views.values())
+    if hidden:
+        yield f"and {hidden} removed or hidden"
+
+
+def difference_lines(result: dict[str, Any]) -> Iterator[str]:
+    """One line for each difference, with who made it."""
+    changes = result["changes"]
+    touches = [touch for change in changes for one in (change, *change["properties"]) for touch in one["by"]]
+    names = names_of({touch["user"] for touch in touches if touch["user"] is not None})
+    for change in changes:
+        for line in change["what"]:
+            moved = " → ".join(word for word in (line["before"], line["after"]) if word)
+            yield f"{change['key']}: {line['what']} {moved}{by_line(change['by'], names)}"
+        for one in change["properties"]:
+            before, after = (told_value(one.get(name, UNSET)) for name in ("before", "after"))
+            yield f"{change['key']}: {one['path']} {before} → {after}{by_line(one['by'], names)}"
+    if result["node_count"] > len(changes):
+        yield f"and {result['node_count'] - len(changes)} more objects"
+    if not changes:
+        yield "nothing differs"
+
+
+def by_line(touches: list[dict[str, Any]], names: dict[str, str]) -> str:
+    told = []
+    for touch in touches:
+        who = names[touch["user"]] if touch["user"] is not None else touch["client"]
+        at = time_of(touch["received_at"])
+        told.append(f"{touch['seq']} {who}{f' {at:%Y-%m-%d %H:%M:%S}' if at else ''}")
+    return f"  [{'; '.join(told)}]" if told else ""
