@@ -51,6 +51,7 @@ class DocumentAdmin(DocumentCare, DocumentPurge):
         "is_read_only",
         ("archived_at", EmptyFieldListFilter),
         ("damage", EmptyFieldListFilter),
+        "condition",
     )
     list_per_page = 50
     search_fields = ("slug", "title")
@@ -66,6 +67,7 @@ class DocumentAdmin(DocumentCare, DocumentPurge):
         "cut",
         "epoch",
         "lease_holder",
+        "condition",
         "created_at",
         "updated_at",
     )
@@ -85,6 +87,7 @@ class DocumentAdmin(DocumentCare, DocumentPurge):
                     "cut",
                     "epoch",
                     "lease_holder",
+                    "condition",
                     "promise",
                     "created_at",
                     "updated_at",

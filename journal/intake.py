@@ -31,6 +31,7 @@ from journal.export import DOCUMENT_FIELDS, entries_of
 from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Snapshot
+from journal.projection import note_epoch
 from journal.purge import delete_document, mark_purged
 from journal.reader import hydrate
 from journal.settings import settings
@@ -181,6 +182,7 @@ class Intake:
         self.report = Imported(slug, document_id=str(held.document_id), head_seq=header.from_seq)
         self._rows: list[JournalBatch] = []
         self._messages = self._bytes = 0
+        self._epoch = 0
 
     def run(self, lines: Numbered) -> Imported:
         self.begin(self._header.from_seq, self._header.cut)
@@ -276,6 +278,7 @@ class Intake:
         graph = hydrate(self._held.document_id).graph
         report = self.report
         report.digest, report.full_digest = graph.digest(), graph.full_digest()
+        self._epoch = graph.epoch.number
         if digest and (digest, full_digest) != (report.digest, report.full_digest):
             detail = "read back, the document is not the one that was exported"
             raise TransferRefused("wrong-digest", 0, detail)
@@ -285,7 +288,7 @@ class Intake:
         """Afterwards it is a document like any other."""
         own = {name: value for name, value in self._header.settings.items() if name in DOCUMENT_FIELDS}
         check_fields(Document(**{"slug": self.report.slug} | own))
-        whole = {"condition": Document.Condition.WHOLE, "archived_at": None, "epoch": self._header.epoch}
+        whole = {"condition": Document.Condition.WHOLE, "archived_at": None, "epoch": self._epoch}
         if not self._held.held().update(**own, **whole, updated_at=timezone.now()):
             raise TransferRefused("lost", 0, "another process has taken the import over")
         reach("import.done")
@@ -363,5 +366,6 @@ class Continuation:
             graph.digest(),
             graph.full_digest(),
         )
+        note_epoch(self._held.document_id, graph.epoch.number)
         if (end.digest, end.full_digest) != (report.digest, report.full_digest):
             raise TransferRefused("wrong-digest", end.lines, "the document is not the one that was exported")

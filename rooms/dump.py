@@ -5,21 +5,29 @@ as they travel.  So a line may be, in JSON or MongoDB's Extended JSON:
 
     a message             `{id, client | sessionId, clock, lt | lamportTime, ts | timestamp, ops, serverSeq?}`
     a frame               `{mtype: crdt | broadcast, msg}`, `{mtype: state, snapshot, journal}`
-    a journal batch       `{…, messages | operations | entries: [message, …]}`; an entry may be `{msg}` or JSON text
+    a journal batch       `{…, messages | operations | entries: [message, …]}`; an entry may be `{msg}` or JSON text;
+                          any of it packed: MongoDB's binary, of JSON or msgpack, perhaps with gzip or zlib
     operation rows        `{msgId, sessionId, otype, key, path, value, vectorClock, lamportTime, timestamp}`, one an op
     a snapshot            `{graph, vectorClock, lt | lamportTime, journalIndex, textRopes?}`, or a row that has one
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from journal.error import TransferRefused
 
 LIST_NAMES = ("messages", "operations", "entries", "journal")
 DOCUMENT_NAMES = ("documentId", "roomId", "document", "room")
 NUMBER_WRAPPERS = ("$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
+GZIP_MAGIC, ZLIB_MAGIC = b"\x1f\x8b", b"\x78"
+UNPACKED_BYTES_MAX = 1 << 28
+"""A packed batch is larger than that in nobody's database."""
 ROW_ID_NAMES = ("msgId", "messageId")
 
 Fields = dict[str, Any]
@@ -137,9 +145,23 @@ def plain_json(value: Any) -> Any:
             return inner
         if name == "$date":
             return plain_json(inner)
+        if name == "$binary":
+            return unpacked(inner)
         if name in NUMBER_WRAPPERS and isinstance(inner, str):
             return _number(inner, name)
     return {name: plain_json(member) for name, member in value.items()}
+
+
+def unpacked(binary: Any) -> Any:
+    """What is in a packed field: JSON or msgpack, perhaps as gzip or zlib has it; None for anything else."""
+    try:
+        data = base64.b64decode(binary["base64"] if isinstance(binary, dict) else binary)
+        if data[:2] == GZIP_MAGIC or data[:1] == ZLIB_MAGIC:
+            inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+            data = inflater.decompress(data, UNPACKED_BYTES_MAX)
+        return plain_json(json.loads(data) if data[:1] in (b"{", b"[") else msgspec.msgpack.decode(data))
+    except (ValueError, TypeError, KeyError, zlib.error, RecursionError, msgspec.DecodeError):
+        return None
 
 
 def _number(text: str, wrapper: str) -> int | float:

@@ -219,6 +219,19 @@ def test_j46_what_follows_a_sequence_continues_a_copy(history: Document) -> None
     assert_same(history, copy)
 
 
+def test_a_reset_comes_along(history: Document) -> None:
+    imported(exported(history))
+    reset_document(history.pk)
+    append(history, message(2 * 10**9, insert("fresh")))
+    imported(exported(history, from_seq=8))
+    imported(exported(history), "whole")
+    for slug in ("copy", "whole"):
+        copy = Document.objects.get(slug=slug)
+        assert copy.epoch == 1
+        assert list(hydrate(copy.pk).graph.nodes()) == ["fresh"]
+        assert_same(history, copy)
+
+
 def test_j46_what_follows_another_document_is_refused(history: Document, other: Document) -> None:
     append_each(other, [message(lt, insert(f"o{lt}")) for lt in range(1, 9)])
     append(history, message(20, put("n", "x", 20)))

@@ -1,5 +1,7 @@
 """Rule J49: what another server's database holds becomes a document, in whatever shape it was stored."""
 
+import base64
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -89,6 +91,10 @@ def rows(messages: list[Raw]) -> list[Raw]:
     ]
 
 
+def packed(messages: list[Raw]) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(messages).encode())).decode()
+
+
 SHAPES: dict[str, Callable[[list[Raw]], list[Any]]] = {
     "bare": list,
     "legacy": lambda messages: [legacy(message) for message in messages],
@@ -104,6 +110,10 @@ SHAPES: dict[str, Callable[[list[Raw]], list[Any]]] = {
         messages, "entries", lambda message: {"msg": message, "ack": True}
     ),
     "extended": lambda messages: [extended(batch) for batch in batches(messages, "messages", legacy)],
+    "packed batches": lambda messages: [
+        {**batch, "messages": {"$binary": {"base64": packed(batch["messages"]), "subType": "00"}}}
+        for batch in batches(messages, "messages", lambda message: message)
+    ],
     "operation rows": rows,
     "state": lambda messages: [{"mtype": "state", "snapshot": {}, "journal": messages}],
 }
