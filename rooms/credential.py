@@ -5,6 +5,7 @@ it came in by, and it is asked again (`rooms.review`).
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,19 @@ class Accounts:
     def __init__(self) -> None:
         self._by_key: dict[str, User | None] = {}
         self._by_session: dict[str, User] = {}
+
+    def load(self, credentials: Iterable[Credential]) -> None:
+        """Afterwards the accounts that these name, and no login, are known; one query for all."""
+        keys = {
+            str(key)
+            for credential in credentials
+            for key in (credential.account, credential.grant and credential.grant.granter)
+            if key is not None and credential.session_key is None
+        }
+        if keys:
+            found = get_user_model()._default_manager.in_bulk([_key(key) for key in keys])
+            active = {str(pk): user for pk, user in found.items() if user.is_active}
+            self._by_key.update((key, active.get(key)) for key in keys)
 
     def of_key(self, key: Any) -> User | None:
         """The account of that primary key, when it is there and active."""

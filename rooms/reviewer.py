@@ -22,6 +22,7 @@ GATHER_S = 0.1
 PAUSE_S = 1
 """After a failure of the database."""
 DOCUMENTS_MAX = 50
+CONNECTIONS_MAX = 200
 """Of one go, so that joins get their turn at the worker threads."""
 
 
@@ -99,13 +100,19 @@ class Reviewer:
 
     async def _review(self, document_ids: Collection[UUID]) -> bool:
         """Afterwards the connections of these documents have their rights; False when the database failed."""
-        connections = [each for each in self._connections if each.admission.document_id in document_ids]
+        concerned = [each for each in self._connections if each.admission.document_id in document_ids]
+        for start in range(0, len(concerned), CONNECTIONS_MAX):
+            if not await self._ask(concerned[start : start + CONNECTIONS_MAX]):
+                return False
+        return True
+
+    async def _ask(self, connections: Collection[Connection]) -> bool:
         visits: dict[UUID, list[Visit]] = defaultdict(list)
         for connection in connections:
             admission = connection.admission
             visits[admission.document_id].append(Visit(admission.session_id, admission.credential))
         try:
-            verdicts = await self._worker.run(verdicts_of, visits) if visits else {}
+            verdicts = await self._worker.run(verdicts_of, visits)
         except Error as error:
             logger.warning("rights cannot be asked for, trying again: %s", error)
             return False

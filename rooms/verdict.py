@@ -32,8 +32,8 @@ class Visit(NamedTuple):
 def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
     """By session, for the open connections to each document.
 
-    Costs one query for the documents, one for requests to close, one per login, and what the policy asks per account
-    and document.  A policy that fails changes nothing.  Raises: django.db.Error.
+    Costs one query for the documents, one for requests to close, one for accounts, one per login, and what the policy
+    asks per account and document.  A policy that fails changes nothing.  Raises: django.db.Error.
     """
     documents = still_there().in_bulk(list(visits))
     requested = Session.objects.connected().filter(
@@ -41,6 +41,7 @@ def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
     )
     kicked = set(requested.values_list("pk", flat=True))
     accounts = Accounts()
+    accounts.load(visit.credential for those in visits.values() for visit in those)
     verdicts: dict[UUID, Verdict] = {}
     for document_id, those in visits.items():
         document = documents.get(document_id)

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from journal.models import Document
@@ -114,6 +116,20 @@ def test_a_token_narrows_and_never_widens(room: Document, ann: Any) -> None:
     assert rights(by_token(mint(room, rights=list(Right))), room) == set()
     Document.objects.update(visibility="public-view")
     assert rights(by_token(mint(room, rights=list(Right))), room) == {VIEW}
+
+
+def test_accounts_are_loaded_together_and_a_closed_one_is_none(room: Document, ann: Any) -> None:
+    people = [get_user_model()._default_manager.create(username=f"u{n}", is_active=n > 0) for n in range(5)]
+    credentials = [by_token(mint(room, user)) for user in people] + [
+        by_token(mint(room, granter=ann)),
+        Credential(),
+    ]
+    accounts = Accounts()
+    with CaptureQueriesContext(connection) as queries:
+        accounts.load(credentials)
+        found = [accounts.of_key(user.pk) for user in (*people, ann)]
+    assert found == [None, *people[1:], ann]
+    assert len(queries) == 1
 
 
 def test_a_guest_has_the_rights_of_who_invited_it_for_as_long(room: Document, ann: Any) -> None:
