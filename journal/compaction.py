@@ -14,22 +14,19 @@ The steps, each of which may be the last one a process takes; running again goes
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import msgspec
-from django.db import transaction
 from django.utils import timezone
 
 from journal.archive import Archiving
-from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError
 from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Operation, Snapshot
-from journal.operation import delete_operations
 from journal.origin import write_origin
 from journal.projection import project
 from journal.reader import (
@@ -51,6 +48,7 @@ from journal.snapshot import (
     restore_snapshot,
     write_snapshot,
 )
+from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Appended, Conflict, Draft, append_batches
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
@@ -163,6 +161,7 @@ def compact_document(
     is_dry_run: bool = False,
     is_archiving: bool | None = None,
     now: datetime | None = None,
+    tell: Tell | None = None,
 ) -> Report:
     """Afterwards the document holds what `keep` says, or nothing has changed.
 
@@ -181,21 +180,25 @@ def compact_document(
             _describe(report, plan, "planned")
     elif _may_have_work(document.pk, keep, now):
         with answering(), lease(document.pk) as held:
-            _compact(held, keep, now, report, is_archiving=is_archiving)
+            _compact(held, keep, now, report, is_archiving=is_archiving, tell=tell)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
 
-def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_archiving: bool) -> None:
+def _compact(
+    held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_archiving: bool, tell: Tell | None
+) -> None:
     document_id = held.document_id
     reach("compact.leased")
-    report.leftover_batches = delete_truncated(document_id, held)
+    report.leftover_batches = delete_truncated(document_id, held, tell)
     if report.leftover_batches:
         report.outcome = "resumed"
     graph, plan = measure(document_id, keep, now)
     if plan is None:
         return
     held.renew()
+    if tell is not None:
+        tell("messages to fold", plan.messages)
     if not plan.is_folded:
         journal_cut(document_id, graph, plan.cut)
     reach("compact.cut")
@@ -218,9 +221,9 @@ def _compact(held: Lease, keep: KeepRules, now: datetime, report: Report, *, is_
     if is_archiving:
         report.archives = Archiving(held, truncated_seq_of(document_id), snapshot.pk).run(plan.truncate_seq)
         held.renew()
-    truncate(held, replace(plan, cut=snapshot.cut))
+    truncate(held, plan.truncate_seq, snapshot.cut)
     reach("compact.truncated")
-    delete_truncated(document_id, held)
+    delete_truncated(document_id, held, tell)
     reach("compact.deleted")
     prune_snapshots(document_id, is_compacting=True)
     reach("compact.pruned")
@@ -393,46 +396,3 @@ def _replayed(row: Snapshot, origin: Snapshot | None, start: Start, batches: Ite
             if origin is not None and ways.told is not None and entry.message.server_seq > origin.seq:
                 ways.told.apply(entry.message)
     return ways
-
-
-# Truncation
-
-
-def truncate(held: Lease, plan: Plan) -> None:
-    """Afterwards batches up to `plan.truncate_seq` are nobody's, for every process.
-
-    Raises: JournalBusy when the lease was lost.
-    """
-    lower = held.held().filter(truncated_seq__lt=plan.truncate_seq)
-    if not lower.update(truncated_seq=plan.truncate_seq, cut=plan.cut):
-        raise JournalBusy(f"document {held.document_id}: another process has taken the lease over")
-
-
-def delete_truncated(document_id: UUID, held: Lease | None = None) -> int:
-    """Afterwards no batch is left at or below the truncation point, nor its operation rows; how many went."""
-    alias = journal_alias()
-    truncated_seq = truncated_seq_of(document_id)
-    batches = JournalBatch.objects.filter(document=document_id, last_seq__lte=truncated_seq)
-    deleted = 0
-    while some := _oldest(
-        list(batches.order_by("last_seq").values_list("pk", "last_seq", "message_count")[:1000])
-    ):
-        upto = some[-1][1]
-        with transaction.atomic(using=alias):
-            Operation.objects.filter(document=document_id, server_seq__lte=upto).delete()
-            deleted += batches.filter(last_seq__lte=upto).delete()[0]
-            reach("compact.deleting")
-        if held is not None:
-            held.renew()
-    delete_operations(document_id, truncated_seq)  # a live room may have written rows of batches just gone
-    return deleted
-
-
-def _oldest(rows: list[tuple[UUID, int, int]]) -> list[tuple[UUID, int, int]]:
-    """As many of the oldest batches as one transaction may delete, at least one if there are any."""
-    messages = 0
-    for index, (_, _, count) in enumerate(rows):
-        messages += count
-        if messages > settings.delete_messages_max and index:
-            return rows[:index]
-    return rows

@@ -10,7 +10,7 @@ Killed between any two of them, running it again goes on.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from journal.failpoint import reach
 from journal.lease import Lease, lease
 from journal.live_side import current_live_side
 from journal.models import Document
+from journal.truncation import Tell
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,6 @@ FAREWELL_MAX_S = 5
 """How long to wait for the sockets of people who are sent away to close."""
 TRIES = 10
 """How often the last transaction is tried while writers that do not know yet come between."""
-
-Tell = Callable[[str, int], None]
-"""Told of progress: of what, and how many so far."""
 
 
 def purge_document(
@@ -137,6 +135,8 @@ def _delete_in_steps(relation: models.ManyToOneRel, held: Lease) -> Iterator[int
     rows = _rows(relation, held.document_id)
     while some := list(rows.values_list("pk", flat=True)[:ROWS_MAX]):
         with transaction.atomic(using=journal_alias()):
+            if relation.related_model._meta.app_label != Document._meta.app_label:
+                _forget_log(relation.related_model, some)
             rows.filter(pk__in=some).delete()
             reach("purge.deleting")
         held.renew()
@@ -151,7 +151,7 @@ def _delete_last(held: Lease) -> None:
                 for relation in relations():
                     if relation.on_delete is CASCADE or relation.on_delete is PROTECT:
                         _rows(relation, held.document_id).delete()
-                _forget_log(held.document_id)
+                _forget_log(Document, [held.document_id])
                 Document.objects.filter(pk=held.document_id).delete()
             return
         except (IntegrityError, ProtectedError, RestrictedError):
@@ -160,12 +160,12 @@ def _delete_last(held: Lease) -> None:
             held.renew()
 
 
-def _forget_log(document_id: UUID) -> None:
-    """What the admin's log says of the document, its name among it."""
+def _forget_log(model: type[models.Model], keys: Sequence[Any]) -> None:
+    """What the admin's log says of these rows: it names them, and with them the document."""
     if apps.is_installed("django.contrib.admin"):
         entries = apps.get_model("admin", "LogEntry").objects.filter(
-            content_type__app_label=Document._meta.app_label,
-            content_type__model=Document._meta.model_name,
-            object_id=str(document_id),
+            content_type__app_label=model._meta.app_label,
+            content_type__model=model._meta.model_name,
+            object_id__in=[str(key) for key in keys],
         )
         entries.delete()

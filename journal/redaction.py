@@ -8,7 +8,7 @@
 Killed between any two of them, running it again does what is left.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from time import time
 from typing import Any
@@ -19,7 +19,7 @@ from django.db import OperationalError, connections, transaction
 from journal.archive import delete_archives
 from journal.authoring import Author
 from journal.column import bounded
-from journal.compaction import Plan, delete_truncated, numbered, truncate
+from journal.compaction import numbered
 from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError
@@ -31,6 +31,7 @@ from journal.projection import catch_up, project
 from journal.reader import answering, hydrate, truncated_seq_of
 from journal.settings import settings
 from journal.snapshot import SnapshotDamaged, SnapshotDraft, restore_snapshot, write_snapshot
+from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row, insert_of
 from vuer_rtc.crdt.blank import Blanked, blanked, emptying_ops
 from vuer_rtc.crdt.graph import Graph
@@ -97,7 +98,7 @@ def redact_document(
     clients: Collection[str],
     *,
     empties_content: bool = False,
-    tell: Callable[[str, int], None] | None = None,
+    tell: Tell | None = None,
 ) -> Redacted:
     """Afterwards nothing of the person is stored for this document but what everybody sees in it, and client ids.
 
@@ -120,7 +121,7 @@ def redact_document(
         _delete_snapshots(snapshot, report)
         held.renew()
         delete_truncated(
-            document.pk, held
+            document.pk, held, tell
         )  # the rows that tell of the person go last: the next run finds them
         reach("redact.deleted")
         report.sessions = current_live_side().forget(document.pk, person.user, clients)
@@ -178,7 +179,7 @@ def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
             raise JournalBusy(f"document {document_id}: another command has overtaken this one")
         row = write_snapshot(document_id, draft, draft.seq, Snapshot.Reason.COMPACTION)
         _prove(row.pk, draft)
-        truncate(held, Plan(draft.seq, draft.cut, batches=0, messages=0))
+        truncate(held, draft.seq, draft.cut)
     return row
 
 

@@ -205,13 +205,15 @@ def test_a_superuser_deletes_it_by_typing_its_name(full: Document, client: Clien
     assert "Type its name" in client.get(page(full)).content.decode()
     assert "Nothing was deleted" in client.post(page(full), {"slug": "other"}).content.decode()
     assert Document.objects.exists()
-    LogEntry.objects.create(
-        user=User.objects.get(),
-        content_type_id=apps.get_model("contenttypes.ContentType").objects.get_for_model(Document).pk,
-        object_id=str(full.pk),
-        object_repr="room",
-        action_flag=2,
-    )
+    types = apps.get_model("contenttypes.ContentType").objects
+    for row in (full, Session.objects.get()):
+        LogEntry.objects.create(
+            user=User.objects.get(),
+            content_type_id=types.get_for_model(row).pk,
+            object_id=str(row.pk),
+            object_repr=str(row),
+            action_flag=2,
+        )
     answer = client.post(page(full), {"slug": "room"}, follow=True)
     assert [str(told) for told in answer.context["messages"]] == [
         "room and all that belonged to it is deleted."

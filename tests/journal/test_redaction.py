@@ -16,6 +16,7 @@ from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalTruncated, OutOfReach
 from journal.export import Export
+from journal.intake import import_lines
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
@@ -23,6 +24,7 @@ from journal.projection import catch_up
 from journal.reader import hydrate, read_after, read_heads
 from journal.redaction import Person, Redacted, documents_of, redact_document
 from journal.snapshot import draft_snapshot, restore_snapshot, take_snapshot
+from journal.transfer_line import read_lines
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
 from rooms.models import Session
@@ -231,6 +233,10 @@ def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> N
     with lease(scene.pk) as held:
         Export(held, scene, out).write()
     assert SECRET.encode() not in out.getvalue()
+    import_lines(read_lines(io.BytesIO(out.getvalue())), "copy")
+    copy = Document.objects.get(slug="copy")
+    assert hydrate(copy.pk).graph.full_digest() == hydrate(scene.pk).graph.full_digest()
+    assert hydrate(copy.pk).head_seq == hydrate(scene.pk).head_seq
 
 
 @pytest.mark.parametrize("dies_at", ["redact.begun", "redact.replaced", "redact.deleted"])

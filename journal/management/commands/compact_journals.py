@@ -42,7 +42,11 @@ class Command(DocumentCommand):
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         keep = KeepRules.of(document, options["keep"], options["older_than"])
         report = compact_document(
-            document, keep, is_dry_run=options["dry_run"], is_archiving=options["archive"]
+            document,
+            keep,
+            is_dry_run=options["dry_run"],
+            is_archiving=options["archive"],
+            tell=self.progress.tell,
         )
         if not options["dry_run"]:
             catch_up(document.pk)

@@ -76,7 +76,9 @@ class Command(DocumentCommand):
         clients = self.clients.get(document.pk, set()) | own
         if not options["yes"]:
             return asdict(Redacted(document.slug, "planned", sorted(clients))), True
-        report = redact_document(document, self.person, clients, empties_content=options["content"])
+        report = redact_document(
+            document, self.person, clients, empties_content=options["content"], tell=self.progress.tell
+        )
         return asdict(report), True
 
     def describe(self, result: Result) -> Iterator[str]:
