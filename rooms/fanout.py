@@ -48,8 +48,8 @@ class Fanout:
 
     @staticmethod
     def of_replies(replies: Mapping[int, Sequence[Frame]]) -> Frames:
-        """The replies alone."""
-        frames = [*chain.from_iterable(replies.values())]
+        """The acknowledgements alone: the first frame of each."""
+        frames = [frame for own in replies.values() for frame in own[:1]]
         return frames, sum(map(len, frames))
 
     def for_others(self, dialect: Dialect, *, is_batched: bool = False) -> Frames:

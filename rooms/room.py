@@ -139,6 +139,9 @@ class LiveRoom:
         self._waiting_max = settings.waiting_messages_max
         self._suspects_max: int | None = None
         self._states: dict[Dialect, Frame] = {}
+        self._begun_anew: set[Peer] = set()
+        """Published clients that got a state on the way: what they had sent just before may be gone from their
+        stores, so from then on their own messages come back to them behind the acknowledgement (rule A8)."""
         self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
         self._standing: Standing | None = None
 
@@ -185,6 +188,7 @@ class LiveRoom:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
         Idempotent."""
         self.presence.leave(peer)
+        self._begun_anew.discard(peer)
         if self.connections.get(peer.client) is peer:
             del self.connections[peer.client]
             if not self.connections:
@@ -287,8 +291,7 @@ class LiveRoom:
         acks: dict[Peer, dict[int, list[Frame]]] = {}
         for index, submission in enumerate(batch.accepted):
             peer: Peer = submission.origin
-            ack = ack_of(peer, deliveries[index])
-            acks.setdefault(peer, {})[index] = [encode(ack, *peer.dialect)]
+            acks.setdefault(peer, {})[index] = self._replies(peer, deliveries[index])
             peer.note_ack(batch.first_seq + index)
         self._fan_out(deliveries, acks)
         self._count(batch)
@@ -297,6 +300,13 @@ class LiveRoom:
         self._release(batch.submissions)
         self._suspects_max = None
         reach("settle.told")
+
+    def _replies(self, peer: Peer, delivery: Delivery) -> list[Frame]:
+        """What the author of a message gets for it."""
+        frames = [encode(ack_of(peer, delivery), *peer.dialect)]
+        if peer in self._begun_anew and (echo := delivery.broadcast(peer.dialect.edition)) is not None:
+            frames.append(encode(echo, *peer.dialect))
+        return frames
 
     def _count(self, batch: Batch) -> None:
         count, now = len(batch.accepted), time.time()
@@ -381,7 +391,8 @@ class LiveRoom:
         for submission in self._waiting:
             origin: Peer = submission.origin
             index = index_of.get(submission.message.id)
-            if index is not None and origin.dialect.edition is not Edition.NATIVE:
+            is_published = origin.dialect.edition is not Edition.NATIVE
+            if index is not None and is_published and origin not in self._begun_anew:
                 silence.setdefault(origin, {})[index] = []
         self._fan_out(deliveries, silence)
 
@@ -454,8 +465,10 @@ class LiveRoom:
     def _begin_anew(self, peers: Iterable[Peer], *, has_reset: bool) -> None:
         """Send the whole state; published clients are told of a reset first."""
         for peer in peers:
-            if has_reset and peer.dialect.edition is not Edition.NATIVE:
-                peer.send(RoomReset())
+            if peer.dialect.edition is not Edition.NATIVE:
+                self._begun_anew.add(peer)
+                if has_reset:
+                    peer.send(RoomReset())
             self.send_state(peer)
 
     def _published_peers(self) -> frozenset[Peer]:

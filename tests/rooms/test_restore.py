@@ -101,3 +101,16 @@ def test_s3_who_lacks_what_nobody_remembers_and_a_restore_stands_after_gets_the_
     room.commit()
     room.send_missing(ann, {"ann": 1, "=site": 1})
     assert ann.got[-1] == "state 3"
+
+
+def test_a8_what_was_on_its_way_when_a_state_came_comes_back_to_its_author(room: Room) -> None:
+    ann, cy = room.enter("ann"), room.enter("cy", NATIVE)
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    room.commit()
+    assert ann.got[1:] == ["ack ann:1 1"]
+    room.submit(submission(message("ann", 2, insert("on-its-way"), lt=2), ann))
+    absorb(room, restore_of(room, Graph()))
+    room.submit(submission(message("cy", 1, insert("m"), lt=9), cy))
+    room.commit()
+    assert ann.got[2:] == ["state 2", "ack ann:2 3", "ann:2 at 3", "cy:1 at 4"]
+    assert cy.got[-2:] == ["ann:2 at 3", "ack cy:1 4"]
