@@ -1,0 +1,317 @@
+"""Rooms under load, beside a bare relay: `python -m benchmarks.rooms [s1 … s5] [--seconds 10] [--runs 3] [--json]`.
+
+s1  1 room x 20 clients x 20 messages/s                     latency
+s2  1 room x 50 clients, 4 messages in flight each          throughput; with batch frames, and one frame a message
+s3  50 rooms x 4 clients x 30 messages/s                    many small rooms
+s4  join a room of 10,000 objects, fresh and after 100,000 updates
+s5  memory of an idle connection, at 1,000
+
+The server runs on core 0, the load on core 1.  `per_cpu_s`: messages journalled, acknowledged and sent to all others
+for each second of the server's processor time (acc/CPU-s).  Delays go from sending to another client's receiving.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import uvloop
+
+from benchmarks.crowd import Client, Room, connect, cpu_seconds, resident_kib
+from tests.server import HOST, ROOT, ServerProcess, free_port
+
+LIMITS = {
+    "messages_per_second_max": 1e9,
+    "message_burst_max": 10**9,
+    "reads_per_second_max": 1e9,
+    "read_burst_max": 10**9,
+}
+SETTINGS: dict[str, Any] = {"LIMITS": LIMITS}
+NATIVE = "&format=msgpack&v=2&features=batch"
+PLAIN = "&format=msgpack"
+ROOMS = 50
+
+
+@dataclass
+class Target:
+    """Something to put under load."""
+
+    name: str
+    port: int
+    pid: int
+    query: str = PLAIN
+
+    def path(self, room: str, client: str) -> str:
+        return f"/ws/rooms/{room}/?client={client}{self.query}"
+
+
+def pin(pid: int, core: int) -> None:
+    """To one core, where there are two; a thread may have ended meanwhile."""
+    if (os.cpu_count() or 1) > 1:
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(pid, {core})
+
+
+@contextmanager
+def our_server() -> Iterator[tuple[ServerProcess, int]]:
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), settings=SETTINGS) as server:
+        assert server.process is not None
+        pid = server.process.pid
+        for task in os.listdir(f"/proc/{pid}/task"):
+            pin(int(task), 0)
+        server.create_documents([f"bench-{number}" for number in range(ROOMS)])
+        yield server, pid
+
+
+@contextmanager
+def relay(*, is_coalescing: bool) -> Iterator[Target]:
+    port = free_port()
+    options = (
+        "--log-level error --ws websockets-sansio --ws-per-message-deflate false --loop uvloop --lifespan off"
+    )
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.relay:application", "--port", str(port)]
+    command += options.split()
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "COALESCE": str(int(is_coalescing))})
+    try:
+        wait_for(port)
+        pin(process.pid, 0)
+        yield Target("relay, coalescing" if is_coalescing else "relay", port, process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urlopen(f"http://{HOST}:{port}/", timeout=1)
+            return
+        except OSError as error:
+            if "refused" not in str(error) or time.monotonic() > deadline:
+                return
+        except Exception:
+            return
+        time.sleep(0.05)
+
+
+@dataclass
+class Figures:
+    """One run."""
+
+    per_cpu_s: float
+    p50_ms: float
+    p99_ms: float
+    per_s: float
+
+
+async def load(target: Target, rooms: int, clients: int, seconds: float, rate: float | None) -> Figures:
+    """Everybody edits: at `rate` messages a second, or as fast as answers come, four in flight."""
+    mark = os.urandom(3).hex()
+    is_running = True
+
+    def again(client: Client) -> None:
+        if is_running and rate is None and client.acks > 1:
+            client.edit()
+
+    everybody: list[Client] = []
+    for number in range(rooms):
+        room = Room()
+        for seat in range(clients):
+            client = Client(f"c{seat}-{mark}", room, is_observer=seat == 0, on_ack=again)
+            everybody.append(await connect(target.port, target.path(f"bench-{number}", client.name), client))
+    if not target.name.startswith("relay"):
+        await asyncio.gather(*(client.joined for client in everybody))
+    for client in everybody:
+        client.insert()
+    await until(lambda: all(client.acks for client in everybody))
+    for client in everybody:
+        client.room.delays_s.clear()
+    begun, cpu = time.perf_counter(), cpu_seconds(target.pid)
+    before = sum(client.acks for client in everybody)
+    if rate is None:
+        for client in everybody:
+            for _ in range(4):
+                client.edit()
+        await asyncio.sleep(seconds)
+    else:
+        await pace(everybody, rate, seconds)
+    is_running = False
+    await until(lambda: all(client.acks == client.counter for client in everybody))
+    sent = sum(client.counter for client in everybody)
+    await until(
+        lambda: sum(client.heard for client in everybody) >= sent * (clients - 1) - len(everybody) * clients
+    )
+    spent, elapsed = cpu_seconds(target.pid) - cpu, time.perf_counter() - begun
+    accepted = sum(client.acks for client in everybody) - before
+    delays = sorted(delay for client in everybody if client.is_observer for delay in client.room.delays_s)
+    for client in everybody:
+        client.transport.abort()
+    p50, p99 = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
+    return Figures(accepted / spent, p50 * 1000, p99 * 1000, accepted / elapsed)
+
+
+async def pace(everybody: list[Client], rate: float, seconds: float) -> None:
+    """Open loop: each client's messages are evenly spread, the clients' moments too."""
+    begun, sent, total = time.perf_counter(), 0, int(rate * seconds * len(everybody))
+    while sent < total:
+        due = int((time.perf_counter() - begun) * rate * len(everybody))
+        while sent < min(due, total):
+            everybody[sent % len(everybody)].edit()
+            sent += 1
+        await asyncio.sleep(0.001)
+
+
+async def until(condition: Any, patience_s: float = 60) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server does not keep up")
+        await asyncio.sleep(0.005)
+
+
+SCENARIOS: dict[str, tuple[int, int, float | None]] = {
+    "s1": (1, 20, 20),
+    "s2": (1, 50, None),
+    "s3": (ROOMS, 4, 30),
+}
+
+
+def measure(scenario: str, seconds: float, runs: int) -> dict[str, dict[str, float]]:
+    """Medians by target, the runs of the targets interleaved."""
+    found: dict[str, list[Figures]] = {}
+    for _ in range(runs):
+        with our_server() as (server, pid):
+            for name, query in (
+                ("this server, batch frames", NATIVE),
+                ("this server, one frame a message", PLAIN),
+            ):
+                run_one(scenario, Target(name, server.port, pid, query), seconds, found)
+        for is_coalescing in (False, True):
+            with relay(is_coalescing=is_coalescing) as target:
+                run_one(scenario, target, seconds, found)
+    return {
+        name: {field: statistics.median(getattr(figures, field) for figures in all_)
+               for field in ("per_cpu_s", "p50_ms", "p99_ms", "per_s")}
+        for name, all_ in found.items()
+    }  # fmt: skip
+
+
+def run_one(scenario: str, target: Target, seconds: float, found: dict[str, list[Figures]]) -> None:
+    rooms, clients, rate = SCENARIOS[scenario]
+    figures = uvloop.run(load(target, rooms, clients, seconds, rate))
+    print(f"{scenario} {target.name}: {figures}", file=sys.stderr, flush=True)
+    found.setdefault(target.name, []).append(figures)
+
+
+# Joining and idling
+
+
+def measure_joins() -> dict[str, dict[str, float]]:
+    with our_server() as (server, pid):
+        found = {}
+        for name, code in (("fresh", "fill('bench-0')"), ("after 100,000 updates", "update('bench-0')")):
+            server.manage("shell", "--no-imports", "-c", f"from benchmarks.scene import *; {code}")
+            for kind, query in (("native", NATIVE), ("published", PLAIN)):
+                target = Target(kind, server.port, pid, query)
+                times = [uvloop.run(join(target, f"{kind}-{number}")) for number in range(4)]
+                found[f"{name}, {kind}, first"] = {"first_ms": times[0][0], "whole_ms": times[0][1]}
+                found[f"{name}, {kind}, next"] = {
+                    "first_ms": statistics.median(t[0] for t in times[1:]),
+                    "whole_ms": statistics.median(t[1] for t in times[1:]),
+                }
+        return found
+
+
+async def join(target: Target, name: str) -> tuple[float, float]:
+    """Milliseconds to the first byte after the handshake began, and to the whole state."""
+
+    class Joiner(Client):
+        first = 0.0
+
+        def _take(self, kind: int, payload: bytes) -> None:
+            if b"state" in payload[:20] and not self.joined.done():
+                self.joined.set_result(None)
+
+        def data_received(self, data: bytes) -> None:
+            if self._is_open and not self.first and len(data) > 10_000:
+                self.first = time.perf_counter()
+            super().data_received(data)
+
+    begun = time.perf_counter()
+    client = Joiner(f"{name}-{os.urandom(3).hex()}", Room(), is_observer=False, on_ack=lambda _: None)
+    await connect(target.port, target.path("bench-0", client.name), client)
+    await client.joined
+    whole = time.perf_counter() - begun
+    client.transport.abort()
+    return (client.first - begun) * 1000, whole * 1000
+
+
+def measure_idle(connections: int = 1000) -> dict[str, dict[str, float]]:
+    found = {}
+    with our_server() as (server, pid):
+        found["this server"] = uvloop.run(idle(Target("this server", server.port, pid, NATIVE), connections))
+    with relay(is_coalescing=False) as target:
+        found["relay"] = uvloop.run(idle(target, connections))
+    return found
+
+
+async def idle(target: Target, connections: int) -> dict[str, float]:
+    clients = []
+    for number in range(-100, connections):  # the first hundred warm up what is needed once
+        if number == 0:
+            await asyncio.sleep(1)
+            before = resident_kib(target.pid)
+        client = Client(f"idle{number}", Room(), is_observer=False, on_ack=lambda _: None)
+        clients.append(
+            await connect(target.port, target.path(f"bench-{number % ROOMS}", client.name), client)
+        )
+        if not target.name.startswith("relay"):
+            await client.joined
+    await asyncio.sleep(1)
+    return {"kib_each": (resident_kib(target.pid) - before) / connections}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenarios", nargs="*", default=["s1", "s2", "s3", "s4", "s5"])
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    pin(0, 1)
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for scenario in arguments.scenarios:
+        match scenario:
+            case "s4":
+                results[scenario] = measure_joins()
+            case "s5":
+                results[scenario] = measure_idle()
+            case _:
+                results[scenario] = measure(scenario, arguments.seconds, arguments.runs)
+    if arguments.json:
+        print(json.dumps(results))
+        return
+    for scenario, rows in results.items():
+        for name, figures in rows.items():
+            print(
+                f"{scenario}  {name:<40}"
+                + "  ".join(f"{field} {value:,.1f}" for field, value in figures.items())
+            )
+
+
+if __name__ == "__main__":
+    main()
