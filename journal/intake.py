@@ -10,67 +10,37 @@ it and begins again.  An export that *continues* a document appends to one that 
 whole by itself, and the next run goes on behind the last.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from journal.column import moment, user_key
+from journal.continuation import continue_document
 from journal.durability import journal_alias
 from journal.entry import Entry, checksum_of
 from journal.error import TransferRefused
 from journal.export import DOCUMENT_FIELDS, entries_of
 from journal.failpoint import reach
+from journal.imported import Accounts, Imported, Keys, Tell
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Snapshot
-from journal.projection import note_epoch
 from journal.purge import delete_document, mark_purged
 from journal.reader import hydrate
 from journal.settings import settings
 from journal.transfer_line import BatchLine, End, Header, Line, Names, SnapshotLine
-from journal.writer import Appended, Draft, append_batches, build_row
+from journal.writer import Draft, build_row
 
-Tell = Callable[[int, int], None]
 Numbered = Iterator[tuple[int, Line]]
 
 TRANSACTION_MESSAGES_MAX = 2000
 TRANSACTION_BYTES_MAX = 4_194_304
-
-
-class Accounts(models.TextChoices):
-    """What becomes of the account keys in entries."""
-
-    KEEP = "keep", "the same keys: right for the same site"
-    MATCH = "match", "the account of that user name here; nobody where there is none"
-    DROP = "drop", "nobody"
-
-
-@dataclass(slots=True)
-class Imported:
-    """What was written."""
-
-    slug: str
-    outcome: str = "imported"
-    document_id: str = ""
-    batches: int = 0
-    messages: int = 0
-    snapshots: int = 0
-    head_seq: int = 0
-    digest: str = ""
-    full_digest: str = ""
-    duplicates: int = 0
-    """Messages of a dump that were there already."""
-    refused_count: int = 0
-    refused: list[dict[str, Any]] = field(default_factory=list)
-    """What was left out of a dump, the first thousand: `{line, code, detail}`."""
+"""What one transaction of an import writes: how long live writers of other documents wait behind it."""
 
 
 def import_lines(
@@ -84,7 +54,7 @@ def import_lines(
     assert isinstance(header, Header)
     slug = slug or header.slug
     if header.base_digest:
-        return _continue(lines, header, slug, Keys(accounts), tell)
+        return continue_document(lines, header, slug, Keys(accounts), tell)
     with new_document(slug) as held:
         return Intake(held, slug, header, Keys(accounts), tell).run(lines)
 
@@ -141,34 +111,6 @@ def _discard_leftover(slug: str) -> None:
     with lease(there.pk) as held:
         mark_purged(held)
         delete_document(held)
-
-
-class Keys:
-    """Account keys of a file, as the entries written here are to have them."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
-        self._here: dict[str, str | None] = {}
-
-    def learn(self, names: Names) -> None:
-        if self._accounts is Accounts.MATCH:
-            model: Any = get_user_model()
-            field_name = model.USERNAME_FIELD
-            found = model._default_manager.filter(**{f"{field_name}__in": list(names.names.values())})
-            by_name = {account.get_username(): str(account.pk) for account in found}
-            self._here.update({key: by_name.get(name) for key, name in names.names.items()})
-
-    def of(self, key: str | None) -> str | None:
-        if key is None or self._accounts is Accounts.KEEP:
-            return key
-        return self._here.get(key)
-
-    def entry(self, entry: Entry) -> Entry:
-        """The entry as it is written here; the session it came by is one of this site only if its account is."""
-        user = self.of(entry.user)
-        msgspec.structs.force_setattr(entry.message, "server_seq", 0)  # its place says it (rule J2)
-        session = entry.session if self._accounts is Accounts.KEEP else None
-        return Entry(entry.message, user, session, entry.received_at)
 
 
 class Intake:
@@ -293,79 +235,3 @@ class Intake:
             raise TransferRefused("lost", 0, "another process has taken the import over")
         reach("import.done")
         return self.report
-
-
-# Continuing a document
-
-
-def _continue(
-    lines: Iterable[tuple[int, Line]], header: Header, slug: str, keys: Keys, tell: Tell | None
-) -> Imported:
-    """Afterwards the document has what follows `from_seq` as well; what it has already is only compared."""
-    document = Document.objects.filter(slug=slug, condition=Document.Condition.WHOLE).first()
-    if document is None:
-        raise TransferRefused("no-base", 1, f"it continues a document, and there is no {slug!r}")
-    with lease(document.pk) as held:
-        return Continuation(held, slug, header, keys, tell).run(lines)
-
-
-class Continuation:
-    """One import of what follows in a document that is there."""
-
-    def __init__(self, held: Lease, slug: str, header: Header, keys: Keys, tell: Tell | None) -> None:
-        self._held = held
-        self._header = header
-        self._keys = keys
-        self._tell = tell
-        self.report = Imported(slug, "continued", str(held.document_id))
-        self._graph = hydrate(held.document_id).graph
-        self._writer = f"import/{uuid4().hex[:8]}"
-
-    def run(self, lines: Iterable[tuple[int, Line]]) -> Imported:
-        header, graph = self._header, self._graph
-        if graph.head_seq == header.from_seq and graph.full_digest() != header.base_digest:
-            raise TransferRefused("other-base", 1, f"the document is another one at seq {header.from_seq}")
-        if not header.from_seq <= graph.head_seq <= header.to_seq:
-            detail = f"the document is at seq {graph.head_seq}; this is what follows {header.from_seq}"
-            raise TransferRefused("other-base", 1, detail)
-        for number, line in lines:
-            match line:
-                case Names():
-                    self._keys.learn(line)
-                case BatchLine():
-                    self._append(line, number)
-                case End():
-                    self._check(line)
-        return self.report
-
-    def _append(self, line: BatchLine, number: int) -> None:
-        entries = [self._keys.entry(entry) for entry in entries_of(line, number)]
-        graph, report = self._graph, self.report
-        known = graph.head_seq + 1 - line.first_seq
-        if known < 0:
-            raise TransferRefused("gap", number, f"seq {graph.head_seq + 1} is missing")
-        if (fresh := entries[known:]) and known < len(entries):
-            draft = Draft(self._held.document_id, graph.head_seq + 1, fresh)
-            [outcome] = append_batches([draft], self._writer)
-            if not isinstance(outcome, Appended):
-                detail = f"somebody else writes to the document, behind seq {graph.head_seq}"
-                raise TransferRefused("other-base", number, detail)
-            for seq, entry in enumerate(fresh, outcome.first_seq):
-                graph.apply(msgspec.structs.replace(entry.message, server_seq=seq))
-            report.batches += 1
-            report.messages += len(fresh)
-            self._held.renew()
-            reach("import.writing")
-        if self._tell is not None:
-            self._tell(line.last_seq - self._header.from_seq, self._header.to_seq - self._header.from_seq)
-
-    def _check(self, end: End) -> None:
-        report, graph = self.report, self._graph
-        report.head_seq, report.digest, report.full_digest = (
-            graph.head_seq,
-            graph.digest(),
-            graph.full_digest(),
-        )
-        note_epoch(self._held.document_id, graph.epoch.number)
-        if (end.digest, end.full_digest) != (report.digest, report.full_digest):
-            raise TransferRefused("wrong-digest", end.lines, "the document is not the one that was exported")

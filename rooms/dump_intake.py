@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from journal.entry import Entry, checksum_of
 from journal.error import SnapshotTooLarge, TransferRefused
 from journal.failpoint import reach
-from journal.intake import Accounts, Imported, Intake, Keys, Tell, new_document
+from journal.imported import Accounts, Imported, Keys, Tell
+from journal.intake import Intake, new_document
 from journal.lease import Lease
 from journal.models import Snapshot
 from journal.settings import settings

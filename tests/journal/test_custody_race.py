@@ -1,5 +1,7 @@
 """Writers go on while a document is purged or redacted: nothing acknowledged is lost, nothing comes back."""
 
+import contextlib
+import io
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +11,22 @@ from django.db import connections
 
 from journal import purge
 from journal.authoring import Author
+from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError, UnknownDocument
+from journal.export import Export
+from journal.intake import import_lines
+from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.purge import purge_document
 from journal.reader import hydrate, read_heads
 from journal.redaction import Person, redact_document
 from journal.snapshot import draft_snapshot, take_snapshot
+from journal.transfer_line import read_lines
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, append_batches
-from tests.journal.history import append, insert, message, put
+from tests.journal.history import append, append_each, insert, message, put
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Op
 
@@ -138,3 +145,34 @@ def test_a_room_of_a_purged_document_reads_that_there_is_none(scene: Document) -
     purge_document(scene)
     with pytest.raises(UnknownDocument):
         hydrate(scene.pk)
+
+
+def test_j48_exports_beside_writers_and_compactions_are_whole_or_not_made(scene: Document) -> None:
+    crowd = Crowd()
+    append_each(scene, [message(lt, put("n", "x", lt)) for lt in range(4, 300)])
+
+    def write() -> None:
+        Author(scene.pk).write([Op(ot="number.add", key="n", path="y", value=1)])
+
+    def compact() -> None:
+        with contextlib.suppress(JournalBusy):
+            compact_document(scene, KeepRules(150, 0))
+        crowd.is_over.wait(0.02)
+
+    for work in (write, compact):
+        crowd.start(work)
+    made = busy = 0
+    while made < 8:
+        out = io.BytesIO()
+        try:
+            with lease(scene.pk) as held:
+                scene.refresh_from_db()
+                Export(held, scene, out).write()
+        except JournalBusy:
+            busy += 1
+            continue
+        report = import_lines(read_lines(io.BytesIO(out.getvalue())), f"copy-{made}")
+        assert report.head_seq >= 299
+        made += 1
+    crowd.end()
+    assert hydrate(scene.pk).head_seq > 310

@@ -12,7 +12,8 @@ from django.contrib.auth import get_user_model
 from journal.compaction import KeepRules, compact_document
 from journal.error import JournalBusy, TransferRefused
 from journal.export import Export
-from journal.intake import Accounts, Imported, import_lines
+from journal.imported import Accounts, Imported
+from journal.intake import import_lines
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Snapshot

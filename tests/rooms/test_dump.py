@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from journal.error import TransferRefused
-from journal.intake import Imported
+from journal.imported import Imported
 from journal.models import Document
 from journal.reader import hydrate, read_batches
 from rooms.dump import one_document, read_dump

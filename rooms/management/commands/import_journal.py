@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from journal.intake import Accounts, Imported, import_lines
+from journal.imported import Accounts, Imported
+from journal.intake import import_lines
 from journal.management.per_document import JournalCommand, Result
 from journal.projection import catch_up
 from journal.transfer_line import joined, looks_like_export, opened, raw_lines, read_lines
