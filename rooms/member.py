@@ -1,6 +1,6 @@
 """Members of rooms: rows of `Session`, those of this server's connections and those that site code adds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
@@ -11,6 +11,7 @@ from django.utils import timezone
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 from rooms.session import CLOSED_ABNORMALLY
+from vuer_rtc.protocol.codes import CloseCode
 
 TRANSPORT = "broker"
 """Marks the rows that are written here; those of connections are the server's."""
@@ -41,6 +42,7 @@ def save_member(document_id: UUID, member: Member, process: ProcessIdentity) -> 
         "last_seen_at": seen_at,
         "closed_at": None if member.connected else now,
         "close_code": None if member.connected else CLOSED_ABNORMALLY,
+        "close_requested_at": None,
     }
     key = uuid5(document_id, member.session)  # of two processes that set one member, neither makes a second
     Session.objects.update_or_create(pk=key, defaults=given, create_defaults={**given, "connected_at": now})
@@ -54,6 +56,12 @@ def delete_member(document_id: UUID, session: str) -> None:
 def delete_members(document_id: UUID) -> None:
     """Afterwards there are no members but the server's connections."""
     _saved(document_id).delete()
+
+
+def disconnect_members(keys: Collection[UUID], code: CloseCode) -> None:
+    """Afterwards those of these sessions that are members that were saved are disconnected."""
+    theirs = Session.objects.connected().filter(pk__in=keys, transport=TRANSPORT)
+    theirs.update(closed_at=timezone.now(), close_code=code)
 
 
 def read_members(document_id: UUID) -> dict[str, Member]:

@@ -15,9 +15,11 @@ from journal.models import Document
 from journal.reset import reset_document
 from rooms.access import tell_once_committed, touch
 from rooms.bus import announce
+from rooms.member import disconnect_members
 from rooms.models import Session, SessionQuerySet
 from rooms.news import Committed, Kicked
 from vuer_rtc.crdt.message import epoch_of
+from vuer_rtc.protocol.codes import CloseCode
 
 
 def kick(
@@ -44,11 +46,13 @@ def kick(
 
 
 def close_sessions(sessions: SessionQuerySet, by: Any = None) -> int:
-    """The same for those of `sessions` that are open."""
+    """The same for those of `sessions` that are open.  Members that site code has set have no socket that a server
+    could close: they count as gone at once."""
     opened = list(sessions.connected())
     keys = [session.pk for session in opened]
     _log(Session.objects.filter(pk__in=keys), None if by is None else by.pk, "Closed the connection.")
     Session.objects.filter(pk__in=keys).update(close_requested_at=timezone.now())
+    disconnect_members(keys, CloseCode.KICKED)
     tell_once_committed(Kicked(document=each.document_id, session=each.pk) for each in opened)
     touch({each.document_id for each in opened})
     return len(keys)

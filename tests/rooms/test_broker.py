@@ -17,6 +17,7 @@ from journal.models import Document
 from rooms import site
 from rooms.broker import ChannelLayerBroker, InProcessBroker, Member, RoomBroker
 from rooms.hub import current_hub
+from rooms.live_side import RoomsLive
 from rooms.site import EditRefused
 from tests.rooms.build import insert, message, put
 from tests.rooms.client import NativeClient
@@ -58,6 +59,18 @@ async def until(condition: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it did not happen in time")
+
+
+async def in_thread(act: Callable[[], Any]) -> Any:
+    """What it returns, done in a thread whose database connection is closed again."""
+
+    def run() -> Any:
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
 
 
 def seqs(messages: list[Message]) -> list[int]:
@@ -138,7 +151,7 @@ async def test_who_is_told_too_late_hears_which_messages_are_gone(
 ) -> None:
     for counter in range(1, 8):
         await broker.publish(room, message("bot", counter, insert("n")))
-    await asyncio.to_thread(_compacted, keep=3)
+    await in_thread(lambda: call_command("compact_journals", document=["room"], keep=3, older_than=0))
     seen: list[Message] = []
     gaps: list[tuple[int, int]] = []
     broker.subscribe(room, seen.append, after=1, on_gap=lambda first, last: gaps.append((first, last)))
@@ -147,11 +160,6 @@ async def test_who_is_told_too_late_hears_which_messages_are_gone(
     [(first, last)] = gaps
     assert first == 2
     assert seqs(seen) == list(range(last + 1, 9))
-
-
-def _compacted(keep: int) -> None:
-    call_command("compact_journals", document=["room"], keep=keep, older_than=0)
-    connections.close_all()
 
 
 async def test_a_handler_that_fails_harms_nobody(broker: RoomBroker, room: uuid.UUID) -> None:
@@ -226,6 +234,18 @@ async def test_members_are_kept_for_all_processes_and_handed_out_as_copies(
     assert await broker.get_members(room) == {}
 
 
+async def test_a_member_that_is_sent_away_is_disconnected(broker: RoomBroker, room: uuid.UUID) -> None:
+    """Nobody holds a socket of it; commands that wait for a room to empty must not wait for it."""
+    await broker.set_member(room, Member("bot"))
+    live = RoomsLive()
+    assert await in_thread(lambda: live.connected(room)) == 1
+    await in_thread(lambda: live.close_all(room))
+    assert await in_thread(lambda: live.connected(room)) == 0
+    assert not (await broker.get_members(room))["bot"].connected
+    await broker.set_member(room, Member("bot"))
+    assert (await broker.get_members(room))["bot"].connected
+
+
 async def test_the_clients_of_a_live_room_are_members_and_their_messages_are_published(
     broker: RoomBroker, room: uuid.UUID
 ) -> None:
@@ -241,15 +261,12 @@ async def test_the_clients_of_a_live_room_are_members_and_their_messages_are_pub
         assert set(await broker.get_members(room)) == {"ann"}, "its connection makes it one"
         await broker.publish(room, message("bot", 1, put("n"), lt=2))
         await ann.until(lambda: ann.seen == ["bot:1"])
-        await asyncio.to_thread(_edited)
+        await in_thread(
+            lambda: site.edit("room", [{"ot": "number.set", "key": "n", "path": "x", "value": 3}])
+        )
         await until(lambda: seqs(seen) == [1, 2, 3])
     await hub.stop()
     assert await broker.get_members(room) == {}
-
-
-def _edited() -> None:
-    site.edit("room", [{"ot": "number.set", "key": "n", "path": "x", "value": 3}])
-    connections.close_all()
 
 
 async def test_two_processes_hear_each_other(
