@@ -8,6 +8,7 @@ from django.db import transaction
 
 from journal import reset as reset_module
 from journal.compaction import KeepRules, compact_document
+from journal.difference import difference
 from journal.entry import Entry
 from journal.error import JournalBusy, OpenTransaction, OutOfReach
 from journal.history import graph_at
@@ -154,3 +155,15 @@ def test_states_before_a_reset_are_told_exactly_as_long_as_they_are_there(docume
     assert sorted(graph_of_label(document.pk, "before").nodes()) == ["m", "n"]
     with pytest.raises(OutOfReach):
         graph_at(document.pk, 1)
+
+
+def test_differences_across_a_reset_are_told_and_are_the_server_s(document: Document) -> None:
+    """J31."""
+    written(document)
+    reset_document(document.pk)
+    lt = hydrate(document.pk).graph.lt
+    append(document, message(lt + 1, insert("m")), message(lt + 2, insert("n", x=7)))
+    nodes = {node.change.key: node for node in difference(document.pk, 2, 5).nodes}
+    assert sorted(nodes) == ["m", "n"]
+    assert [node.change.key for node in difference(document.pk, 2, 3).nodes] == ["n"]
+    assert [node.change.key for node in difference(document.pk, 3, 5).nodes] == ["m", "n"]
