@@ -1,15 +1,20 @@
 """Rights that change while sockets are open, on two server processes, without a channel layer and with nothing else."""
 
 import asyncio
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.rooms.build import insert
-from tests.rooms.client import Client
+from tests.rooms.client import PATIENCE_S, Client
 from tests.rooms.redis_process import RedisProcess
-from tests.server import ServerProcess
+from tests.server import HOST, ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
 
 SETTINGS = {"RIGHTS_RECHECK_S": 0, "HEAD_POLL_S": 0.2}
@@ -78,3 +83,49 @@ async def test_through_the_channel_layer_alone_rights_kicks_and_resets_reach_eve
         for client in clients:
             await client.until(lambda c=client: c.close_code == CloseCode.KICKED)
             await client.leave()
+
+
+LOGIN = """
+from django.contrib.auth import get_user_model
+from django.test import Client
+from journal.models import Document
+ann = get_user_model().objects.create(username="ann", is_staff=True)
+Document.objects.create(slug="cabin", owner=ann)
+browser = Client()
+browser.force_login(ann)
+print(browser.cookies["sessionid"].value)
+"""
+
+
+def log_out(server: ServerProcess, session: str) -> None:
+    """As a browser does in the admin."""
+    page = f"http://{HOST}:{server.port}/admin/"
+    cookie = f"sessionid={session}"
+    with urlopen(Request(page, headers={"Cookie": cookie})) as answer:
+        found = re.search(r'csrfmiddlewaretoken" value="(\w+)"', answer.read().decode())
+        csrf = answer.headers["Set-Cookie"].split(";")[0]
+    assert found is not None
+    body = urlencode({"csrfmiddlewaretoken": found[1]}).encode()
+    with urlopen(Request(f"{page}logout/", body, {"Cookie": f"{cookie}; {csrf}"})) as answer:
+        assert answer.status == 200
+
+
+async def test_a_logout_closes_the_sockets_of_that_login_on_every_process(
+    servers: list[ServerProcess],
+) -> None:
+    """R3: the private document is hers as long as she is logged in."""
+    code = ("shell", "--no-imports", "-c", LOGIN)
+    session = (await asyncio.to_thread(servers[0].manage, *code)).strip()
+    urls = [server.url("cabin", f"ann-{n}", format="json") for n, server in enumerate(servers)]
+    headers = {"Cookie": f"sessionid={session}"}
+    async with (
+        connect(urls[0], additional_headers=headers) as one,
+        connect(urls[1], additional_headers=headers) as other,
+    ):
+        for socket in (one, other):
+            assert json.loads(await socket.recv())["mtype"] == "state"
+        await asyncio.to_thread(log_out, servers[0], session)
+        for socket in (one, other):
+            async with asyncio.timeout(PATIENCE_S):
+                await socket.wait_closed()
+            assert socket.close_code == CloseCode.LOGGED_OUT
