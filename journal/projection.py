@@ -18,7 +18,17 @@ from journal.error import UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, Operation, SceneObject
 from journal.operation import Row, create_operations, delete_operations, operation_rows
-from journal.reader import Batch, answering, hydrate, read_batches, read_heads, still_there
+from journal.reader import (
+    Batch,
+    answering,
+    hydrate,
+    oldest_start,
+    read_batches,
+    read_heads,
+    retained,
+    still_there,
+    while_retained,
+)
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
 from vuer_rtc.crdt.message import Epoch, epoch_of
@@ -76,7 +86,7 @@ def rebuild(document_id: UUID) -> tuple[int, int]:
     Document.objects.filter(pk=document_id).update(
         head_seq=0
     )  # again: a live room may have projected meanwhile
-    project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
+    project(document_id, hydrated.head_seq, undone_in(document_id), hydrated.graph.nodes())
     note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
     operations = Operation.objects.filter(document=document_id).count()
     return operations, SceneObject.objects.filter(document=document_id).count()
@@ -90,8 +100,29 @@ def catch_up(document_id: UUID) -> None:
     reached = reached_seq(document_id)
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
-        project(document_id, hydrated.head_seq, hydrated.graph.undone_ids(), hydrated.graph.nodes())
+        is_folded = reached < hydrated.covered_seq  # what has no rows yet, partly
+        undone = undone_in(document_id) if is_folded else hydrated.graph.undone_ids()
+        project(document_id, hydrated.head_seq, undone, hydrated.graph.nodes())
         note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
+
+
+def undone_in(document_id: UUID) -> frozenset[str]:
+    """Ids of the messages that are undone, of all whose batches are retained: those that a cut has folded away stay as
+    they were then.  Costs a replay of all of them.
+
+    Raises: CorruptJournal, UnknownDocument, JournalUnavailable.
+    """
+
+    def collect(truncated_seq: int) -> frozenset[str]:
+        graph, undone = oldest_start(document_id, truncated_seq), frozenset[str]()
+        for batch in retained(document_id, truncated_seq):
+            for entry in batch.entries:
+                before = graph.undone_ids() if entry.message.is_server_record else frozenset()
+                graph.apply(entry.message)
+                undone |= {target for target in before if graph.seq_of(target) is None}
+        return undone | graph.undone_ids()
+
+    return while_retained(document_id, collect)
 
 
 def reached_seq(document_id: UUID) -> int:

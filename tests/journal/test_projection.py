@@ -11,12 +11,13 @@ from django.test import override_settings
 
 from journal import operation
 from journal.column import bounded, moment, storable
-from journal.models import Document, Operation, SceneObject
+from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.operation import create_by_object
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
+from journal.snapshot import draft_snapshot, take_snapshot
 from tests.journal.history import append, append_each, insert, message, put, undo
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, cut_record
 
 HISTORY = [
     message(1, insert("a", x=0, tag="mesh", name="Arm"), insert("b", "a")),
@@ -24,6 +25,10 @@ HISTORY = [
     message(3, Op(ot="node.remove", key="a", path="children", value="b")),
     message(4, undo("ann:2")),
 ]
+
+
+def redo(target: str) -> Op:
+    return Op(ot="meta.redo", key="_meta", path="_meta", target=target)
 
 
 def project_all(document: Document, since: int | None = None) -> bool:
@@ -206,6 +211,21 @@ def test_j16_rebuild_puts_right_whatever_was_wrong(document: Document) -> None:
     SceneObject.objects.create(document=document, key="ghost", lt=1)
     assert rebuild(document.pk) == (6, 2)
     assert all_rows(document) == right
+
+
+@pytest.mark.parametrize("write", [rebuild, catch_up])
+def test_j16_what_was_undone_before_it_was_folded_away_stays_so(document: Document, write: Any) -> None:
+    """J21."""
+    append(document, message(1, insert("n")), message(2, put("n", "x", 2)), message(3, put("n", "x", 3)))
+    append(document, message(4, undo("ann:2")), message(5, undo("ann:3")))
+    append(document, message(6, put("n", "x", 6)), message(7, undo("ann:6")))
+    append(document, cut_record("=server:1", 2, 0), message(8, redo("ann:6")))
+    append(document, cut_record("=server:2", 8, 0))
+    draft = draft_snapshot(hydrate(document.pk).graph)
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT)
+    write(document.pk)
+    undone = Operation.objects.filter(undone=True).values_list("message_id", flat=True)
+    assert sorted(undone) == ["ann:2", "ann:3"]
 
 
 def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(
