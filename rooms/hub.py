@@ -13,7 +13,7 @@ from uuid import UUID
 from journal.durability import NotDurable
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalError, JournalTruncated, JournalUnavailable
-from journal.reader import Hydrated, hydrate, read_after, read_positions
+from journal.reader import Hydrated, hydrate, read_after
 from journal.writer import Appended, Draft, Outcome, append_batches
 from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
@@ -21,6 +21,7 @@ from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
 from rooms.damage import DamageWatch, view_of
+from rooms.head import HeadWatch
 from rooms.herald import Herald
 from rooms.lookout import Lookout
 from rooms.memory import Tidier
@@ -79,7 +80,8 @@ class Hub:
         self._committer = Committer(self._append)
         self._herald = Herald()
         self.bus = Bus(str(self.process))
-        self.bus.on(Committed, lambda news: self._heard(news.document, news.seq))
+        self._heads = HeadWatch(self._aside, self.rooms, self._committer, self._reviewer)
+        self.bus.on(Committed, self._heads.take)
         self.bus.on(RightsChanged, self._reviewer.take)
         self.bus.on(Kicked, self._reviewer.kick)
         self._lookout = Lookout(self.bus, str(self.process), self.rooms)
@@ -161,7 +163,7 @@ class Hub:
     async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
         """What the journal holds behind `since`, when the room does not; nothing when that is too much."""
         if since > room.graph.head_seq:
-            await self._refresh(room)
+            await self._heads.refresh(room)
         missed = room.graph.head_seq - since
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []
@@ -289,37 +291,6 @@ class Hub:
     async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
         return await self._aside.run(read_after, document_id, seq)
 
-    async def _poll_heads(self) -> None:
-        """Has every room read what other processes wrote, soon after they did, until cancelled."""
-        while settings.head_poll_s:
-            await asyncio.sleep(settings.head_poll_s)
-            rooms = dict(self.rooms)
-            if not rooms:
-                continue
-            try:
-                positions = await self._aside.run(read_positions, list(rooms))
-            except JournalError as error:
-                logger.warning("nobody knows how far the documents are: %s", error)
-                continue
-            except Exception:
-                logger.exception("nobody knows how far the documents are")
-                continue
-            for document_id, (head_seq, access_version) in positions.items():
-                self._heard(document_id, head_seq)
-                self._reviewer.note_version(document_id, access_version)
-            self._reviewer.request(rooms.keys() - positions.keys())
-
-    def _heard(self, document_id: UUID, head_seq: int) -> None:
-        """A document is that far: have its room read what it lacks."""
-        room = self.rooms.get(document_id)
-        if room is not None and head_seq > room.graph.head_seq:
-            self._committer.refresh(room)
-
-    async def _refresh(self, room: LiveRoom) -> None:
-        """Afterwards the room holds what the journal held, unless it was just being written."""
-        if (reading := self._committer.refresh(room)) is not None:
-            await asyncio.shield(reading)
-
     async def _append(self, drafts: list[Draft]) -> list[Outcome]:
         outcomes = await self._journal.run(append_batches, drafts, str(self.process))
         for draft, outcome in zip(drafts, outcomes, strict=True):
@@ -363,7 +334,7 @@ class Hub:
             self._recorder.run(),
             self._snapshotter.run(),
             self._damages.run(),
-            self._poll_heads(),
+            self._heads.run(),
             self._reviewer.run(),
             self._herald.run(),
             self._lookout.run(),

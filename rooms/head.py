@@ -1,0 +1,63 @@
+"""How far the documents of live rooms are in the journal, whoever writes them."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from uuid import UUID
+
+from journal.error import JournalError
+from journal.reader import read_positions
+from rooms.committer import Committer
+from rooms.news import Committed
+from rooms.reviewer import Reviewer
+from rooms.room import LiveRoom
+from rooms.settings import settings
+from rooms.thread import Worker
+
+logger = logging.getLogger(__name__)
+
+
+class HeadWatch:
+    """Has rooms read what other writers have journalled: told by news, or found by one query for all rooms."""
+
+    def __init__(
+        self, worker: Worker, rooms: Mapping[UUID, LiveRoom], committer: Committer, reviewer: Reviewer
+    ) -> None:
+        self._worker = worker
+        self._rooms = rooms
+        self._committer = committer
+        self._reviewer = reviewer
+
+    def take(self, news: Committed) -> None:
+        """Another process has written."""
+        self._note(news.document, news.seq)
+
+    async def refresh(self, room: LiveRoom) -> None:
+        """Afterwards the room holds what the journal held, unless it was just being written."""
+        if (reading := self._committer.refresh(room)) is not None:
+            await asyncio.shield(reading)
+
+    async def run(self) -> None:
+        """Asks every `head_poll_s`, until cancelled."""
+        while settings.head_poll_s:
+            await asyncio.sleep(settings.head_poll_s)
+            rooms = list(self._rooms)
+            if not rooms:
+                continue
+            try:
+                positions = await self._worker.run(read_positions, rooms)
+            except JournalError as error:
+                logger.warning("nobody knows how far the documents are: %s", error)
+                continue
+            except Exception:
+                logger.exception("nobody knows how far the documents are")
+                continue
+            for document_id, (head_seq, access_version) in positions.items():
+                self._note(document_id, head_seq)
+                self._reviewer.note_version(document_id, access_version)
+            self._reviewer.request(set(rooms) - positions.keys())
+
+    def _note(self, document_id: UUID, head_seq: int) -> None:
+        room = self._rooms.get(document_id)
+        if room is not None and head_seq > room.graph.head_seq:
+            self._committer.refresh(room)
