@@ -1,12 +1,16 @@
 """J34, E1 to E4: documents emptied, journals kept."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 
 from journal import reset as reset_module
+from journal.authoring import Author
 from journal.compaction import KeepRules, compact_document
 from journal.difference import difference
 from journal.entry import Entry
@@ -22,6 +26,7 @@ from journal.writer import Draft, Outcome, append_batches
 from tests.journal.history import append, head_of, insert, message, put
 from vuer_rtc.crdt.graph import Graph, Identity
 from vuer_rtc.crdt.message import Epoch, reset_record
+from vuer_rtc.crdt.message import epoch_of as begins
 
 
 def written(document: Document) -> None:
@@ -167,3 +172,43 @@ def test_differences_across_a_reset_are_told_and_are_the_server_s(document: Docu
     assert sorted(nodes) == ["m", "n"]
     assert [node.change.key for node in difference(document.pk, 2, 3).nodes] == ["n"]
     assert [node.change.key for node in difference(document.pk, 3, 5).nodes] == ["m", "n"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_authors_and_resets_at_the_same_time_leave_epochs_that_nothing_crosses() -> None:
+    """E3, J7: whoever loses a race reads on, and writes in the epoch that is then."""
+    document = Document.objects.create(slug="rush")
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], object], times: int) -> None:
+        try:
+            for _ in range(times):
+                work()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    authors = [Author(document.pk) for _ in range(3)]
+    works: list[tuple[Callable[[], object], int]] = [
+        (lambda author=author: author.write([insert(uuid4().hex)]), 20) for author in authors
+    ]
+    works.append((lambda: reset_document(document.pk), 4))
+    threads = [threading.Thread(target=run, args=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    written = [entry.message for _, entries in read_after(document.pk, 0) for entry in entries]
+    assert [item.server_seq for item in written] == list(range(1, 65))
+    floor, resets = 0, 0
+    for item in written:
+        if (begun := begins(item)) is not None:
+            assert begun.number == resets + 1
+            floor, resets = begun.lt, begun.number
+        else:
+            assert item.lt > floor
+    assert resets == epoch_of(document) == 4
+    last = [item.server_seq for item in written if begins(item) is not None][-1]
+    assert hydrate(document.pk).graph.node_count == len(written) - last
