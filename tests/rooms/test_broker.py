@@ -21,6 +21,7 @@ from rooms.live_side import RoomsLive
 from rooms.site import EditRefused
 from tests.rooms.build import insert, message, put
 from tests.rooms.client import NativeClient
+from tests.rooms.patience import until
 from tests.rooms.redis_process import RedisProcess
 from tests.rooms.socket import Socket
 from tests.server import ROOT, ServerProcess
@@ -51,14 +52,6 @@ async def broker(document: Document, make_broker: Callable[[], Any]) -> AsyncIte
 @pytest.fixture
 def room(document: Document) -> uuid.UUID:
     return document.pk
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(4000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen in time")
 
 
 async def in_thread(act: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from rooms import bus as bus_module
 from rooms.bus import Bus, announce, as_event
 from rooms.news import SITE_GROUP, Committed, Kicked, News, RightsChanged, group_of
+from tests.rooms.patience import until
 
 DOCUMENT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -73,14 +74,6 @@ async def running(process: str) -> AsyncIterator[tuple[Bus, list[News]]]:
     yield bus, heard
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen in time")
 
 
 def members(layer: Layer, group: str) -> int:

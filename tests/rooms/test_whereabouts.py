@@ -5,7 +5,6 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from rooms.news import PresenceAsked, PresenceTold, Told
 from rooms.whereabouts import FRAME_BYTES_MAX, Whereabouts
 from tests.rooms.fake_room import NATIVE, Journal, Peer, Room
+from tests.rooms.patience import until
 from vuer_rtc.protocol.limit import Limits
 
 DOCUMENT = uuid.UUID(int=1)
@@ -53,14 +53,6 @@ def seen(peer: Peer) -> dict[str, Any]:
         for entry in wire["clients"]:
             present[entry["client"]] = entry["data"]
     return {client: data for client, data in present.items() if data is not None}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen in time")
 
 
 async def test_others_are_told_where_one_is_and_that_one_is_gone_and_never_oneself() -> None:
