@@ -60,8 +60,11 @@ class NodeChange:
     def properties(self) -> list[PropertyChange]:
         """What differs, by path, `name` and `tag` among them.  Removal changes none; of a tombstone nobody sees
         any."""
-        if not is_live(self.before) and not is_live(self.after):
-            return []
+        return self.written if is_live(self.before) or is_live(self.after) else []
+
+    @property
+    def written(self) -> list[PropertyChange]:
+        """The same, of a tombstone too."""
         before, after = values_of(self.before), values_of(self.after)
         return [
             PropertyChange(path, before.get(path, UNSET), after.get(path, UNSET))

@@ -148,7 +148,7 @@ def _difference(graph: Graph, entries: Iterator[Entry], seq_a: int, seq_b: int) 
         for change in changes:
             if change.is_structural:
                 of_nodes.setdefault(change.key, _Trail()).add(touch)
-            for one in change.properties:
+            for one in change.written:
                 of_properties.setdefault((change.key, one.path), _Trail()).add(touch)
     after = graph.nodes()
     differing = _differing(before, after)

@@ -99,7 +99,7 @@ def test_j31_of_a_removed_node_nobody_sees_changes_before_it_is_back(document: D
     append(document, message(4, undo("ann:2")))
     assert found(document, 2, 3) == {}
     assert properties(found(document, 3, 4)["arm"]) == {}
-    assert properties(found(document, 1, 4)["arm"]) == {"x": (0, 5, [])}
+    assert properties(found(document, 1, 4)["arm"]) == {"x": (0, 5, [3])}
 
 
 def test_j31_true_is_not_one(document: Document) -> None:

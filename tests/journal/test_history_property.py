@@ -56,56 +56,14 @@ class Histories(TestCase):
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(st.one_of(any_step, live_step), min_size=2, max_size=24))
     def test_j30_every_state_that_is_told_is_the_state_that_was(self, steps: list[Any]) -> None:
-        compacted, whole = self.documents(steps)
+        compacted, whole = documents(steps)
         self.assert_told(compacted, whole)
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(live_step, min_size=4, max_size=24))
     def test_j30_also_in_the_life_of_a_room(self, steps: list[Any]) -> None:
-        compacted, whole = self.documents(steps)
+        compacted, whole = documents(steps)
         self.assert_told(compacted, whole)
-
-    def documents(self, steps: list[Any]) -> tuple[Document, Document]:
-        compacted, whole = (Document.objects.create(slug=slug) for slug in ("compacted", "whole"))
-        written: list[Message] = []
-        counters = dict.fromkeys(CLIENTS, 0)
-        for given_step in steps:
-            if isinstance(given_step, KeepRules):
-                compact_document(compacted, given_step)
-                copy_records(compacted, whole)
-            elif given_step == RESET:
-                reset_document(compacted.pk)
-                copy_records(compacted, whole)
-                written.append(
-                    numbered_by(hydrate(compacted.pk).graph.lt)
-                )  # what follows is of the new epoch
-            elif isinstance(given_step, LiveCut):
-                cut = max(0, hydrate(compacted.pk).graph.lt - given_step.kept)
-                append(compacted, cut_record(f"=server:{head_of(compacted)}", cut, 1))
-                copy_records(compacted, whole)
-            elif given_step == SNAPSHOT:
-                take_snapshot(
-                    compacted.pk, draft_snapshot(hydrate(compacted.pk).graph), Snapshot.Reason.COUNT
-                )
-                prune_snapshots(compacted.pk)
-            else:
-                item = message_of(self.timed(given_step, written), counters, written)
-                written.append(item)
-                append(compacted, item)
-                append(whole, item)
-        return compacted, whole
-
-    def timed(self, given_step: Any, written: list[Message]) -> Any:
-        client, lt, what = given_step
-        highest = max((item.lt for item in written), default=0)
-        match lt:
-            case "next":
-                return client, highest + 1, what
-            case "late":
-                return client, max(1, highest - 2), what
-            case 0 if written and isinstance(what, int):
-                return client, highest + 1, [undo(written[-1 - what % len(written)].id)]
-        return given_step
 
     def assert_told(self, compacted: Document, whole: Document) -> None:
         """Every state of the reach is that of the whole journal; those before are refused; the reach is all that is
@@ -126,3 +84,46 @@ class Histories(TestCase):
             with pytest.raises(OutOfReach, match="history begins at"):
                 graph_at(compacted.pk, reach.oldest_seq - 1)
         assert reach.oldest_seq == compacted.truncated_seq
+
+
+def documents(steps: list[Any]) -> tuple[Document, Document]:
+    """A document that is compacted and snapshotted on the way, and one that has the same messages and cuts, and all
+    of its batches."""
+    compacted, whole = (Document.objects.create(slug=slug) for slug in ("compacted", "whole"))
+    written: list[Message] = []
+    counters = dict.fromkeys(CLIENTS, 0)
+    for given_step in steps:
+        if isinstance(given_step, KeepRules):
+            compact_document(compacted, given_step)
+            copy_records(compacted, whole)
+        elif given_step == RESET:
+            reset_document(compacted.pk)
+            copy_records(compacted, whole)
+            written.append(numbered_by(hydrate(compacted.pk).graph.lt))  # what follows is of the new epoch
+        elif isinstance(given_step, LiveCut):
+            cut = max(0, hydrate(compacted.pk).graph.lt - given_step.kept)
+            append(compacted, cut_record(f"=server:{head_of(compacted)}", cut, 1))
+            copy_records(compacted, whole)
+        elif given_step == SNAPSHOT:
+            take_snapshot(compacted.pk, draft_snapshot(hydrate(compacted.pk).graph), Snapshot.Reason.COUNT)
+            prune_snapshots(compacted.pk)
+        else:
+            item = message_of(timed(given_step, written), counters, written)
+            written.append(item)
+            append(compacted, item)
+            append(whole, item)
+    return compacted, whole
+
+
+def timed(given_step: Any, written: list[Message]) -> Any:
+    """The step with the Lamport time that it means."""
+    client, lt, what = given_step
+    highest = max((item.lt for item in written), default=0)
+    match lt:
+        case "next":
+            return client, highest + 1, what
+        case "late":
+            return client, max(1, highest - 2), what
+        case 0 if written and isinstance(what, int):
+            return client, highest + 1, [undo(written[-1 - what % len(written)].id)]
+    return given_step
