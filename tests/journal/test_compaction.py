@@ -17,12 +17,13 @@ from django.db import OperationalError, connection, models
 from django.test import override_settings
 
 from journal import compaction, lease, origin
-from journal.compaction import KeepRules, Plan, ProofFailed, Report, Span, compact_document, plan_truncation
+from journal.compaction import KeepRules, Plan, Report, Span, compact_document, plan_truncation
 from journal.error import JournalBusy, JournalUnavailable, SnapshotTooLarge
 from journal.history import graph_at, reach_of
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
+from journal.proof import ProofFailed
 from journal.reader import hydrate, read_after
 from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot, write_snapshot
 from journal.writer import Appended, Draft, Fenced, append_batches
