@@ -164,9 +164,7 @@ async def test_who_came_while_the_disk_was_full_edits_when_there_is_room(
         assert count == 1
 
 
-async def test_a_database_that_another_process_locks_is_waited_for(
-    server: ServerProcess, disk: SmallDisk
-) -> None:
+async def assert_a_lock_is_waited_for(server: ServerProcess, disk: SmallDisk) -> None:
     async with company(server) as (ann, bob):
         with closing(sqlite3.connect(disk.database, isolation_level=None)) as rude:
             rude.execute("BEGIN IMMEDIATE")
@@ -177,20 +175,19 @@ async def test_a_database_that_another_process_locks_is_waited_for(
         assert_journalled_once(disk.database, ann)
 
 
+async def test_a_database_that_another_process_locks_is_waited_for(
+    server: ServerProcess, disk: SmallDisk
+) -> None:
+    await assert_a_lock_is_waited_for(server, disk)
+
+
 async def test_a_lock_that_lasts_longer_than_its_time_out_is_no_failure(
     tmp_path: Path, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasty = f"{disk.init_command}; PRAGMA busy_timeout=200"
     with serving(tmp_path, disk.database, hasty, monkeypatch) as server:
         server.create_documents(["stage", "quiet", "closed"])
-        async with company(server) as (ann, bob):
-            with closing(sqlite3.connect(disk.database, isolation_level=None)) as rude:
-                rude.execute("BEGIN IMMEDIATE")
-                await assert_nothing_is_acked_and_all_are_told(ann)
-                await assert_people_look_on(server, bob)
-                rude.execute("ROLLBACK")
-            await assert_all_is_as_if_nothing_had_been(server, ann, bob)
-            assert_journalled_once(disk.database, ann)
+        await assert_a_lock_is_waited_for(server, disk)
 
 
 async def test_what_waits_is_bounded(
