@@ -74,6 +74,18 @@ class Redacted:
     sessions: int = 0
 
 
+def bring_rows_up_to_date() -> set[UUID]:
+    """Afterwards the rows by which a person's documents are found are those of the journals; keys of the documents of
+    which that cannot be said."""
+    unread = set()
+    for pk in list(Document.objects.filter(condition=Document.Condition.WHOLE).values_list("pk", flat=True)):
+        try:
+            catch_up(pk)
+        except JournalError:
+            unread.add(pk)
+    return unread
+
+
 def documents_of(person: Person) -> dict[UUID, set[str]]:
     """The documents in which rows tell of the person, and the client ids that were the person's there."""
     found: dict[UUID, set[str]] = {}
@@ -120,9 +132,8 @@ def redact_document(
         report.archives = delete_archives(document.pk)
         _delete_snapshots(snapshot, report)
         held.renew()
-        delete_truncated(
-            document.pk, held, tell
-        )  # the rows that tell of the person go last: the next run finds them
+        # The rows that tell of the person go last: the next run finds the document by them.
+        delete_truncated(document.pk, held, tell)
         reach("redact.deleted")
         report.sessions = current_live_side().forget(document.pk, person.user, clients)
     return report

@@ -278,6 +278,28 @@ def test_the_documents_a_person_was_in_are_found_and_others_left_alone(
     assert read_heads([other.pk])[other.pk] == head_seq
 
 
+def test_a_document_whose_rows_are_behind_is_found_all_the_same(other: Document, eve: User) -> None:
+    append(other, message(1, insert("n", note=SECRET), client="pad"), user=str(eve.pk))
+    append(other, message(2, string("note", ""), client="pad"), user=str(eve.pk))
+    assert not Operation.objects.exists()
+    call_command("redact_user", "--user=eve", "--yes")
+    assert_nowhere(SECRET)
+
+
+def test_a_document_that_cannot_be_read_is_told_and_nothing_is_done_to_it(
+    scene: Document, other: Document, eve: User
+) -> None:
+    append(other, message(1, insert("n", note=SECRET), client="pad"), user=str(eve.pk))
+    JournalBatch.objects.filter(document=other).update(checksum="")
+    for arguments in ([], ["--yes"]):
+        error = io.StringIO()
+        with pytest.raises(CommandError, match="not well: other-room"):
+            call_command("redact_user", "--user=eve", *arguments, stderr=error)
+        assert "checksum does not hold" in error.getvalue()
+    assert JournalBatch.objects.filter(document=other).exists()
+    assert not JournalBatch.objects.filter(document=scene).exists(), "the others are done"
+
+
 def test_arguments_that_name_nobody_are_refused(eve: User) -> None:
     with pytest.raises(CommandError, match="say who"):
         call_command("redact_user", "--yes")

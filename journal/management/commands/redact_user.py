@@ -10,7 +10,16 @@ from django.core.management.base import CommandError
 
 from journal.management.per_document import DocumentCommand, Result
 from journal.models import Document
-from journal.redaction import Person, Redacted, begin_secure_deletion, documents_of, redact_document, scrub
+from journal.projection import catch_up
+from journal.redaction import (
+    Person,
+    Redacted,
+    begin_secure_deletion,
+    bring_rows_up_to_date,
+    documents_of,
+    redact_document,
+    scrub,
+)
 
 
 class Command(DocumentCommand):
@@ -39,6 +48,7 @@ class Command(DocumentCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.person = self.find_person(options)
+        self.unread = bring_rows_up_to_date()
         self.clients = documents_of(self.person)
         self.is_chosen = options["document"] is not None
         if options["yes"]:
@@ -68,10 +78,15 @@ class Command(DocumentCommand):
 
     def documents(self, slugs: list[str] | None) -> Iterator[Document]:
         for document in super().documents(slugs):
-            if self.is_chosen or document.pk in self.clients:
+            if self.is_chosen or document.pk in self.clients or document.pk in self.unread:
                 yield document
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        if document.pk in self.unread:
+            catch_up(document.pk)  # it raises again: told, not passed over
+            self.clients = documents_of(self.person)
+            if not self.is_chosen and document.pk not in self.clients:
+                return {"slug": document.slug, "outcome": "nothing to do"}, True
         own = {self.person.client} if self.person.client is not None else set()
         clients = self.clients.get(document.pk, set()) | own
         if not options["yes"]:
@@ -82,6 +97,9 @@ class Command(DocumentCommand):
         return asdict(report), True
 
     def describe(self, result: Result) -> Iterator[str]:
+        if result["outcome"] == "nothing to do":
+            yield result["outcome"]
+            return
         clients = ", ".join(result["clients"]) or "none"
         if result["outcome"] == "planned":
             yield f"would be redacted (clients: {clients}); its history, labels and archives would go. Say --yes."
