@@ -385,13 +385,19 @@ def refused(document: Document, before: tuple[int, str]) -> None:
     assert Snapshot.objects.count() == 0
 
 
-@pytest.mark.parametrize("field", ["payload", "checksum", "digest", "full_digest", "covered_seq", "cut"])
-@pytest.mark.parametrize("module", [compaction, origin])
+@pytest.mark.parametrize(
+    ("module", "field"),
+    [
+        *(
+            (compaction, field)
+            for field in ("payload", "checksum", "digest", "full_digest", "covered_seq", "cut")
+        ),
+        *((origin, field) for field in ("payload", "checksum", "covered_seq", "cut")),
+    ],
+)
 def test_j15_a_new_snapshot_row_that_was_corrupted_deletes_nothing(
     document: Document, monkeypatch: pytest.MonkeyPatch, module: ModuleType, field: str
 ) -> None:
-    if module is origin and "digest" in field:
-        pytest.skip("the digests of an origin are those of another sequence")
     append_each(document, HISTORY)
     before = state(document)
     write = write_snapshot
