@@ -2,7 +2,7 @@
 
 `VUER_RTC_FAILPOINT=append.inserted` makes the process SIGKILL itself when it comes there;
 `append.inserted:5` the fifth time; `append.inserted:5:SIGSTOP` puts it to sleep there instead, until SIGCONT.
-Without that variable `reach` is an empty function.
+Without that variable `reach` does nothing.
 """
 
 import os
@@ -81,10 +81,16 @@ class Fuse:
                 os.kill(os.getpid(), self.number)
 
 
-def _nothing(point: str) -> None:
-    """Not armed."""
+_fuse = Fuse.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
-_given = os.environ.get(VARIABLE)
-reach = Fuse.parse(_given).reach if _given else _nothing
-"""`reach(point)`: called at every point; does nothing unless the process was started with that point armed."""
+def reach(point: str) -> None:
+    """Called at every point; does nothing unless the process was started with that point armed."""
+    if _fuse is not None:
+        _fuse.reach(point)
+
+
+def arm(text: str) -> None:
+    """Afterwards this process is as if it had been started with the variable set so."""
+    global _fuse
+    _fuse = Fuse.parse(text)

@@ -135,6 +135,11 @@ class Document(models.Model):
     lease_until = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When that process counts as dead unless it renews."
     )
+    turns_wanted = models.BigIntegerField(
+        default=0,
+        editable=False,
+        help_text="Counts how often a process that kept losing races asked the others for a turn.",
+    )
     archived_at = models.DateTimeField(
         null=True,
         blank=True,

@@ -7,7 +7,7 @@ last_seq, and because of the fence: see FORMAT.md, rules J6 to J9.
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error, IntegrityError, connections, transaction
@@ -19,6 +19,7 @@ from journal.error import BatchTooLarge, JournalUnavailable
 from journal.failpoint import reach
 from journal.models import Document, JournalBatch
 from journal.settings import settings
+from journal.turn import note_loss, note_win
 
 ROWS_MAX = 100
 """Rows of one INSERT statement; bounds its parameters."""
@@ -41,6 +42,8 @@ class Appended:
 
     first_seq: int
     last_seq: int
+    turns_wanted: int = field(default=0, compare=False)
+    """`Document.turns_wanted` at the commit: when it has risen, another process asks for a turn (J24)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | Non
     try:
         with transaction.atomic(using=alias, durable=True):
             reach("append.begun")
-            written, fenced = _write(connection, ordered, insert or insert_of(connection))
+            written = _write(connection, ordered, insert or insert_of(connection))
             reach("append.fenced")
     except Error as error:
         if is_lock_failure(error):
@@ -93,7 +96,10 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | Non
         _drop_broken(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error
     reach("append.committed")
-    return [_outcome(rows[draft.document_id], written, fenced) for draft in drafts]
+    outcomes = [written.get(rows[draft.document_id].pk, Conflict()) for draft in drafts]
+    for draft, outcome in zip(drafts, outcomes, strict=True):
+        (note_loss if isinstance(outcome, Conflict) else note_win)(draft.document_id)
+    return outcomes
 
 
 def build_row(draft: Draft, writer_id: str) -> JournalBatch:
@@ -119,47 +125,37 @@ def build_row(draft: Draft, writer_id: str) -> JournalBatch:
     )
 
 
-def _write(
-    connection: Connection, rows: list[JournalBatch], insert: Insert
-) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
-    """Keys of the rows that went in, and of those among them that the fence took back."""
+def _write(connection: Connection, rows: list[JournalBatch], insert: Insert) -> dict[uuid.UUID, Outcome]:
+    """What became of the rows that went in, by their keys; what the fence finds is taken back (rule J8).
+
+    It reads `truncated_seq` after the insert: a row at or below it went in because the one that was there has been
+    deleted; its writer had slept through a compaction.
+    """
     written: set[uuid.UUID] = set()
     for some in _chunks(rows):
         written |= insert(connection, some)
     reach("append.inserted")
-    inserted = [row for row in rows if row.pk in written]
-    fenced = _behind_fence(inserted)
-    if fenced:
-        JournalBatch.objects.filter(pk__in=fenced).delete()
-    return written, fenced
-
-
-def _behind_fence(rows: list[JournalBatch]) -> set[uuid.UUID]:
-    """Keys of rows at or below their document's truncation point, read after the insert (rule J8).
-
-    Such a row went in because the one that was there has been deleted: its writer had slept through a
-    compaction.
-    """
-    fenced: set[uuid.UUID] = set()
-    for some in _chunks(rows):
-        wanted = [row.document_id for row in some]
-        points = dict(Document.objects.filter(pk__in=wanted).order_by().values_list("pk", "truncated_seq"))
+    outcomes: dict[uuid.UUID, Outcome] = {}
+    for some in _chunks([row for row in rows if row.pk in written]):
+        documents = Document.objects.filter(pk__in=[row.document_id for row in some]).order_by()
+        marks = {pk: numbers for pk, *numbers in documents.values_list("pk", "truncated_seq", "turns_wanted")}
         for row in some:
-            truncated_seq = points.get(row.document_id)
-            if truncated_seq is None or row.first_seq <= truncated_seq:
-                fenced.add(row.pk)
-    return fenced
+            outcomes[row.pk] = _outcome(row, *marks.get(row.document_id, (row.first_seq, 0)))
+    if fenced := [key for key, outcome in outcomes.items() if isinstance(outcome, Fenced)]:
+        JournalBatch.objects.filter(pk__in=fenced).delete()
+    return outcomes
+
+
+def _outcome(row: JournalBatch, truncated_seq: int, turns_wanted: int) -> Outcome:
+    """Of a row that went in."""
+    if row.first_seq <= truncated_seq:
+        return Fenced()
+    return Appended(row.first_seq, row.last_seq, turns_wanted)
 
 
 def _chunks(rows: list[JournalBatch]) -> Iterator[list[JournalBatch]]:
     for start in range(0, len(rows), ROWS_MAX):
         yield rows[start : start + ROWS_MAX]
-
-
-def _outcome(row: JournalBatch, written: set[uuid.UUID], fenced: set[uuid.UUID]) -> Outcome:
-    if row.pk in fenced:
-        return Fenced()
-    return Appended(row.first_seq, row.last_seq) if row.pk in written else Conflict()
 
 
 # Two ways to insert

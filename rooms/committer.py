@@ -30,8 +30,9 @@ CONFLICT_JITTER_MS = 2
 """Two processes that keep colliding in one room step apart by up to this, times the number of collisions."""
 CONFLICT_JITTER_TIMES_MAX = 10
 RIVAL_REMEMBERED_S = 1.0
-"""A room in which another process has won a race counts as shared for so long: after each commit of its own it lets
-the other go first.  Otherwise whoever loses goes on losing, for reading on takes longer than the next commit."""
+"""A room in which another process has won a race, or asked for a turn (rule J24), counts as shared for so long: after
+each commit of its own it lets the other go first.  Otherwise whoever loses goes on losing, for reading on takes longer
+than the next commit."""
 RIVAL_TURN_MS = 5.0
 """How long it waits then, beside three times the last commit: the other reads on and commits meanwhile."""
 
@@ -43,6 +44,8 @@ class CommittingRoom(Protocol):
     conflicts_in_a_row: int
     rival_until: float
     """Until when, by the loop's clock, another process counts as writing it too."""
+    turns_wanted: int | None
+    """As of its last commit; None: there was none yet."""
     is_closed: bool
 
     @property
@@ -270,8 +273,11 @@ class Committer:
 
     def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
         match outcome:
-            case Appended():
+            case Appended(turns_wanted=turns_wanted):
                 room.conflicts_in_a_row = 0
+                if turns_wanted != room.turns_wanted is not None:
+                    self._note_rival(room)
+                room.turns_wanted = turns_wanted
                 with self._guard(room):
                     room.settle(batch)
                 if room.rival_until > asyncio.get_running_loop().time():
@@ -280,12 +286,14 @@ class Committer:
                 tally.conflicts += 1
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
-                if outcome == Conflict(was_locked=True):
-                    if room.conflicts_in_a_row > 1:
-                        room.warn()
-                else:
-                    room.rival_until = asyncio.get_running_loop().time() + RIVAL_REMEMBERED_S
+                if outcome != Conflict(was_locked=True):
+                    self._note_rival(room)
+                elif room.conflicts_in_a_row > 1:
+                    room.warn()
                 self._start_catching_up(room, outcome)
+
+    def _note_rival(self, room: CommittingRoom) -> None:
+        room.rival_until = asyncio.get_running_loop().time() + RIVAL_REMEMBERED_S
 
     def _give_way(self, room: CommittingRoom) -> None:
         """Keeps a shared room out of the next rounds until its rival has had a turn."""

@@ -130,6 +130,7 @@ class LiveRoom:
         """What is wrong with the journal: the room is open for looking only; None: nothing."""
         self.conflicts_in_a_row = 0
         self.rival_until = 0.0
+        self.turns_wanted: int | None = None
         self._reader = reader
         self._budget = budget
         self._notify = notify

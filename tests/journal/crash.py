@@ -4,8 +4,10 @@
     python -m tests.journal.crash --kills 60                so many
     python -m tests.journal.crash --points                  one death at every failpoint
     python -m tests.journal.crash --point compact.cut       at that one
+    … --database postgresql                                 on a PostgreSQL server of its own
 
-Everything happens in a data folder that is made anew; a failure prints it, and leaves it there.
+Live rooms, snapshots, projections, compaction and archiving are all at work. Everything happens in a data folder that
+is made anew; a failure prints it, and leaves it there.
 """
 
 import argparse
@@ -15,7 +17,10 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from typing import Any
+
+from tests.postgresql import PostgreSQL
 
 SETTINGS = {
     "PROJECTION_INTERVAL_S": 0.02,
@@ -28,9 +33,10 @@ SETTINGS = {
 """Small bounds, so that there is something between the steps."""
 
 
-def prepare() -> str:
-    """Afterwards Django works on an empty database in a new folder; the folder."""
+def prepare(database_url: str) -> str:
+    """Afterwards Django works on an empty database, SQLite's in a new folder; the folder."""
     folder = tempfile.mkdtemp(prefix="vuer-rtc-crash-")
+    os.environ["DATABASE_URL"] = database_url
     os.environ["VUER_RTC_DATA_DIR"] = folder
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.server_settings"
     os.environ["VUER_RTC_TEST_SETTINGS"] = json.dumps(SETTINGS)
@@ -52,28 +58,34 @@ def main() -> int:
     amount.add_argument("--kills", type=int)
     amount.add_argument("--points", action="store_true")
     amount.add_argument("--point", help="a failpoint of journal/failpoint.py")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     options = parser.parse_args()
-    folder = prepare()
-    from journal.failpoint import AT_COMMANDS, POINTS
-    from tests.journal.torture import Torture
+    with ExitStack() as stack:
+        url = stack.enter_context(PostgreSQL()).url() if options.database == "postgresql" else ""
+        summary = {"seed": options.seed, "database": options.database, **torment(options, prepare(url))}
+        print(json.dumps(summary))
+    return 0
+
+
+def torment(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Does what was asked for; the summary."""
+    from tests.journal.torture import VICTIMS_POINTS, Torture, disconnect
 
     torture = Torture(options.seed)
     try:
         if options.points or options.point:
-            points = [point for point in POINTS if point not in AT_COMMANDS]
-            for point in [options.point] if options.point else points:
+            for point in [options.point] if options.point else VICTIMS_POINTS:
                 torture.die_at(point)
         else:
             deadline = time.monotonic() + 60 * (options.minutes or 1e6)
             while torture.summary.kills < (options.kills or 1e9) and time.monotonic() < deadline:
-                torture.kill_at_random()
+                torture.die()
     except BaseException:
         print(f"seed {options.seed}, after {torture.summary.kills} kills; data in {folder}", file=sys.stderr)
         raise
-    summary: dict[str, Any] = {"seed": options.seed, **torture.summary.of_all()}
-    print(json.dumps(summary))
+    disconnect()
     shutil.rmtree(folder)
-    return 0
+    return torture.summary.of_all()
 
 
 if __name__ == "__main__":

@@ -30,13 +30,18 @@ def crash(*arguments: str) -> dict[str, Any]:
     return summary
 
 
-def test_j17_death_at_every_named_point_loses_and_repeats_nothing() -> None:
-    points = [point for point in POINTS if point not in AT_COMMANDS]
-    assert crash("--points", "--seed", "2")["points"] == points
+databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 
 
-def test_j17_sixty_deaths_at_any_instant_lose_and_repeat_nothing() -> None:
-    summary = crash("--kills", "60", "--seed", "4")
+@databases
+def test_j17_death_at_every_named_point_loses_and_repeats_nothing(database: str) -> None:
+    summary = crash("--points", "--seed", "2", "--database", database)
+    assert set(summary["points"]) == set(POINTS) - set(AT_COMMANDS)
+
+
+@databases
+def test_j17_sixty_deaths_at_any_instant_lose_and_repeat_nothing(database: str) -> None:
+    summary = crash("--kills", "60", "--seed", "4", "--database", database)
     assert summary["kills"] >= 60
     assert summary["acked"] > 500
     assert summary["outcomes"].get("compacted", 0) > 0

@@ -139,6 +139,24 @@ def test_a_batch_too_large_for_a_row_writes_nothing(
     assert JournalBatch.objects.count() == 0
 
 
+def test_j24_who_loses_twice_in_a_row_asks_the_others_for_a_turn(append: Append, document: Document) -> None:
+    def turns_wanted() -> int:
+        document.refresh_from_db()
+        return document.turns_wanted
+
+    [first] = append(draft(document, 1))
+    assert isinstance(first, Appended)
+    assert first.turns_wanted == 0
+    for asked in (0, 1, 1, 2):
+        assert append(draft(document, 1)) == [Conflict()]
+        assert turns_wanted() == asked
+    [second] = append(draft(document, 2))
+    assert isinstance(second, Appended)
+    assert second.turns_wanted == 2
+    assert append(draft(document, 1)) == [Conflict()]
+    assert turns_wanted() == 2
+
+
 # Failures of a real database
 
 

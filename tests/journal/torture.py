@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -14,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.db import connections
 
 from journal import archive
 from journal.compaction import KeepRules, compact_document
-from journal.failpoint import VARIABLE
+from journal.durability import journal_connection
+from journal.failpoint import AT_COMMANDS, POINTS, arm
 from journal.models import Document, JournalBatch, SceneObject
 from journal.projection import OBJECT_FIELDS, catch_up, rebuild
 from journal.reader import hydrate, verified
@@ -30,9 +28,17 @@ from vuer_rtc.crdt.graph import Graph, Identity
 from vuer_rtc.crdt.message import SITE_CLIENT
 
 DEATH_MAX_S = 30
-START = "import django; django.setup(); from tests.journal.victim import main; main()"
-ROUNDS_PER_DOCUMENT = 40
+DEATHS_AT_POINTS = 0.25
+"""Share of the rounds of a random run in which one of the processes dies at a failpoint."""
+VICTIMS_POINTS = tuple(point for point in POINTS if point not in AT_COMMANDS)
+PAUSE_S = 0.06
+"""Of clients: what is written has to be read and rebuilt many times over after each death."""
+ROUNDS_PER_DOCUMENT = 15
 """Then the documents are left as they are and new ones made, so that a long run does not slow down."""
+
+
+VICTIM = "victim"
+"""Name of the dead in PostgreSQL's list."""
 
 
 @dataclass(slots=True)
@@ -40,8 +46,8 @@ class Summary:
     """What a run has done and seen."""
 
     kills: int = 0
-    points: list[str] = field(default_factory=list)
-    """Failpoints at which a process has died."""
+    points: Counter[str] = field(default_factory=Counter)
+    """Of them, at failpoints."""
     sent: int = 0
     acked: int = 0
     found_unacked: int = 0
@@ -52,12 +58,11 @@ class Summary:
     began_at: float = field(default_factory=time.monotonic)
 
     def of_all(self) -> dict[str, Any]:
-        counts = {
-            name: getattr(self, name)
-            for name in ("kills", "points", "sent", "acked", "found_unacked", "reacked")
+        numbers = {
+            name: getattr(self, name) for name in ("kills", "sent", "acked", "found_unacked", "reacked")
         }
         seconds = round(time.monotonic() - self.began_at, 1)
-        return {**counts, "outcomes": dict(self.outcomes), "seconds": seconds}
+        return {**numbers, "points": dict(self.points), "outcomes": dict(self.outcomes), "seconds": seconds}
 
 
 @dataclass(slots=True)
@@ -79,32 +84,21 @@ class Ledger:
 class Victim:
     """A process and the file it reports in."""
 
-    def __init__(self, task: Task, point: str | None = None) -> None:
+    def __init__(self, task: Task, armed: str = "") -> None:
+        """A fork, for all is imported; a connection that is open would be shared by both."""
         self.report = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is buried
-        number = self.report.fileno()
-        self.pid = self._fork(task, number) if point is None else self._start(task, number, point)
-
-    def _fork(self, task: Task, writer: int) -> int:
-        """Cheap: all is imported.  No connection may be open, or two processes would share it."""
-        connections.close_all()
-        pid = os.fork()
-        if pid == 0:
+        disconnect()
+        self.pid = os.fork()
+        if self.pid == 0:
             try:
-                run(task, writer)
+                os.environ["PGAPPNAME"] = VICTIM
+                if armed:
+                    arm(armed)
+                run(task, self.report.fileno())
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(1)  # a victim lives until it is killed
-        return pid
-
-    def _start(self, task: Task, writer: int, point: str) -> int:
-        command = [sys.executable, "-c", START]
-        environment = os.environ | {VARIABLE: point}
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writer, env=environment)
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(task))
-        process.stdin.close()
-        return process.pid
 
     def kill(self) -> list[str]:
         os.kill(self.pid, signal.SIGKILL)
@@ -146,6 +140,13 @@ class Torture:
 
     # Deaths
 
+    def die(self) -> None:
+        """A round of a random run."""
+        if self.random.random() < DEATHS_AT_POINTS:
+            self.die_at(self.random.choice(VICTIMS_POINTS))
+        else:
+            self.kill_at_random()
+
     def kill_at_random(self) -> None:
         """One or two writers of the same documents and a compaction at work; all die, in any order."""
         self._renew_documents()
@@ -161,7 +162,7 @@ class Torture:
         self._check()
 
     def die_at(self, point: str) -> None:
-        """One process dies at a failpoint, with the others at work; then those."""
+        """One process dies at a failpoint, with others at work; then those."""
         self._renew_documents()
         is_compaction = point.startswith(("compact.", "archive."))
         armed = f"{point}:{self.random.randint(1, 3)}"
@@ -179,7 +180,7 @@ class Torture:
             assert time.monotonic() < deadline, f"{armed} was never reached"
             time.sleep(0.005)
         self._read(victim.bury())
-        self.summary.points.append(point)
+        self.summary.points[point] += 1
         for other in others:
             self._read(other.kill())
         self._check(is_compacted=True)
@@ -198,12 +199,13 @@ class Torture:
     def _task(self, role: str) -> Task:
         return Task(role, [document.pk for document in self.documents], seed=self.random.randint(0, 10**9))
 
-    def _writer(self, clients: str, point: str | None = None) -> Victim:
+    def _writer(self, clients: str, armed: str = "") -> Victim:
         task = self._task("write")
+        task.pause_s = PAUSE_S
         task.clients = {
             place: ledger.backlog() for place, ledger in self.ledgers.items() if ledger.client in clients
         }
-        return Victim(task, point)
+        return Victim(task, armed)
 
     # What they told
 
@@ -234,6 +236,7 @@ class Torture:
     # What is left
 
     def _check(self, *, is_compacted: bool = False) -> None:
+        wait_for_the_dead()
         for document in self.documents:
             ledgers = [ledger for ledger in self.ledgers.values() if ledger.document_id == document.pk]
             self._check_rows(document)
@@ -245,7 +248,6 @@ class Torture:
             if is_compacted or self.random.random() < 0.5:
                 compact_document(document, KeepRules(KEEP_MESSAGES, 0))
                 assert verify_document(document).findings == []
-        connections.close_all()
 
     def _check_rows(self, document: Document) -> None:
         verdict = verify_document(document)
@@ -282,6 +284,29 @@ class Torture:
         assert not written or views[SITE_CLIENT].properties["count"] == written, (
             "a message of the site counts twice"
         )
+
+
+def disconnect() -> None:
+    """Afterwards this process has neither a connection nor a pool of them."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if connection.alias in getattr(connection, "_connection_pools", {}):
+            connection.close_pool()
+
+
+def wait_for_the_dead() -> None:
+    """Returns when PostgreSQL has noticed that they are: until then a commit of theirs may still go through."""
+    connection = journal_connection()
+    if connection.vendor != "postgresql":
+        return
+    deadline = time.monotonic() + DEATH_MAX_S
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [VICTIM])
+            if cursor.fetchone() == (0,):
+                return
+        assert time.monotonic() < deadline, "somebody is still connected"
+        time.sleep(0.005)
 
 
 def new_document(slug: str) -> Document:

@@ -44,6 +44,8 @@ OFTEN = {
 }
 """Live rooms fold and write snapshots all the time."""
 PR_SET_PDEATHSIG = 1
+START = "import django; django.setup(); from tests.journal.victim import main; main()"
+"""Program of a process that is not forked."""
 
 
 class Task(msgspec.Struct):
@@ -58,6 +60,8 @@ class Task(msgspec.Struct):
     messages: int = 0
     """Then each client stops after so many, and the process ends when all are acknowledged."""
     in_flight: int = IN_FLIGHT
+    pause_s: float = 0
+    """How long a client waits at most after an acknowledgement."""
     gate: str = ""
     """A file: the clients say `ready`, and begin when it is there."""
 
@@ -102,7 +106,7 @@ class Person:
 
     def __init__(self, task: Task, client: str, backlog: Backlog, report: int, place: str) -> None:
         self.client, self.report, self.place = client, report, place
-        self.in_flight_max = task.in_flight
+        self.in_flight_max, self.pause_s = task.in_flight, task.pause_s
         self.last_counter = task.messages or 10**9
         self.next_counter = backlog.next_counter
         self.to_resend = list(backlog.unacked)
@@ -139,7 +143,7 @@ class Person:
             case "ack":
                 self.tell("acked", self.place, wire["msgId"].rpartition(":")[2], wire.get("serverSeq") or 0)
                 self.in_flight -= 1
-                asyncio.get_running_loop().call_soon(self.work)
+                asyncio.get_running_loop().call_later(random.uniform(0, self.pause_s), self.work)
             case "error" | "websocket.close":
                 self.tell("refused", self.place, wire)
 
@@ -247,5 +251,5 @@ def run(task: Task, report: int) -> None:
 
 
 def main() -> None:
-    """A process of its own, task on the standard input, so that it may start with a failpoint armed."""
+    """A process of its own, its task on the standard input."""
     run(msgspec.json.decode(sys.stdin.buffer.read(), type=Task), sys.stdout.fileno())

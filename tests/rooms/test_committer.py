@@ -23,6 +23,7 @@ class FakeRoom:
         self.document_id = uuid.UUID(int=number)
         self.conflicts_in_a_row = 0
         self.rival_until = 0.0
+        self.turns_wanted: int | None = None
         self.is_closed = False
         self.waiting: list[Submission] = []
         self.head = 0
@@ -215,7 +216,7 @@ async def test_a_room_that_has_lost_a_race_lets_its_rival_go_first_after_each_co
         await until(lambda: own.settled)
         assert len(shared.settled) == 1, "its rival's turn"
         await until(lambda: len(shared.settled) == 2)
-        assert loop.time() - begun_at > 0.003
+        assert loop.time() - begun_at > 0.1
         await asyncio.wait_for(committer.drained(), 5)
         shared.rival_until = 0.0
         for counter in (3, 4):
@@ -223,6 +224,26 @@ async def test_a_room_that_has_lost_a_race_lets_its_rival_go_first_after_each_co
             committer.notify(shared)
             await until(lambda counter=counter: len(shared.settled) == counter)
         assert not committer.is_busy_with(shared)
+
+
+async def test_j24_a_room_whose_rival_asks_for_a_turn_lets_it_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rooms.committer.RIVAL_TURN_MS", 300)
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    journal.results = [[Appended(1, 1, 7)], [Appended(2, 2, 8)]]
+    async with running(journal) as committer:
+        for counter in (1, 2):
+            room.add(counter)
+            committer.notify(room)
+            await until(lambda counter=counter: len(room.settled) == counter)
+            assert (room.rival_until > asyncio.get_running_loop().time()) is (counter == 2)
+        room.add(3)
+        committer.notify(room)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(room.settled) == 2, "its rival's turn"
+        await until(lambda: len(room.settled) == 3)
 
 
 async def test_a_room_that_lost_takes_part_again_when_it_has_caught_up_whatever_came_in_meanwhile() -> None:

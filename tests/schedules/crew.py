@@ -12,8 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from tests.journal.torture import START
-from tests.journal.victim import Task
+from tests.journal.victim import START, Task
 from tests.rooms.disk import rows_of
 from tests.schedules.place import Site
 
