@@ -265,7 +265,8 @@ class Connection:
         for timer in (self._timer, self._expiry):
             if timer is not None:
                 timer.cancel()
-        self._outbox.abandon()
+        self._outbox.release()
+        self._reader = None
         self.room.leave(self)
         return End(self.progress, self.close_code if self.close_code is not None else code)
 

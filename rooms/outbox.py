@@ -16,6 +16,10 @@ def close_event(code: CloseCode) -> dict[str, Any]:
     return {"type": "websocket.close", "code": int(code), "reason": code.reason}
 
 
+def _nothing() -> None:
+    pass
+
+
 class Outbox:
     """A queue of frames in front of one socket.
 
@@ -79,6 +83,11 @@ class Outbox:
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
+
+    def release(self) -> None:
+        """The socket is gone: drop what is queued and the way to the owner, who goes without the garbage collector."""
+        self.abandon()
+        self._on_overflow = _nothing
 
     def _start(self) -> None:
         self._writer = asyncio.get_running_loop().create_task(self._write())

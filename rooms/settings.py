@@ -85,9 +85,9 @@ class RoomSettings:
 
     room_idle_s: float = 60
     """A room without connections stays in memory this long: reloads of a page are cheap."""
-    memory_return_s: float = 10
-    """How long after a room has left memory the heap is trimmed, once for all that left meanwhile; 0: never.
-    Without it the C library keeps the memory of the largest moment for ever."""
+    memory_return_s: float = 30
+    """How long after a room has left memory garbage is collected and the heap trimmed, once for all that left
+    meanwhile; 0: never. Without it a server that opens and closes rooms all day grows all day."""
     session_flush_s: float = 5
     """How often vector clocks and acknowledged sequences of live sessions are written to their rows, at
     most."""
