@@ -475,3 +475,12 @@ def test_a_welcome_says_where_one_is() -> None:
         "durability": {"full": True, "detail": "SQLite"},
         "undoable": ["ann:1"],
     }
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 65_535, 65_536])
+def test_a_batch_of_any_size_is_one_map_with_its_messages_in_order(count: int) -> None:
+    """N6."""
+    binary = encode(Batch([msgspec.msgpack.encode(n) for n in range(count)]), Framing.MSGPACK)
+    text = encode(Batch([str(n) for n in range(count)]), Framing.JSON)
+    wanted = {"mtype": "batch", "messages": list(range(count))}
+    assert msgspec.msgpack.decode(binary) == msgspec.json.decode(text) == wanted
