@@ -28,7 +28,7 @@ from journal.reader import hydrate, read_after
 from journal.settings import settings
 from journal.writer import Appended, Conflict, Draft, Fenced, Outcome, append_batches
 from vuer_rtc.crdt.canonical import InvalidMessage, canonical_ops
-from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.graph import Graph, Identity
 from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
 
 Ops = Iterable[Op | Mapping[str, Any]]
@@ -135,6 +135,10 @@ class Author:
         return journalled
 
 
+class _FateUnknown(JournalUnavailable):
+    """The message may be in the journal, folded away, and nothing will tell."""
+
+
 class _Attempt:
     """One message on its way into the journal."""
 
@@ -147,8 +151,8 @@ class _Attempt:
         self._auth = auth
         self._check = check
         self._id = message_id
-        self._is_doubtful = False
-        """True once an outcome was unknown: the message may be in the journal (rule J20)."""
+        self._doubtful: list[Message] = []
+        """As it was tried with an unknown outcome: one of these may be in the journal (rule J20)."""
 
     def run(self) -> Authored | None:
         give_up_at = time.monotonic() + settings.author_patience_s
@@ -156,7 +160,7 @@ class _Attempt:
         while True:
             is_over = time.monotonic() > give_up_at
             try:
-                if self._is_doubtful and (found := self._found()) is not None:
+                if self._doubtful and (found := self._found()) is not None:
                     return found
                 message = self._stamped()
                 if message is None:
@@ -174,6 +178,8 @@ class _Attempt:
                         time.sleep(random.random() * CONFLICT_PAUSE_S * min(collisions, 10))
                         collisions += 1
                         self._author.read_on()
+            except _FateUnknown:
+                raise
             except JournalUnavailable as error:
                 if is_over:
                     raise JournalUnavailable(f"{error}; {self._fate}") from error
@@ -182,7 +188,7 @@ class _Attempt:
     @property
     def _fate(self) -> str:
         """What whoever asked for the message is to think of it after a failure."""
-        return "it may have been written" if self._is_doubtful else "nothing was written"
+        return "it may have been written" if self._doubtful else "nothing was written"
 
     def _stamped(self) -> Message | None:
         """The message, behind everything that is known; None when there is nothing to write."""
@@ -213,19 +219,24 @@ class _Attempt:
         try:
             [outcome] = append_batches([draft], process_name())
         except JournalUnavailable:
-            self._is_doubtful = True
+            self._doubtful.append(message)
             raise
         return outcome
 
     def _found(self) -> Authored | None:
-        """The message as an earlier try wrote it, whose outcome was unknown."""
-        before = self._author.graph
+        """The message as an earlier try wrote it, whose outcome was unknown.
+
+        Raises: _FateUnknown when something with its counter is folded away: to write it again might double it.
+        """
         self._author.read_on()
-        message = self._author.graph.message(self._id)
+        graph = self._author.graph
+        message = graph.message(self._id)
         if message is not None:
             return Authored(message.server_seq, message)
-        if self._author.graph is not before:
-            raise JournalUnavailable("it was compacted meanwhile")
+        if any(graph.identify(tried) is Identity.DUPLICATE for tried in self._doubtful):
+            raise _FateUnknown(
+                f"document {self._author.document_id}: it was compacted meanwhile; {self._fate}"
+            )
         return None
 
 

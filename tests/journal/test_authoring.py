@@ -9,6 +9,7 @@ from django.test import override_settings
 
 from journal import authoring
 from journal.authoring import Author
+from journal.compaction import KeepRules, compact_document
 from journal.error import JournalBusy, JournalUnavailable, OpenTransaction
 from journal.models import Document, JournalBatch
 from journal.reader import hydrate, read_after
@@ -161,6 +162,32 @@ def test_j20_after_an_unknown_outcome_it_is_written_once(
     authored = Author(document.pk).write([insert("n")])
     assert authored is not None
     assert (authored.seq, ids(document)) == (1, [authored.message.id])
+
+
+def test_j20_what_was_folded_away_while_its_outcome_was_unknown_is_not_written_again(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compaction between the commit and the next look leaves no id to find it by, only its counter."""
+    append(document, message(1, insert("n", x=1)))
+    monkeypatch.setattr(authoring, "append_batches", FlakyDatabase(["after"]).append)
+    monkeypatch.setattr(
+        authoring.time, "sleep", lambda _: compact_document(document, KeepRules(messages=0, days=0))
+    )
+    with pytest.raises(JournalUnavailable, match="it may have been written"):
+        Author(document.pk).write([{"ot": "number.add", "key": "n", "path": "x", "value": 1}])
+    assert value(document) == 2
+
+
+def test_j20_what_was_not_written_is_written_behind_a_compaction(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(document, message(1, insert("n", x=1)))
+    monkeypatch.setattr(authoring, "append_batches", FlakyDatabase(["before"]).append)
+    monkeypatch.setattr(
+        authoring.time, "sleep", lambda _: compact_document(document, KeepRules(messages=0, days=0))
+    )
+    assert Author(document.pk).write([{"ot": "number.add", "key": "n", "path": "x", "value": 1}]) is not None
+    assert value(document) == 2
 
 
 def test_j20_it_says_whether_it_may_have_been_written_when_it_gives_up(
