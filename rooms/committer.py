@@ -242,9 +242,11 @@ class Committer:
             tally.failures["commit"] += 1
             logger.exception("a commit of %d rooms failed in a way nobody foresaw", len(batches))
             for room, batch in batches:
-                room.isolate(batch)
-                if len(batches) > 1:
+                if len(batches) > 1:  # one of them is at fault; alone, each shows whether it is
+                    room.put_back(batch)
                     room.conflicts_in_a_row = CONFLICTS_BEFORE_ALONE
+                else:
+                    room.isolate(batch)
         else:
             self._pause_ms = 0.0
             self._progressed_at = time.monotonic()
