@@ -43,7 +43,8 @@ class Recorder:
                 for connection in list(self._due):
                     await self._record(connection)
                     del self._due[connection]
-                self._has_due.clear()
+                if not self._due:  # or somebody has joined meanwhile
+                    self._has_due.clear()
             except (NotRecorded, Error) as error:
                 logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
             except Exception:
