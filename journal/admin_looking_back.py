@@ -1,6 +1,7 @@
 """The page on which a document's past is read: a state, what led to it, what differs, labels (rules J30 to J32)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -23,11 +24,24 @@ LABELS_MAX = 100
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
+class MomentField(forms.DateTimeField):
+    """A time that every zone can tell: years 2 to 9998."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            moment = super().to_python(value)
+        except OverflowError:
+            moment = datetime.max
+        if moment is not None and not datetime.min.year < moment.year < datetime.max.year:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return moment
+
+
 class PointForm(forms.Form):
     """Which state; of several fields the first one that is filled in counts."""
 
     label = forms.CharField(required=False, widget=forms.HiddenInput)
-    at = forms.DateTimeField(
+    at = MomentField(
         required=False,
         label="time",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1}, format=TIME_FORMAT),

@@ -112,6 +112,8 @@ def test_the_state_at_a_sequence_and_at_a_time(visitor: Client, scene: Document)
         ("?seq=99", "not to 99 yet"),
         ("?seq=-1", "no sequence and no time"),
         ("?at=yesterday", "no sequence and no time"),
+        ("?at=0001-01-01T00:00:00%2B14:00", "no sequence and no time"),
+        ("?at=9999-12-31T23:59:59-12:00", "no sequence and no time"),
         ("?label=none", "has no label"),
         ("?seq=5&since=77", "not to 77 yet"),
         ("?seq=99999999999999999999999", "not to 99999999999999999999999 yet"),

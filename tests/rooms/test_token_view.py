@@ -105,6 +105,14 @@ def test_a_long_request_is_not_read(room: Document, ann: Any) -> None:
     assert ask(browser_of(ann), {"client": "x" * 5000}).status_code == 413
 
 
+def test_a_length_that_is_no_number_is_not_believed(room: Document, ann: Any) -> None:
+    address = "/api/rooms/room/token/"
+    browser = browser_of(ann)
+    for length in ("many", "-1", "9" * 5000):
+        answer = browser.post(address, b"{}", content_type="application/json", CONTENT_LENGTH=length)
+        assert answer.status_code < 500
+
+
 def test_who_asks_too_often_has_to_wait_and_others_do_not(room: Document, ann: Any, settings: Any) -> None:
     settings.VUER_RTC = {"TOKEN_REQUESTS_PER_MINUTE_MAX": 3}
     browser = browser_of(ann)
