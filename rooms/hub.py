@@ -342,6 +342,8 @@ class Hub:
             self.bus.run(),
         )
         self._tasks = [self.loop.create_task(step) for step in steps]
+        for task in self._tasks:
+            task.add_done_callback(_tell_death)
 
     async def stop(self) -> None:
         """Afterwards everything that could be journalled is, every socket has been told `going away`, and the
@@ -390,6 +392,13 @@ class Hub:
         except TimeoutError:
             for connection in list(self.connections):
                 self.leave(connection, CloseCode.GOING_AWAY)
+
+
+def _tell_death(task: asyncio.Task[None]) -> None:
+    """Of a task that serves all: nobody waits for it before the server stops."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        tally.failures["task"] += 1
+        logger.critical("a part of this server has ended, and must be restarted with it", exc_info=error)
 
 
 _hub: Hub | None = None

@@ -15,6 +15,7 @@ from rooms import hub as hub_module
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
 from rooms.process import ProcessIdentity
+from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert, put
@@ -310,3 +311,17 @@ async def test_sessions_left_open_by_a_crash_are_closed_when_a_process_starts(
     hub = current_hub()
     assert await close_codes() == {"ann": 1006}
     await hub.stop()
+
+
+async def test_the_death_of_a_task_that_serves_all_is_told_at_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(process: Any) -> None:
+        raise RuntimeError("a defect")
+
+    before = tally.failures["task"]
+    monkeypatch.setattr("rooms.register.save_ends", fail)
+    async with Socket("room", "ann"):
+        pass
+    await until(lambda: tally.failures["task"] > before)
+    assert "a part of this server has ended" in caplog.text
