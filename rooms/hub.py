@@ -29,6 +29,7 @@ from rooms.metrics import expose
 from rooms.neighbour import NeighbourWatch
 from rooms.news import Committed, Kicked, RightsChanged
 from rooms.outbox import Send
+from rooms.peer import Overtaken, RoomFull
 from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
 from rooms.projector import Projector
@@ -37,7 +38,7 @@ from rooms.refusal import Refused
 from rooms.register import Register
 from rooms.resetter import Resetter
 from rooms.reviewer import Reviewer
-from rooms.room import Budget, LiveRoom, Overtaken, RoomFull
+from rooms.room import LiveRoom
 from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.snapshotter import Snapshotter
@@ -45,6 +46,7 @@ from rooms.tally import tally
 from rooms.termination import before_termination
 from rooms.thread import Worker
 from rooms.vitals import Vitals
+from rooms.waiting import Budget
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Edition, Promise

@@ -1,4 +1,4 @@
-"""One document, live: its graph, who is connected, and what waits to be journalled.
+"""One document, live: its graph, who is connected, and what they are told.
 
 All methods run on the event loop and none but `catch_up` waits, so each is one atomic step: a connection that
 joins at sequence S gets S+1 next, and what is broadcast has been committed and applied.
@@ -6,7 +6,6 @@ joins at sequence S gets S+1 next, and what is broadcast has been committed and 
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -16,14 +15,16 @@ from journal.error import CorruptJournal, JournalTruncated, UnknownDocument
 from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
-from rooms.batch import Batch, Bounds, Submission, build_batch
+from rooms.batch import Batch, Submission
 from rooms.fanout import Delivery, Fanout
 from rooms.missing import deliveries_since
 from rooms.native import native_document, undoable_ids
+from rooms.peer import Overtaken, Peer, RoomFull, ack_of
 from rooms.recent import Recent
 from rooms.settings import settings
 from rooms.tally import tally
-from rooms.whereabouts import PresencePeer, Whereabouts
+from rooms.waiting import Budget, Waiting, refuse
+from rooms.whereabouts import Whereabouts
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
@@ -33,9 +34,7 @@ from vuer_rtc.protocol.wire import (
     Broadcast,
     Dialect,
     Edition,
-    Error,
     Frame,
-    Outbound,
     RoomReset,
     Standing,
     State,
@@ -43,33 +42,7 @@ from vuer_rtc.protocol.wire import (
 
 logger = logging.getLogger(__name__)
 
-AWAY = "the journal does not answer; the message waits for it"
-FULL = "too much waits for the journal; send it again later"
-FAULT = "the message could not be journalled"
 DAMAGED = "the document's journal is damaged; it can be looked at until an operator has repaired it"
-
-
-class Peer(PresencePeer, Protocol):
-    """What a room needs of a connection."""
-
-    arrival: int
-    """Which came first: grows with every handshake of the process."""
-
-    @property
-    def is_batched(self) -> bool:
-        """It wants one frame per commit."""
-
-    def welcome(self, server_seq: int, undoable: list[str], *, is_resumed: bool) -> None:
-        """It is native, and has joined."""
-
-    def push_document(self, frames: Sequence[Frame], size: int) -> None: ...
-    def send(self, outbound: Outbound) -> None: ...
-    def close(self, code: CloseCode) -> None: ...
-    def note_ack(self, seq: int) -> None:
-        """One of its messages has that sequence."""
-
-    def tell_rights(self) -> None:
-        """What it may do here has changed with the room."""
 
 
 class Reader(Protocol):
@@ -77,29 +50,6 @@ class Reader(Protocol):
 
     async def hydrate(self, document_id: UUID) -> Hydrated: ...
     async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]: ...
-
-
-class Budget:
-    """Bytes that may wait for the journal, shared by all rooms of the process."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
-        self.bytes_left = bytes_max
-
-
-class RoomFull(Exception):
-    """As many connections as the settings allow."""
-
-
-class Overtaken(Exception):
-    """A later connection of the same client is in the room already."""
-
-
-def ack_of(peer: Peer, delivery: Delivery) -> Ack:
-    """The acknowledgement to who sent a message; native clients learn whether their undos count."""
-    message = delivery.message
-    auth = message.auth and peer.dialect.edition is Edition.NATIVE
-    return Ack(message.id, message.server_seq, delivery.is_late, auth)
 
 
 class LiveRoom:
@@ -132,13 +82,10 @@ class LiveRoom:
         self.rival_until = 0.0
         self.turns_wanted: int | None = None
         self._reader = reader
-        self._budget = budget
         self._notify = notify
         self._on_change = on_change
         self._on_empty = on_empty
-        self._waiting: deque[Submission] = deque()
-        self._waiting_max = settings.waiting_messages_max
-        self._suspects_max: int | None = None
+        self._waiting = Waiting(budget)
         self._states: dict[Dialect, Frame] = {}
         self._begun_anew: set[Peer] = set()
         """Published clients that got a state on the way: what they had sent just before may be gone from their
@@ -201,9 +148,7 @@ class LiveRoom:
         for peer in self.connections.values():
             peer.close(code)
         self.presence.close()
-        for submission in self._waiting:
-            self._budget.bytes_left += submission.size
-        self._waiting.clear()
+        self._waiting.close()
 
     def fail(self) -> None:
         """The room cannot go on: it closes, and the next join hydrates it anew."""
@@ -247,14 +192,9 @@ class LiveRoom:
         if not self.is_taking or self.is_closed:
             return
         if self.damage is not None:
-            self._tell(submission, ErrorCode.DAMAGED, DAMAGED)
-            return
-        if len(self._waiting) >= self._waiting_max or self._budget.bytes_left < submission.size:
-            self._tell(submission, ErrorCode.UNAVAILABLE, FULL)
-            return
-        self._budget.bytes_left -= submission.size
-        self._waiting.append(submission)
-        self._notify(self)
+            refuse(submission, ErrorCode.DAMAGED, DAMAGED)
+        elif self._waiting.take(submission):
+            self._notify(self)
 
     @property
     def waiting_count(self) -> int:
@@ -267,15 +207,7 @@ class LiveRoom:
 
     def next_batch(self) -> Batch | None:
         """The next batch, off the queue; messages that need no commit have been answered."""
-        if self.damage is not None:
-            return None
-        batch = build_batch(self.graph, self._waiting, self._bounds())
-        for submission, seq in batch.known:
-            self._acknowledge(submission, seq)
-        for submission, fault in batch.refused:
-            submission.origin.send(Error.of(fault))
-        self._release(submission for submission, _ in (*batch.known, *batch.refused))
-        return batch if batch.accepted else None
+        return self._waiting.next_batch(self.graph, self.limits) if self.damage is None else None
 
     def draft(self, batch: Batch) -> Draft:
         entries = [
@@ -297,9 +229,9 @@ class LiveRoom:
         self._fan_out(deliveries, acks)
         self._count(batch)
         for index, submission in batch.repeats:
-            self._acknowledge(submission, batch.first_seq + index, deliveries[index])
-        self._release(batch.submissions)
-        self._suspects_max = None
+            submission.origin.send(ack_of(submission.origin, deliveries[index]))
+            submission.origin.note_ack(batch.first_seq + index)
+        self._waiting.finish(batch)
         reach("settle.told")
 
     def _replies(self, peer: Peer, delivery: Delivery) -> list[Frame]:
@@ -318,28 +250,15 @@ class LiveRoom:
 
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
-        if self.is_closed:
-            self._release(batch.submissions)
-        else:
-            self._waiting.extendleft(reversed(list(batch.submissions)))
+        self._waiting.put_back(batch)
 
     def warn(self, batch: Batch | None = None) -> None:
         """Tell senders, once per message, that the journal is unavailable; those of a batch on its way, too."""
-        for submission in (*(batch.submissions if batch is not None else ()), *self._waiting):
-            if not submission.is_warned:
-                submission.is_warned = True
-                self._tell(submission, ErrorCode.UNAVAILABLE, AWAY)
+        self._waiting.warn(batch)
 
     def isolate(self, batch: Batch) -> None:
         """The batch cannot be written as it is: try half of it next, and refuse the one message at fault."""
-        if len(batch.accepted) > 1:
-            self._suspects_max = len(batch.accepted) // 2
-            self.put_back(batch)
-            return
-        for submission in batch.submissions:
-            self._tell(submission, ErrorCode.BAD_MESSAGE, FAULT)
-        self._release(batch.submissions)
-        self._suspects_max = None
+        self._waiting.isolate(batch)
 
     # What others wrote
 
@@ -478,23 +397,3 @@ class LiveRoom:
     def _forget_answers(self) -> None:
         self._states.clear()
         self._standing = None
-
-    def _bounds(self) -> Bounds:
-        return Bounds(
-            messages_max=self._suspects_max or settings.batch_messages_max,
-            bytes_max=settings.batch_bytes_max,
-            limits=self.limits,
-        )
-
-    def _acknowledge(self, submission: Submission, seq: int | None, delivery: Delivery | None = None) -> None:
-        """Again, or beside the original; `delivery` when it was applied just now."""
-        ack = ack_of(submission.origin, delivery) if delivery else Ack(submission.message.id, seq)
-        submission.origin.send(ack)
-        if seq is not None:
-            submission.origin.note_ack(seq)
-
-    def _tell(self, submission: Submission, code: ErrorCode, detail: str) -> None:
-        submission.origin.send(Error.because(code, detail, submission.message.id))
-
-    def _release(self, submissions: Iterable[Submission]) -> None:
-        self._budget.bytes_left += sum(submission.size for submission in submissions)

@@ -111,11 +111,11 @@ class Arena:
     async def receive(self, client: str, frame: Frame) -> None:
         """The sender gets at most one answer, nobody else any."""
         seat = self.seats[client]
-        waiting, head_seq = len(self.room._waiting), self.room.graph.head_seq
+        waiting, head_seq = self.room.waiting_count, self.room.graph.head_seq
         before = {name: seat.got["error"] for name, seat in self.seats.items()}
         seat.connection.receive(frame)
         await asyncio.sleep(0)
-        submitted = len(self.room._waiting) - waiting
+        submitted = self.room.waiting_count - waiting
         refused = {name: seat.got["error"] - before[name] for name, seat in self.seats.items()}
         assert self.room.graph.head_seq == head_seq
         assert submitted + refused.pop(client) <= 1

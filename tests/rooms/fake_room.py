@@ -12,7 +12,8 @@ from journal.entry import Entry
 from journal.error import JournalTruncated
 from journal.reader import Hydrated
 from rooms.batch import Batch
-from rooms.room import Budget, LiveRoom
+from rooms.room import LiveRoom
+from rooms.waiting import Budget
 from rooms.whereabouts import Whereabouts
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message

@@ -1,0 +1,68 @@
+"""What waits for the journal, in a live room whose connections are fakes that record."""
+
+from typing import Any
+
+import pytest
+
+from .build import insert, message, submission
+from .fake_room import Journal, Room
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(Journal())
+
+
+def test_what_waits_is_bounded_in_messages_and_in_bytes(settings: Any) -> None:
+    settings.VUER_RTC = {"WAITING_MESSAGES_MAX": 2}
+    room = Room(Journal(), budget=250)
+    ann = room.enter("ann")
+    for counter in (1, 2, 3):
+        room.submit(submission(message("ann", counter), ann))
+    assert ann.got[1:] == ["error ann:3 unavailable"]
+    room.commit()
+    room.submit(submission(message("ann", 3), ann, size=251))
+    assert ann.got[-1] == "error ann:3 unavailable"
+
+
+def test_senders_are_told_once_that_the_journal_is_away(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    for _ in range(2):
+        batch = room.next_batch()
+        assert batch is not None
+        room.put_back(batch)
+        room.warn()
+    assert ann.got[1:] == ["error ann:1 unavailable"]
+    room.commit()
+    assert ann.got[2:] == ["ack ann:1 1"]
+
+
+def test_what_was_put_back_goes_before_what_came_later(room: Room) -> None:
+    ann = room.enter("ann")
+    for counter in (1, 2):
+        room.submit(submission(message("ann", counter), ann))
+    batch = room.next_batch()
+    assert batch is not None
+    room.submit(submission(message("ann", 3), ann))
+    room.put_back(batch)
+    assert [m.id for m in room.commit().messages] == ["ann:1", "ann:2", "ann:3"]
+
+
+def test_a_message_that_cannot_be_written_is_found_by_halving_and_refused(room: Room) -> None:
+    ann = room.enter("ann")
+    for counter in range(1, 5):
+        room.submit(submission(message("ann", counter), ann))
+    written: list[str] = []
+    for _ in range(20):
+        batch = room.next_batch()
+        if batch is None:
+            break
+        if any(m.id == "ann:3" for m in batch.messages):
+            room.isolate(batch)
+        else:
+            room.settle(batch)
+            written += [m.id for m in batch.messages]
+    assert written == ["ann:1", "ann:2", "ann:4"]
+    assert "error ann:3 bad-message" in ann.got
+    assert room.budget.bytes_left == 10_000
