@@ -1,5 +1,5 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
-# make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest)
+# make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest; JOBS=1: one at a time)
 # make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
 # make fuzz-frames  mutated frames against a live room in memory     (SEED=any MINUTES=10)
 # make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
@@ -9,6 +9,7 @@ PYTHON ?= python3
 PORT ?= 8000
 VUER_RTC_DATA_DIR ?= $(CURDIR)/data
 ARGS ?=
+JOBS ?= 2
 SEED ?= 1
 MINUTES ?= 10
 
@@ -27,7 +28,7 @@ run: $(VENV)/runtime.stamp
 
 test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 	@sh .ci/system-packages
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fuzz: $(VENV)/development.stamp
 	$(BIN)/python -m tests.crdt.fuzz --seed $(SEED) --minutes $(MINUTES)

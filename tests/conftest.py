@@ -29,6 +29,9 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
+LONGEST = {"test_storage.py"}
+"""Begun first, so that two workers end at about the same time."""
+
 DATABASE_FIXTURES = {"db", "transactional_db"}
 
 
@@ -42,3 +45,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or (item.cls is not None and issubclass(item.cls, TransactionTestCase))
         ):
             item.add_marker("storage")
+    items.sort(key=lambda item: item.path.name not in LONGEST)

@@ -13,7 +13,7 @@ import sys
 from tests.postgresql import PostgreSQL
 from tests.server import ROOT
 
-PATIENCE_S = 600
+PATIENCE_S = 1500
 TESTS_MIN = 200
 """So many there are at least; fewer would mean that they were not found."""
 
