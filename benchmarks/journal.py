@@ -226,8 +226,11 @@ def main() -> None:
 
             url = stack.enter_context(PostgreSQL()).url()
         folder = prepare(url)
+        from journal.collector import calm_collector
+
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         found: dict[str, Any] = {}
+        stack.enter_context(calm_collector())  # as the commands do
         for name, value in measure(options):
             found[name] = value
             if not options.json:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 
+from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError
 from journal.lease import lease
 from journal.management.progress import Progress
@@ -33,7 +34,8 @@ class JournalCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.progress = Progress(self.stderr, is_shown=options["verbosity"] > 0 and self.stderr.isatty())
-        return super().execute(*args, **options)
+        with calm_collector():
+            return super().execute(*args, **options)
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:
