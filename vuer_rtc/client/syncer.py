@@ -204,6 +204,11 @@ class Syncer:
             self._to_verify.add(request)
         return request, {"mtype": "sync-check", "requestId": request}
 
+    def heartbeat(self) -> Wire:
+        """That this client is alive, and how far it is."""
+        clock = self.store.inner.replica.sync_clock
+        return {"mtype": "heartbeat", "client": self.store.client, "vectorClock": clock}
+
     # What the server sends
 
     def _take_welcome(self, wire: Wire) -> None:

@@ -1,0 +1,237 @@
+"""A client's connection to its room, made again whenever it breaks, until there is no more use in that.
+
+What the frames mean is decided in `syncer` and `presence`; here is only the waiting.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from vuer_rtc.protocol.codes import CloseCode
+
+from .error import RoomClosed
+from .handshake import Handshake
+from .presence import Presence
+from .syncer import NotNative, Refusal, Syncer, Wire
+from .watcher import Watchers
+
+logger = logging.getLogger(__name__)
+
+PRESENCE_PAUSE_S = 0.05
+"""Between two presences sent: as often as the server tells the others."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses between attempts to connect: doubling, each a random part of what it may be."""
+
+    first_s: float = 0.5
+    max_s: float = 30.0
+
+    def pause_s(self, attempt: int) -> float:
+        """The pause before attempt 0, 1, 2…; at least a tenth of the longest."""
+        return min(self.max_s, self.first_s * 2.0 ** min(attempt, 30)) * random.uniform(0.1, 1)
+
+
+BACKOFF = Backoff()
+
+
+class Connection:
+    """Carries what a syncer and a presence say, and brings them what the server says."""
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        syncer: Syncer,
+        *,
+        backoff: Backoff,
+        retry_pause_s: float,
+        heartbeat_s: float,
+        on_refused: Callable[[Refusal], object] | None,
+        on_end: Callable[[], object],
+    ) -> None:
+        self.end: RoomClosed | None = None
+        """Why there will be no more connections."""
+        self.presence = Presence(self._present, Watchers(lambda: self.end is not None))
+        self._handshake = handshake
+        self._syncer = syncer
+        self._backoff = backoff
+        self._retry_pause_s = retry_pause_s
+        self._heartbeat_s = heartbeat_s
+        self._on_refused = on_refused
+        self._on_end = on_end
+        self._queue: asyncio.Queue[Wire] = asyncio.Queue()
+        self._progress = asyncio.Event()
+        self._is_presenting = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect, in the background.  Idempotent."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self, end: RoomClosed) -> None:
+        """Afterwards there is no connection, and will be none."""
+        self._finish(end)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def put(self, wires: Iterable[Wire]) -> None:
+        """Send these, in order, if the connection lasts."""
+        for wire in wires:
+            self._queue.put_nowait(wire)
+
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        """Returns when it is true; looked at whenever something has come.
+
+        Raises: RoomClosed.
+        """
+        while not is_true():
+            if self.end is not None:
+                raise self.end
+            await self._progress.wait()
+
+    # One after the other
+
+    async def _run(self) -> None:
+        attempt, url = 0, self._handshake.url
+        while self.end is None:
+            try:
+                await self._attend()
+            except ConnectionClosed as closed:
+                self._consider(closed)
+            except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
+                logger.info("%s cannot be reached: %s", url, error)
+            except (InvalidURI, NotNative) as error:
+                self._finish(RoomClosed(None, str(error)))
+            except Exception as error:
+                logger.exception("the connection to %s failed", url)
+                self._finish(RoomClosed(None, f"the client failed: {error!r}"))
+            attempt = 0 if self._syncer.is_live else attempt + 1
+            self._lost()
+            if self.end is None:
+                await asyncio.sleep(self._backoff.pause_s(attempt))
+
+    async def _attend(self) -> None:
+        """One connection, from handshake to end."""
+        headers = await self._handshake.all_headers()
+        address = self._handshake.address(self._syncer.since)
+        async with connect(
+            address, additional_headers=headers, max_size=None, compression=None, close_timeout=1
+        ) as socket:
+            self._queue = asyncio.Queue()
+            self._syncer.connected()
+            self._end_pause()
+            works = (self._read(socket), self._write(socket), self._beat())
+            tasks = [asyncio.create_task(work) for work in works]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
+
+    def _consider(self, closed: ConnectionClosed) -> None:
+        """End for good when the server has said so; otherwise try again."""
+        code = closed.rcvd.code if closed.rcvd is not None else None
+        if (code is not None and code >= 4000) or code == CloseCode.TOO_BIG:
+            known = CloseCode(code) if code in CloseCode._value2member_map_ else None
+            if known is CloseCode.TOKEN_EXPIRED and self._handshake.can_renew:
+                return
+            if known is None or not known.is_retryable:
+                reason = known.reason if known is not None else closed.rcvd.reason  # type: ignore[union-attr]
+                self._finish(RoomClosed(code, f"the server closed the room: {reason}"))
+
+    def _finish(self, end: RoomClosed) -> None:
+        if self.end is None:
+            self.end = end
+        self._lost()
+        self._on_end()
+        self.presence.wake()
+
+    def _lost(self) -> None:
+        self._syncer.lost()
+        self.presence.lost()
+        self._progressed()
+
+    def _progressed(self) -> None:
+        """Wake whoever waits."""
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    # What one does
+
+    async def _read(self, socket: ClientConnection) -> None:
+        """Takes in frames; returns when this connection is of no more use, and another may be."""
+        while not self._syncer.has_lost_track:
+            wire = msgspec.msgpack.decode(await socket.recv(decode=False))
+            if wire.get("mtype") == "presence":
+                self.presence.take(wire)
+                continue
+            told = len(self._syncer.refusals)
+            self.put(self._syncer.receive(wire))
+            self._after(self._syncer.refusals[told:])
+            if wire.get("mtype") == "welcome":
+                self.presence.welcomed(self._syncer.welcome.features)
+        logger.info("%s: something was lost on the way; connecting again", self._handshake.url)
+
+    async def _write(self, socket: ClientConnection) -> None:
+        queue = self._queue
+        while True:
+            await socket.send(msgspec.msgpack.encode(await queue.get()))
+
+    async def _beat(self) -> None:
+        """Shows that this client is alive, often enough for its presence."""
+        await self.until(lambda: self._syncer.is_welcome)
+        while True:
+            silence_s = self._syncer.welcome.limits.get("presence_silence_s_max", math.inf)
+            await asyncio.sleep(min(self._heartbeat_s, silence_s / 3))
+            self.put([self._syncer.heartbeat()])
+
+    def _after(self, refused: list[Refusal]) -> None:
+        for refusal in refused:
+            logger.warning("%s: %s", self._handshake.url, refusal.text)
+            if self._on_refused is not None:
+                self._on_refused(refusal)
+        if self._syncer.must_pause and self._pause is None:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(self._retry_pause_s, self._again, self._queue)
+        self._progressed()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = None
+
+    def _again(self, queue: asyncio.Queue[Wire]) -> None:
+        self._end_pause()
+        if queue is self._queue and self._syncer.must_pause:
+            self.put(self._syncer.again())
+
+    def _present(self) -> None:
+        """Presence has changed: send it now, and for a moment no more."""
+        wires = [] if self._is_presenting else self.presence.to_send()
+        if wires:
+            self.put(wires)
+            self._is_presenting = True
+            asyncio.get_running_loop().call_later(PRESENCE_PAUSE_S, self._present_again)
+
+    def _present_again(self) -> None:
+        self._is_presenting = False
+        self._present()
+
+
+__all__ = ["BACKOFF", "Backoff", "Connection"]

@@ -1,0 +1,31 @@
+"""What a program may have to catch of a room.
+
+RoomError
+    RoomClosed      the server does not want this client back, or the program has closed the room
+    CommitRefused   commits that the server did not take
+"""
+
+from .syncer import Refusal
+
+
+class RoomError(RuntimeError):
+    """Something about the room went wrong."""
+
+
+class RoomClosed(RoomError):
+    """The room is closed for this client; `code` is the close code, None when the program closed it."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(f"{reason} ({code})" if code is not None else reason)
+        self.code = code
+
+
+class CommitRefused(RoomError):
+    """The server refused commits; they have been taken back."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        super().__init__("; ".join(refusal.text for refusal in refusals))
+        self.refusals = refusals
+
+
+__all__ = ["CommitRefused", "RoomClosed", "RoomError"]
