@@ -1,4 +1,4 @@
-"""Gives memory back to the operating system when rooms have left.
+"""The memory of a process: how often Python looks for garbage, and what goes back to the operating system.
 
 C's allocator keeps what was freed for the next time, in every thread's arena: after one large room a server would look
 as large for the rest of its life.
@@ -22,6 +22,15 @@ def trim_heap() -> bool:
         return bool(ctypes.CDLL(ctypes.util.find_library("c")).malloc_trim(0))
     except (OSError, AttributeError):
         return False
+
+
+def calm_garbage_collector() -> None:
+    """What is loaded now stays for ever, and messages come and go by the thousand: look at both less
+    often."""
+    if settings.gc_threshold_objects:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(settings.gc_threshold_objects, 20, 50)
 
 
 class Tidier:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch, Operation, SceneObject
 from journal.reader import hydrate
-from rooms import hub as hub_module
+from rooms import registry
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
 from rooms.process import ProcessIdentity
@@ -80,7 +80,7 @@ async def test_a_room_is_hydrated_once_however_many_join_at_once(
         hydrated.append(document_id)
         return hydrate(document_id)
 
-    monkeypatch.setattr(hub_module, "hydrate", counting)
+    monkeypatch.setattr(registry, "hydrate", counting)
     sockets = [Socket("room", f"c{n}") for n in range(8)]
     await asyncio.gather(*(socket.until(lambda s=socket: s.frames) for socket in sockets))
     assert len(hydrated) == 1
@@ -95,14 +95,14 @@ async def test_who_gives_up_waiting_does_not_take_the_room_from_the_others(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_go_on = asyncio.Event(), asyncio.Event()
-    real = hub.hydrate
+    real = hub._registry.hydrate
 
     async def slow(document_id: Any) -> Any:
         begun.set()
         await may_go_on.wait()
         return await real(document_id)
 
-    monkeypatch.setattr(hub, "hydrate", slow)
+    monkeypatch.setattr(hub._registry, "hydrate", slow)
     impatient, patient = Socket("room", "ann"), Socket("room", "bob")
     await begun.wait()
     await asyncio.sleep(0.05)
@@ -119,7 +119,7 @@ async def test_a_document_that_cannot_be_read_now_is_unavailable_and_the_next_tr
         raise JournalUnavailable("disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub_module, "hydrate", fail)
+        patch.setattr(registry, "hydrate", fail)
         async with Socket("room", "bob") as refused:
             assert refused.close_code == CloseCode.UNAVAILABLE
     async with Socket("room", "ann") as ann:
@@ -291,7 +291,7 @@ async def test_a_fault_of_ours_in_a_join_is_told_and_recorded(
     def fail(document_id: Any) -> Any:
         raise RuntimeError("bug")
 
-    monkeypatch.setattr(hub_module, "hydrate", fail)
+    monkeypatch.setattr(registry, "hydrate", fail)
     async with Socket("room", "ann") as ann:
         assert ann.close_code == CloseCode.INTERNAL
     assert await close_codes() == {"ann": 1011}

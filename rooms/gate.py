@@ -1,0 +1,133 @@
+"""Lets clients into live rooms, or says why not."""
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from journal.durability import NotDurable
+from journal.error import CorruptJournal, JournalError, JournalTruncated
+from rooms.address import Scope, read_address
+from rooms.admission import Admission, admit
+from rooms.connection import Connection
+from rooms.head import HeadWatch
+from rooms.outbox import Send
+from rooms.peer import Overtaken, RoomFull
+from rooms.pledge import Pledge
+from rooms.process import ProcessIdentity
+from rooms.refusal import Refused
+from rooms.register import Register
+from rooms.registry import Registry
+from rooms.room import LiveRoom
+from rooms.session import End, Progress
+from rooms.settings import settings
+from rooms.thread import Worker
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.wire import Promise
+
+logger = logging.getLogger(__name__)
+
+
+class Gate:
+    """Where everybody comes in; a refusal behind the admission is written into the session's row."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        process: ProcessIdentity,
+        *,
+        registry: Registry,
+        register: Register,
+        heads: HeadWatch,
+        pledge: Pledge,
+        on_reset: Callable[[Connection, int], None],
+    ) -> None:
+        self.is_closed = False
+        """Nobody gets in any more."""
+        self._worker = worker
+        self._process = process
+        self._registry = registry
+        self._register = register
+        self._heads = heads
+        self._pledge = pledge
+        self._on_reset = on_reset
+        self._arrivals = itertools.count(1)
+
+    async def enter(self, scope: Scope, send: Send) -> Connection:
+        """A member of the room that the scope's address names; its `state` is on the way.
+
+        Raises: Refused.
+        """
+        if self.is_closed:
+            raise Refused(CloseCode.GOING_AWAY)
+        arrival = next(self._arrivals)
+        address = read_address(scope)
+        admission = await self._worker.run(admit, address, scope, self._process)
+        try:
+            promise = await self._promised()
+            room = await self._room_for(admission)
+            read = await self._read_missing(room, address.since) if address.since is not None else ()
+            room = await self._room_for(admission)  # another one, when it was evicted meanwhile
+            if self.is_closed:
+                raise Refused(CloseCode.GOING_AWAY)
+            connection = Connection(
+                address,
+                admission,
+                room,
+                send,
+                on_progress=self._register.note_progress,
+                promise=promise,
+                on_reset=self._on_reset,
+                arrival=arrival,
+            )
+            room.limits = admission.limits  # the newest there are
+            room.join(connection, address.since, read)
+        except RoomFull:
+            self._note_refusal(admission, CloseCode.ROOM_FULL)
+            raise Refused(CloseCode.ROOM_FULL) from None
+        except Overtaken:
+            self._note_refusal(admission, CloseCode.REPLACED)
+            raise Refused(CloseCode.REPLACED) from None
+        except Refused as refusal:
+            self._note_refusal(admission, refusal.code)
+            raise
+        except BaseException:
+            self._note_refusal(admission, CloseCode.INTERNAL)
+            raise
+        return connection
+
+    async def _room_for(self, admission: Admission) -> LiveRoom:
+        try:
+            return await self._registry.open_room(admission)
+        except JournalError as error:
+            logger.warning("document %s cannot be opened now: %s", admission.document_id, error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+
+    async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
+        """What the journal holds behind `since`, when the room does not; nothing when that is too much."""
+        if since > room.graph.head_seq:
+            await self._heads.refresh(room)
+        missed = room.graph.head_seq - since
+        if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
+            return []
+        try:
+            batches = await self._registry.read_after(room.document_id, since)
+        except (JournalTruncated, CorruptJournal):
+            return []  # it gets the state
+        except JournalError as error:
+            logger.warning("document %s cannot be read now: %s", room.document_id, error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+        return [entry.message for _, entries in batches for entry in entries]
+
+    async def _promised(self) -> Promise:
+        try:
+            return await self._pledge.given()
+        except NotDurable as error:
+            # Under a server without lifespan nobody has asked before; then every client that comes is told.
+            logger.critical("nobody is served: %s", error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+        except JournalError as error:
+            raise Refused(CloseCode.UNAVAILABLE) from error
+
+    def _note_refusal(self, admission: Admission, code: CloseCode) -> None:
+        self._register.note_end(End(Progress(admission.session_id, {}, 0), code))
