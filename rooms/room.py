@@ -15,12 +15,11 @@ from journal.error import CorruptJournal, JournalTruncated, UnknownDocument
 from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
+from rooms.answer import Answers
 from rooms.batch import Batch, Submission
 from rooms.fanout import Delivery, Fanout
-from rooms.missing import deliveries_since
-from rooms.native import native_document, undoable_ids
+from rooms.native import undoable_ids
 from rooms.peer import Overtaken, Peer, RoomFull, ack_of
-from rooms.recent import Recent
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.waiting import Budget, Waiting, refuse
@@ -32,7 +31,6 @@ from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import (
     Ack,
     Broadcast,
-    Dialect,
     Edition,
     Frame,
     RoomReset,
@@ -86,12 +84,10 @@ class LiveRoom:
         self._on_change = on_change
         self._on_empty = on_empty
         self._waiting = Waiting(budget)
-        self._states: dict[Dialect, Frame] = {}
+        self._answers = Answers(self.graph)
         self._begun_anew: set[Peer] = set()
         """Published clients that got a state on the way: what they had sent just before may be gone from their
         stores, so from then on their own messages come back to them behind the acknowledgement (rule A8)."""
-        self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
-        self._standing: Standing | None = None
 
     # Members
 
@@ -112,7 +108,7 @@ class LiveRoom:
         elif len(self.connections) >= self.limits.sessions_max:
             raise RoomFull
         self.connections[peer.client] = peer
-        missing = self._missing_after(since, read) if since is not None else None
+        missing = self._answers.after(since, read) if since is not None else None
         if peer.dialect.edition is Edition.NATIVE:
             undoable = undoable_ids(self.graph, peer.client, settings.undoable_messages_max)
             peer.welcome(self.graph.head_seq, undoable, is_resumed=missing is not None)
@@ -124,13 +120,7 @@ class LiveRoom:
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""
-        return self._recent.after(seq) is not None
-
-    def _missing_after(self, since: int, read: Sequence[Message]) -> list[Delivery] | None:
-        """What came behind `since`; None when not all of it is known."""
-        found = [Delivery(m, None) for m in read if since < m.server_seq <= self.graph.head_seq]
-        rest = self._recent.after(found[-1].message.server_seq if found else since)
-        return found + rest if rest is not None else None
+        return self._answers.holds_after(seq)
 
     def leave(self, peer: Peer) -> None:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
@@ -158,31 +148,22 @@ class LiveRoom:
     # Answers from memory
 
     def send_state(self, peer: Peer) -> None:
-        """The document as it is; encoded once per dialect while nothing changes."""
-        frame = self._states.get(peer.dialect)
-        if frame is None:
-            is_native = peer.dialect.edition is Edition.NATIVE
-            tail = settings.state_tail_messages
-            document = native_document(self.graph) if is_native else self.graph.state(tail)
-            frame = encode(State(document, self.graph.head_seq), *peer.dialect)
-            self._states[peer.dialect] = frame
+        """The document as it is."""
+        frame = self._answers.state(peer.dialect)
         tally.sent[State] += 1
         peer.push_document([frame], len(frame))
 
     def send_missing(self, peer: Peer, clock: Mapping[str, int]) -> None:
         """What `clock` lacks, or the whole state when part of that is folded away."""
-        deliveries = deliveries_since(self.graph, self._recent, clock)
+        deliveries = self._answers.beyond(clock)
         if deliveries is None:
             self.send_state(peer)
         else:
             peer.push(*Fanout(deliveries).for_others(peer.dialect, is_batched=peer.is_batched))
 
     def standing(self) -> Standing:
-        """How far the document is; the digest is computed once while nothing changes."""
-        if self._standing is None:
-            graph = self.graph
-            self._standing = Standing(dict(graph.clock), graph.head_seq, graph.digest())
-        return self._standing
+        """How far the document is."""
+        return self._answers.standing()
 
     # Messages on their way to the journal
 
@@ -343,8 +324,7 @@ class LiveRoom:
     def _replace_by(self, hydrated: Hydrated) -> None:
         has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
         self.graph = hydrated.graph
-        self._recent = Recent(self.graph.head_seq, settings.recent_messages_max)
-        self._forget_answers()
+        self._answers = Answers(self.graph)
         self._begin_anew(self.connections.values(), has_reset=has_reset)
         self._on_change(self)
 
@@ -355,8 +335,7 @@ class LiveRoom:
         for message in messages:
             applied = self.graph.apply(message)
             deliveries.append(Delivery(message, applied.relay, applied.is_late))
-        self._recent.add(deliveries)
-        self._forget_answers()
+        self._answers.note(deliveries)
         return deliveries
 
     def _fan_out(
@@ -393,7 +372,3 @@ class LiveRoom:
 
     def _published_peers(self) -> frozenset[Peer]:
         return frozenset(p for p in self.connections.values() if p.dialect.edition is not Edition.NATIVE)
-
-    def _forget_answers(self) -> None:
-        self._states.clear()
-        self._standing = None
