@@ -1,17 +1,33 @@
-"""Documents for the tests of the live side, and Redis."""
+"""Documents for the tests of the live side, its hub in this process, and Redis."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from journal.models import Document
+from rooms.hub import Hub, current_hub
+from tests.rooms.in_process import QUICK
 from tests.rooms.redis_process import RedisProcess
 
 
 @pytest.fixture
 def document(db: None) -> Document:
     return Document.objects.create(slug="room", visibility="public-edit")
+
+
+@pytest.fixture
+def open_document(transactional_db: None) -> Document:
+    return Document.objects.create(slug="room", visibility="public-edit")
+
+
+@pytest.fixture
+async def hub(open_document: Document, settings: Any) -> AsyncIterator[Hub]:
+    settings.VUER_RTC = dict(QUICK)
+    running = current_hub()
+    yield running
+    await running.stop()
 
 
 @pytest.fixture

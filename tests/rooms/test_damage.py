@@ -12,8 +12,9 @@ from rooms.hub import Hub, current_hub
 from tests.journal.history import append_each
 
 from .build import insert, message, put
+from .in_process import QUICK, in_database
+from .patience import until
 from .socket import Socket
-from .test_hub import QUICK, in_database, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,17 +1,13 @@
 """The hub with the real journal on a real database, in this process; sockets are the tests' own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch, Operation, SceneObject
-from journal.reader import hydrate
-from rooms import registry
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
 from rooms.process import ProcessIdentity
@@ -19,112 +15,11 @@ from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert, put
+from .in_process import QUICK, close_codes, in_database
+from .patience import until
 from .socket import Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-QUICK = {"SESSION_FLUSH_S": 0.05, "RETRY_DELAY_FIRST_MS": 5, "PROJECTION_INTERVAL_S": 0.05}
-
-
-@pytest.fixture
-def room(transactional_db: None) -> Document:
-    return Document.objects.create(slug="room", visibility="public-edit")
-
-
-@pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = dict(QUICK)
-    running = current_hub()
-    yield running
-    await running.stop()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen in time")
-
-
-async def in_database(question: Callable[[], Any]) -> Any:
-    """The answer of a query, asked in a thread whose connection is closed again."""
-
-    def ask() -> Any:
-        from django.db import connections
-
-        try:
-            return question()
-        finally:
-            connections.close_all()
-
-    return await asyncio.to_thread(ask)
-
-
-async def close_codes() -> dict[str, int | None]:
-    """How each client's session ended, once all rows say so."""
-    for _ in range(200):
-        rows = await in_database(lambda: dict(Session.objects.values_list("client", "close_code")))
-        if None not in rows.values():
-            return dict(rows)
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"still open: {rows}")
-
-
-async def test_a_room_is_hydrated_once_however_many_join_at_once(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hydrated = []
-
-    def counting(document_id: Any) -> Any:
-        hydrated.append(document_id)
-        return hydrate(document_id)
-
-    monkeypatch.setattr(registry, "hydrate", counting)
-    sockets = [Socket("room", f"c{n}") for n in range(8)]
-    await asyncio.gather(*(socket.until(lambda s=socket: s.frames) for socket in sockets))
-    assert len(hydrated) == 1
-    assert len(hub.rooms) == 1
-    assert len(hub.connections) == 8
-    for socket in sockets:
-        await socket.hang_up()
-    assert hub.connections == set()
-
-
-async def test_who_gives_up_waiting_does_not_take_the_room_from_the_others(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, may_go_on = asyncio.Event(), asyncio.Event()
-    real = hub._registry.hydrate
-
-    async def slow(document_id: Any) -> Any:
-        begun.set()
-        await may_go_on.wait()
-        return await real(document_id)
-
-    monkeypatch.setattr(hub._registry, "hydrate", slow)
-    impatient, patient = Socket("room", "ann"), Socket("room", "bob")
-    await begun.wait()
-    await asyncio.sleep(0.05)
-    impatient.task.cancel()
-    may_go_on.set()
-    await patient.until(lambda: patient.frames)
-    await patient.hang_up()
-
-
-async def test_a_document_that_cannot_be_read_now_is_unavailable_and_the_next_try_succeeds(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(document_id: Any) -> Any:
-        raise JournalUnavailable("disk")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "hydrate", fail)
-        async with Socket("room", "bob") as refused:
-            assert refused.close_code == CloseCode.UNAVAILABLE
-    async with Socket("room", "ann") as ann:
-        assert ann.close_code is None
-    assert await close_codes() == {"ann": 1000, "bob": 4503}
 
 
 async def test_a_commit_whose_outcome_is_unknown_is_neither_lost_nor_doubled(
@@ -155,19 +50,6 @@ async def test_a_commit_whose_outcome_is_unknown_is_neither_lost_nor_doubled(
     assert sum(last - first + 1 for first, last in rows) == 6
 
 
-async def test_an_idle_room_leaves_memory_and_comes_back_as_it_was(hub: Hub, settings: Any) -> None:
-    settings.VUER_RTC = {**QUICK, "ROOM_IDLE_S": 0.05}
-    async with Socket("room", "ann") as ann:
-        ann.edit(insert("n"))
-        await ann.until(lambda: ann.acks)
-        await asyncio.sleep(0.15)
-        assert len(hub.rooms) == 1
-    await until(lambda: not hub.rooms)
-    async with Socket("room", "bob") as bob:
-        [state] = bob.frames
-        assert state["serverSeq"] == 1
-
-
 async def test_a_client_that_does_not_read_is_closed_and_the_others_notice_nothing(
     hub: Hub, settings: Any
 ) -> None:
@@ -186,16 +68,6 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_notice_nothi
         assert len(hub.connections) == 2
         assert bob.close_code is ann.close_code is None
     assert (await close_codes())["slow"] == CloseCode.SLOW_CLIENT
-
-
-async def test_a_client_id_of_an_account_is_closed_to_others(hub: Hub) -> None:
-    ann = await in_database(lambda: get_user_model()._default_manager.create(username="ann"))
-    async with Socket("room", "tablet", user=ann) as hers:
-        async with Socket("room", "tablet") as other:
-            assert other.close_code == CloseCode.CLIENT_TAKEN
-        assert hers.close_code is None
-        hers.edit(insert("n"))
-        await hers.until(lambda: hers.acks)
 
 
 async def test_rows_follow_a_live_room(hub: Hub) -> None:
@@ -250,25 +122,6 @@ async def test_a_stop_commits_what_was_taken_and_closes_everybody(hub: Hub) -> N
     assert await in_database(lambda: Session.objects.connected().count()) == 0
 
 
-async def test_a_room_that_fails_closes_its_sockets_and_the_next_join_hydrates_anew(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(message: Any) -> Any:
-        raise RuntimeError("engine")
-
-    async with Socket("room", "ann") as ann:
-        ann.edit(insert("n"))
-        await ann.until(lambda: ann.acks)
-        [room] = hub.rooms.values()
-        monkeypatch.setattr(room.graph, "apply", fail)
-        ann.edit(put())
-        await ann.until(lambda: ann.close_code)
-        assert ann.close_code == CloseCode.INTERNAL
-    assert not hub.rooms
-    async with Socket("room", "bob") as bob:
-        assert bob.frames[0]["serverSeq"] == 2
-
-
 async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,27 +138,15 @@ async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
         await bob.until(lambda: bob.acks)
 
 
-async def test_a_fault_of_ours_in_a_join_is_told_and_recorded(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(document_id: Any) -> Any:
-        raise RuntimeError("bug")
-
-    monkeypatch.setattr(registry, "hydrate", fail)
-    async with Socket("room", "ann") as ann:
-        assert ann.close_code == CloseCode.INTERNAL
-    assert await close_codes() == {"ann": 1011}
-
-
 async def test_sessions_left_open_by_a_crash_are_closed_when_a_process_starts(
-    room: Document, settings: Any
+    open_document: Document, settings: Any
 ) -> None:
     now = timezone.now()
     mine = ProcessIdentity.of_this_process()
     earlier = f"{mine.host}:{mine.pid}:earlier"
     await in_database(
         lambda: Session.objects.create(
-            document=room, client="ann", process=earlier, connected_at=now, last_seen_at=now
+            document=open_document, client="ann", process=earlier, connected_at=now, last_seen_at=now
         )
     )
     hub = current_hub()

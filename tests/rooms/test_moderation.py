@@ -23,8 +23,8 @@ from tests.rooms.client import Client
 from tests.server import ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
 
+from .in_process import in_database
 from .socket import Socket
-from .test_hub import in_database
 
 LIST = "/admin/vuer_rooms/session/"
 

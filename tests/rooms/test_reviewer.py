@@ -18,8 +18,8 @@ from rooms.verdict import verdicts_of
 from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert
+from .in_process import in_database
 from .socket import Socket
-from .test_hub import in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,8 +14,9 @@ from tests.journal.history import append_each
 from vuer_rtc.crdt.graph import Graph
 
 from .build import insert, message, put, undo
+from .in_process import QUICK, in_database
+from .patience import until
 from .socket import Socket
-from .test_hub import QUICK, in_database, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,0 +1,38 @@
+"""Who gets in and what is told to who does not, with the real journal on a real database, in this process."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from rooms import registry
+from rooms.hub import Hub
+from vuer_rtc.protocol.codes import CloseCode
+
+from .build import insert
+from .in_process import close_codes, in_database
+from .socket import Socket
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_a_client_id_of_an_account_is_closed_to_others(hub: Hub) -> None:
+    ann = await in_database(lambda: get_user_model()._default_manager.create(username="ann"))
+    async with Socket("room", "tablet", user=ann) as hers:
+        async with Socket("room", "tablet") as other:
+            assert other.close_code == CloseCode.CLIENT_TAKEN
+        assert hers.close_code is None
+        hers.edit(insert("n"))
+        await hers.until(lambda: hers.acks)
+
+
+async def test_a_fault_of_ours_in_a_join_is_told_and_recorded(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(document_id: Any) -> Any:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(registry, "hydrate", fail)
+    async with Socket("room", "ann") as ann:
+        assert ann.close_code == CloseCode.INTERNAL
+    assert await close_codes() == {"ann": 1011}
