@@ -186,19 +186,21 @@ class DocumentHistory(ModelAdmin):
 
     @action
     def undo(self, request: HttpRequest, document: Document) -> str:
-        message_id, author = request.POST.get("message_id", ""), author_of(document)
-        authored = author.undo(message_id, user=str(request.user.pk))
-        catch_up(document.pk)
-        self.log_change(request, document, f"Undid the message {message_id} at sequence {authored.seq}.")
-        return told(f"The message {message_id} is undone", authored, document)
+        return self._turn(request, document, author_of(document).undo, "Undid", "is undone")
 
     @action
     def redo(self, request: HttpRequest, document: Document) -> str:
-        message_id, author = request.POST.get("message_id", ""), author_of(document)
-        authored = author.redo(message_id, user=str(request.user.pk))
+        return self._turn(request, document, author_of(document).redo, "Redid", "counts again")
+
+    def _turn(
+        self, request: HttpRequest, document: Document, turn: Callable[..., Authored], did: str, now: str
+    ) -> str:
+        """Undo or redo the message that was asked for: what the log says was done, and what it is now."""
+        message_id = request.POST.get("message_id", "")
+        authored = turn(message_id, user=str(request.user.pk))
         catch_up(document.pk)
-        self.log_change(request, document, f"Redid the message {message_id} at sequence {authored.seq}.")
-        return told(f"The message {message_id} counts again", authored, document)
+        self.log_change(request, document, f"{did} the message {message_id} at sequence {authored.seq}.")
+        return told(f"The message {message_id} {now}", authored, document)
 
 
 def told(what: str, authored: Authored, document: Document) -> str:

@@ -1,26 +1,22 @@
 """Sessions in Django's admin: who is connected, who was, how far they have come.  For reading, and for sending away."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
+from journal.admin_read_only import ReadOnlyAdmin
 from rooms.models import Session
 from rooms.moderation import close_sessions
 from rooms.policy import policy
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Right
-
-if TYPE_CHECKING:
-    SessionModelAdmin = admin.ModelAdmin[Session]
-else:
-    SessionModelAdmin = admin.ModelAdmin  # generic for type checkers only
 
 NOTHING = "–"
 CLOCK_ENTRIES_SHOWN_MAX = 200
@@ -45,7 +41,7 @@ class ConnectedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Session)
-class SessionAdmin(SessionModelAdmin):
+class SessionAdmin(ReadOnlyAdmin):
     """A record of connections; what could be changed here would be a lie."""
 
     list_display = (
@@ -66,8 +62,6 @@ class SessionAdmin(SessionModelAdmin):
     )
     search_fields = ("client", "document__slug", "remote_address", "user_agent")
     list_select_related = ("document", "user")
-    list_per_page = 50
-    show_full_result_count = False
     date_hierarchy = "connected_at"
     change_form_template = "admin/vuer_rooms/session/change_form.html"
     actions = ("close_connections",)
@@ -80,15 +74,6 @@ class SessionAdmin(SessionModelAdmin):
         ),
         ("Progress", {"fields": ("acked_seq",)}),
     )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        return False
 
     @admin.action(description="Close these connections")
     def close_connections(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
@@ -122,21 +107,10 @@ class SessionAdmin(SessionModelAdmin):
             return "connected"
         return f"ended: {close_reason(session.close_code)}"
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        session = self.get_object(request, object_id)
-        context = {**(extra_context or {}), **(self._context(session) if session else {})}
-        return super().change_view(request, object_id, form_url, context)
-
-    def _context(self, session: Session) -> dict[str, Any]:
-        clock = sorted(session.vector_clock.items())
-        others = urlencode({"q": session.client})
-        query = urlencode({"client__exact": session.client, "document__id__exact": session.document_id})
+    def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
+        clock = sorted(row.vector_clock.items())
+        others = urlencode({"q": row.client})
+        query = urlencode({"client__exact": row.client, "document__id__exact": row.document_id})
         return {
             "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
             "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),
