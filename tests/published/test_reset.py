@@ -1,37 +1,17 @@
 """R5: published stores live through resets of their room, and do not stumble over what they did before."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-
 from tests.server import ServerProcess
 
-from .process import PublishedClient, assert_same_scene
+from .crew import SLUG, Clients, connect, join, play
+from .process import assert_same_scene
 from .room import document_view
 from .scene import turns
-from .test_session import CLIENTS, SLUG, Clients, connect, join, play
 
 RESET = """
 from journal.models import Document
 from rooms.moderation import reset
 print(reset(Document.objects.get(slug="stage")))
 """
-
-
-@pytest.fixture
-def server(tmp_path: Any) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path) as running:
-        running.create_documents([SLUG])
-        yield running
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    started = {name: PublishedClient(name) for name in (*CLIENTS, "joiner")}
-    yield started
-    for client in started.values():
-        client.stop()
 
 
 def test_published_stores_build_a_scene_again_after_each_reset(

@@ -1,19 +1,15 @@
 """R7: published stores live through a restore by another process and its undo by a moderator."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 
 from tests.rooms.build import undo
 from tests.rooms.client import NativeClient
 from tests.server import ServerProcess
 
-from .process import PublishedClient, assert_same_scene, live_nodes
+from .crew import SLUG, Clients, connect, join, play
+from .process import assert_same_scene, live_nodes
 from .room import document_view, journal_messages
 from .scene import turns
-from .test_session import CLIENTS, SLUG, Clients, connect, join, play
 
 OWN = """
 from django.contrib.auth import get_user_model
@@ -34,21 +30,6 @@ with rooms.Editor("stage") as editor:
     print(mistake)
     print(editor.undo(mistake).message.id)
 """
-
-
-@pytest.fixture
-def server(tmp_path: Any) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path) as running:
-        running.create_documents([SLUG])
-        yield running
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    started = {name: PublishedClient(name) for name in (*CLIENTS, "joiner")}
-    yield started
-    for client in started.values():
-        client.stop()
 
 
 async def test_r7_published_stores_show_what_was_restored_and_what_was_undone(

@@ -1,38 +1,18 @@
 """Three published stores, a real server process, 200 nodes, every operation; then SIGKILL in the middle of a burst."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import pytest
 
 from tests.server import ServerProcess
 
-from .process import PublishedClient, assert_same_scene
+from .crew import CLIENTS, SLUG, Clients, connect, join, play
+from .process import assert_same_scene
 from .room import document_graph, document_view, journal_messages
-from .scene import Turn, turns
+from .scene import turns
 
-CLIENTS = ("alice", "bob", "carol")
-SLUG = "stage"
 BURST = 80
 """Messages each client has ready when the server is about to die."""
-Clients = dict[str, PublishedClient]
-
-
-@pytest.fixture
-def server(tmp_path: Any) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path) as running:
-        running.create_documents([SLUG])
-        yield running
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    started = {name: PublishedClient(name) for name in (*CLIENTS, "joiner")}
-    yield started
-    for client in started.values():
-        client.stop()
 
 
 def test_three_published_stores_build_a_scene_turn_by_turn(server: ServerProcess, clients: Clients) -> None:
@@ -112,33 +92,6 @@ def wait_until(holds: Callable[[], object], timeout_s: float = 20) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.001)
-
-
-def connect(server: ServerProcess, clients: Clients) -> Clients:
-    for name in CLIENTS:
-        clients[name].call("connect", url=server.url(SLUG, name), client=name)
-    return {name: clients[name] for name in CLIENTS}
-
-
-def join(server: ServerProcess, joiner: PublishedClient) -> dict[str, Any]:
-    """What a fresh published client sees."""
-    joiner.call("connect", url=server.url(SLUG, "joiner"), client="joiner")
-    graph: dict[str, Any] = joiner.call("graph")
-    return graph
-
-
-def play(editors: Clients, turn: Turn) -> None:
-    """One client's move, acknowledged, then seen by the others before anybody moves again."""
-    author = editors[turn.client]
-    before = set(author.call("unacked"))
-    author.call("edit", ops=turn.ops) if turn.do == "edit" else author.call(turn.do)
-    sent = [message for message in author.call("unacked") if message not in before]
-    author.call("pump", acked=sent)
-    others = [client for client in editors.values() if client is not author]
-    for client in others:
-        client.start("pump", seen=sent)
-    for client in others:
-        assert client.answer()["errors"] == []
 
 
 def assert_contiguous(server: ServerProcess, acked: set[str]) -> None:
