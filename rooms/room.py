@@ -1,12 +1,11 @@
-"""One document, live: its graph, who is connected, and what they are told.
+"""One document, live: its graph, and the steps from what came in to what everybody is told.
 
 All methods run on the event loop and none but `catch_up` waits, so each is one atomic step: a connection that
 joins at sequence S gets S+1 next, and what is broadcast has been committed and applied.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -16,29 +15,24 @@ from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
 from rooms.answer import Answers
+from rooms.audience import Audience, Replies, send_state
 from rooms.batch import Batch, Submission
 from rooms.fanout import Delivery, Fanout
 from rooms.native import undoable_ids
-from rooms.peer import Overtaken, Peer, RoomFull, ack_of
+from rooms.peer import Peer, ack_of
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.waiting import Budget, Waiting, refuse
 from rooms.whereabouts import Whereabouts
 from vuer_rtc.crdt.message import Message
-from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import (
     Ack,
-    Broadcast,
     Edition,
     Frame,
-    RoomReset,
     Standing,
-    State,
 )
-
-logger = logging.getLogger(__name__)
 
 DAMAGED = "the document's journal is damaged; it can be looked at until an operator has repaired it"
 
@@ -71,7 +65,8 @@ class LiveRoom:
         self.graph = hydrated.graph
         self.limits = limits
         self.presence = presence
-        self.connections: dict[str, Peer] = {}
+        self._audience = Audience()
+        self.connections: Mapping[str, Peer] = self._audience.connections
         self.is_closed = False
         self.is_taking = True
         self.damage = damage
@@ -85,9 +80,6 @@ class LiveRoom:
         self._on_empty = on_empty
         self._waiting = Waiting(budget)
         self._answers = Answers(self.graph)
-        self._begun_anew: set[Peer] = set()
-        """Published clients that got a state on the way: what they had sent just before may be gone from their
-        stores, so from then on their own messages come back to them behind the acknowledgement (rule A8)."""
 
     # Members
 
@@ -100,14 +92,7 @@ class LiveRoom:
 
         Raises: RoomFull; Overtaken, when this connection took so long to be let in that its client had given it up.
         """
-        former = self.connections.get(peer.client)
-        if former is not None:
-            if former.arrival > peer.arrival:
-                raise Overtaken
-            former.close(CloseCode.REPLACED)
-        elif len(self.connections) >= self.limits.sessions_max:
-            raise RoomFull
-        self.connections[peer.client] = peer
+        self._audience.enter(peer, self.limits.sessions_max)
         missing = self._answers.after(since, read) if since is not None else None
         if peer.dialect.edition is Edition.NATIVE:
             undoable = undoable_ids(self.graph, peer.client, settings.undoable_messages_max)
@@ -126,17 +111,13 @@ class LiveRoom:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
         Idempotent."""
         self.presence.leave(peer)
-        self._begun_anew.discard(peer)
-        if self.connections.get(peer.client) is peer:
-            del self.connections[peer.client]
-            if not self.connections:
-                self._on_empty(self)
+        if self._audience.leave(peer) and not self.connections:
+            self._on_empty(self)
 
     def close(self, code: CloseCode) -> None:
         """Close every connection; what waits is dropped without an answer."""
         self.is_closed = True
-        for peer in self.connections.values():
-            peer.close(code)
+        self._audience.close(code)
         self.presence.close()
         self._waiting.close()
 
@@ -149,9 +130,7 @@ class LiveRoom:
 
     def send_state(self, peer: Peer) -> None:
         """The document as it is."""
-        frame = self._answers.state(peer.dialect)
-        tally.sent[State] += 1
-        peer.push_document([frame], len(frame))
+        send_state(peer, self._answers)
 
     def send_missing(self, peer: Peer, clock: Mapping[str, int]) -> None:
         """What `clock` lacks, or the whole state when part of that is folded away."""
@@ -205,7 +184,7 @@ class LiveRoom:
         acks: dict[Peer, dict[int, list[Frame]]] = {}
         for index, submission in enumerate(batch.accepted):
             peer: Peer = submission.origin
-            acks.setdefault(peer, {})[index] = self._replies(peer, deliveries[index])
+            acks.setdefault(peer, {})[index] = self._audience.replies_to(peer, deliveries[index])
             peer.note_ack(batch.first_seq + index)
         self._fan_out(deliveries, acks)
         self._count(batch)
@@ -214,13 +193,6 @@ class LiveRoom:
             submission.origin.note_ack(batch.first_seq + index)
         self._waiting.finish(batch)
         reach("settle.told")
-
-    def _replies(self, peer: Peer, delivery: Delivery) -> list[Frame]:
-        """What the author of a message gets for it."""
-        frames = [encode(ack_of(peer, delivery), *peer.dialect)]
-        if peer in self._begun_anew and (echo := delivery.broadcast(peer.dialect.edition)) is not None:
-            frames.append(encode(echo, *peer.dialect))
-        return frames
 
     def _count(self, batch: Batch) -> None:
         count, now = len(batch.accepted), time.time()
@@ -292,8 +264,7 @@ class LiveRoom:
         for submission in self._waiting:
             origin: Peer = submission.origin
             index = index_of.get(submission.message.id)
-            is_published = origin.dialect.edition is not Edition.NATIVE
-            if index is not None and is_published and origin not in self._begun_anew:
+            if index is not None and not self._audience.shows_own(origin):
                 silence.setdefault(origin, {})[index] = []
         self._fan_out(deliveries, silence)
 
@@ -306,26 +277,22 @@ class LiveRoom:
         """What waits may be journalled or not; it waits on, and its senders know.  What comes is refused."""
         self.damage = damage
         self.warn()
-        self._tell_rights()
+        self._audience.tell_rights()
         self._on_change(self)
 
     def recover(self, hydrated: Hydrated) -> None:
         """The journal is in order again: everybody gets the whole state, and what waits is journalled."""
         self.damage = None
         self._replace_by(hydrated)
-        self._tell_rights()
+        self._audience.tell_rights()
         if self.has_waiting:
             self._notify(self)
-
-    def _tell_rights(self) -> None:
-        for peer in self.connections.values():
-            peer.tell_rights()
 
     def _replace_by(self, hydrated: Hydrated) -> None:
         has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
         self.graph = hydrated.graph
         self._answers = Answers(self.graph)
-        self._begin_anew(self.connections.values(), has_reset=has_reset)
+        self._audience.begin_anew(self._answers, has_reset=has_reset)
         self._on_change(self)
 
     # Inside
@@ -338,37 +305,6 @@ class LiveRoom:
         self._answers.note(deliveries)
         return deliveries
 
-    def _fan_out(
-        self, deliveries: Sequence[Delivery], replies: Mapping[Peer, Mapping[int, list[Frame]]]
-    ) -> None:
-        """To everybody, in sequence; `replies` replace, for one peer, the messages at those indices.
-
-        Published clients get the whole state behind their replies when a restore or a reset is among the messages
-        (rules A8, R5).
-        """
-        fanout = Fanout(deliveries)
-        has_reset = fanout.has_reset
-        replied = sum(len(own) for peer, own in replies.items() if self.connections.get(peer.client) is peer)
-        tally.sent[Broadcast] += len(deliveries) * len(self.connections) - replied
-        lost = self._published_peers() if has_reset or fanout.has_restore else frozenset()
-        for peer in self.connections.values():
-            if peer not in replies and peer not in lost:
-                peer.push(*fanout.for_others(peer.dialect, is_batched=peer.is_batched))
-        for peer, own in replies.items():
-            if self.connections.get(peer.client) is peer:
-                part = Fanout.of_replies(own) if peer in lost else None
-                peer.push(*(part or fanout.for_author(peer.dialect, own, is_batched=peer.is_batched)))
-        self._begin_anew(lost, has_reset=has_reset)
+    def _fan_out(self, deliveries: Sequence[Delivery], replies: Replies) -> None:
+        self._audience.fan_out(deliveries, replies, self._answers)
         self._on_change(self)
-
-    def _begin_anew(self, peers: Iterable[Peer], *, has_reset: bool) -> None:
-        """Send the whole state; published clients are told of a reset first."""
-        for peer in peers:
-            if peer.dialect.edition is not Edition.NATIVE:
-                self._begun_anew.add(peer)
-                if has_reset:
-                    peer.send(RoomReset())
-            self.send_state(peer)
-
-    def _published_peers(self) -> frozenset[Peer]:
-        return frozenset(p for p in self.connections.values() if p.dialect.edition is not Edition.NATIVE)

@@ -27,7 +27,7 @@ def test_a_state_and_a_broadcast_are_encoded_once_per_framing_and_naming(
         encoded.append(type(outbound).__name__)
         return encode(outbound, *dialect)
 
-    for module in ("answer", "fanout", "room"):
+    for module in ("answer", "audience", "fanout"):
         monkeypatch.setattr(f"rooms.{module}.encode", counting)
     legacy = Dialect(Framing.MSGPACK, Naming.LEGACY)
     peers = [room.enter(f"c{n}", JSON if n % 2 else legacy) for n in range(10)]
