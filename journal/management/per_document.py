@@ -24,8 +24,8 @@ Result = dict[str, Any]
 
 
 class JournalCommand(BaseCommand):
-    """Progress on a terminal; silence elsewhere (cron) unless something is wrong; exit status 1 if something
-    is."""
+    """Progress on a terminal; silence elsewhere (cron) unless something is wrong, or it was only asked what would be
+    done; exit status 1 if something is wrong."""
 
     progress: Progress
 
@@ -60,8 +60,13 @@ class JournalCommand(BaseCommand):
         detail = [result["detail"]] if "detail" in result else self.describe(result)
         if not is_well:
             self.stderr.write("\n".join(f"{result['slug']}: {line}" for line in detail))
-        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
+        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.is_listened_to(options)):
             self.stdout.write("\n".join(f"{result['slug']}: {line}" for line in detail))
+
+    def is_listened_to(self, options: dict[str, Any]) -> bool:
+        """On a terminal; anywhere, when to be told is all that was asked for."""
+        is_only_asked = options.get("dry_run", False) or options.get("yes") is False
+        return is_only_asked or self.stdout.isatty()
 
 
 class DocumentCommand(JournalCommand):

@@ -70,8 +70,8 @@ def test_by_default_nothing_young_is_touched(rooms: Any) -> None:
     assert JournalBatch.objects.count() == 10
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(rooms: Any) -> None:
-    told = run("compact_journals", "--keep=2", "--older-than=0", "--dry-run", out=Terminal())
+def test_a_dry_run_prints_the_plan_wherever_it_runs_and_writes_nothing(rooms: Any) -> None:
+    told = run("compact_journals", "--keep=2", "--older-than=0", "--dry-run")
     assert "room: would fold 5 messages in 5 batches, up to seq 5, cut 5" in told
     assert (JournalBatch.objects.count(), Snapshot.objects.count(), Operation.objects.count()) == (10, 0, 0)
 
