@@ -80,11 +80,10 @@ def _read_sqlite(connection: Connection) -> Durability:
 
 
 def _read_postgresql(connection: Connection) -> Durability:
-    found: dict[str, str] = {}
+    names = ("synchronous_commit", "fsync", "full_page_writes")
     with connection.cursor() as cursor:
-        for name in ("synchronous_commit", "fsync", "full_page_writes"):
-            cursor.execute(f"SHOW {name}")
-            found[name] = cursor.fetchone()[0]
+        cursor.execute(f"SELECT {', '.join(['current_setting(%s)'] * len(names))}", names)
+        found = dict(zip(names, cursor.fetchone(), strict=True))
     return Durability(
         is_full="off" not in found.values(),
         detail="PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in found.items()),

@@ -259,6 +259,7 @@ def test_more_rows_take_no_more_queries(
         append(room, message(1, insert("a"), insert("b")), user=str(ann.pk))
         catch_up(room.pk)
         take_snapshot(room.pk, draft_snapshot(hydrate(room.pk).graph), Snapshot.Reason.COUNT)
+    list_page(operator, model)  # what a process asks once is asked
     with django_assert_max_num_queries(9):
         list_page(operator, model)
 
@@ -267,13 +268,16 @@ def test_the_pages_of_a_batch_take_a_few_queries_whatever_it_holds(
     operator: Client, document: Document, ann: User, django_assert_max_num_queries: Any
 ) -> None:
     append(document, *[message(lt, put("n", "x", lt)) for lt in range(1, 90)], user=str(ann.pk))
+    batch = JournalBatch.objects.get()
+    row_page(operator, batch)  # what a process asks once is asked
     with django_assert_max_num_queries(9):
-        row_page(operator, JournalBatch.objects.get())
+        row_page(operator, batch)
 
 
 def test_lists_do_not_load_payloads(
     operator: Client, scene: Document, django_assert_max_num_queries: Any
 ) -> None:
+    list_page(operator, "journalbatch")  # what a process asks once is asked
     with django_assert_max_num_queries(9) as captured:
         list_page(operator, "journalbatch")
     assert not [query["sql"] for query in captured.captured_queries if '"payload"' in query["sql"]]

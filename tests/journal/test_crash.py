@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 import subprocess
@@ -54,7 +53,7 @@ def test_a_point_that_does_not_exist_is_refused() -> None:
 
 def test_a_fuse_burns_at_its_point_only_and_by_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
     deaths: list[int] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: deaths.append(number))
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: deaths.append(number))
     fuse = Fuse.parse("append.begun:2")
     for point in ("append.begun", "append.committed", "append.begun"):
         assert deaths == []
