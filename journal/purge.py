@@ -63,7 +63,7 @@ def purge_document(
         if present:
             _send_away(document.pk)
         deleted = delete_document(held, tell)
-    logger.warning("document %s was purged", document.pk)
+    logger.info("document %s was purged", document.pk)
     return deleted
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
+from django.utils.module_loading import import_string
 
 
 class RoomSettings:
@@ -152,7 +153,7 @@ settings = RoomSettings()
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Errors for values of the wrong type or below zero."""
+    """Errors for values of the wrong type or below zero, and for a policy that cannot be imported."""
     found: list[CheckMessage] = []
     for name, kind in get_type_hints(RoomSettings).items():
         value = getattr(settings, name)
@@ -160,6 +161,12 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             wanted = getattr(kind, "__name__", kind)
             text = f"VUER_RTC[{name.upper()!r}] is {value!r}; it must be {wanted}, and not negative."
             found.append(Error(text, id="vuer_rooms.E001"))
+    if isinstance(settings.policy, str):
+        try:
+            import_string(settings.policy)
+        except ImportError as error:
+            text = f"VUER_RTC['POLICY'] cannot be imported: {error}."
+            found.append(Error(text, id="vuer_rooms.E002"))
     return found
 
 

@@ -23,3 +23,8 @@ def test_defaults_pass_the_checks_and_wrong_values_are_named(settings: Any) -> N
     found = check_settings()
     assert {error.id for error in found} == {"vuer_rooms.E001"}
     assert len(found) == 4
+
+
+def test_a_policy_that_cannot_be_imported_is_reported(settings: Any) -> None:
+    settings.VUER_RTC = {"POLICY": "mysite.policy.Missing"}
+    assert [error.id for error in check_settings()] == ["vuer_rooms.E002"]
