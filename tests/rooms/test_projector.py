@@ -5,7 +5,7 @@ from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
 
 from .build import insert, message, put, undo
-from .test_room import numbered
+from .fake_room import numbered
 
 
 def remove(key: str, parent: str = "") -> Op:
