@@ -2,7 +2,7 @@
 of them never change one document at the same time.
 
 Exit status: 0, done, or busy (another command is at work on the document: nothing was done, the next run will);
-1, something is wrong, and the error stream says what; 2, the arguments make no sense.
+1, something is wrong, and the error stream says what; 2, the arguments make no sense (`Senseless`).
 """
 
 import json
@@ -17,8 +17,10 @@ from django.core.management.base import BaseCommand, CommandError
 from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError
 from journal.lease import lease
+from journal.management.argument import Senseless
 from journal.management.progress import Progress
 from journal.models import Document
+from journal.reader import answering
 
 Result = dict[str, Any]
 
@@ -69,6 +71,31 @@ class JournalCommand(BaseCommand):
         return is_only_asked or self.stdout.isatty()
 
 
+class NamedDocumentCommand(JournalCommand):
+    """One that treats the one document that is named."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--document", required=True, metavar="SLUG", help="Which document.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        slug = options["document"]
+        if not self.attempt(slug, lambda: self.treat(self.named_document(options), options), options):
+            raise CommandError(f"not well: {slug}")
+
+    def named_document(self, options: dict[str, Any]) -> Document:
+        """The document asked for.  Raises: Senseless; JournalUnavailable."""
+        with answering():
+            document = Document.objects.filter(slug=options["document"]).first()
+        if document is None:
+            raise Senseless(f"no such document: {options['document']}")
+        return document
+
+    @abstractmethod
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        """What was done, for JSON, and whether all is well."""
+
+
 class DocumentCommand(JournalCommand):
     """One that does the same to every document, or to those that are named."""
 
@@ -115,7 +142,7 @@ class DocumentCommand(JournalCommand):
             return
         found = {document.slug: document for document in whole.filter(slug__in=slugs)}
         if unknown := sorted(set(slugs) - found.keys()):
-            raise CommandError(f"no such document: {', '.join(unknown)}")
+            raise Senseless(f"no such document: {', '.join(unknown)}")
         for slug in sorted(found):
             yield found[slug]
 

@@ -59,6 +59,30 @@ def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
     assert "room: 3 operations, 1 objects" in run("rebuild_projections", out=Terminal())
 
 
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        "compact_journals --document nowhere",
+        "export_journal --document nowhere",
+        "export_journal --document room --json",
+        "export_journal --document room --from-seq 1 --with-archives",
+        "look_back",
+        "purge_document --document nowhere --yes",
+        "purge_document --document room",
+        "redact_user",
+        "redact_user --user nobody",
+        "restore_document --seq 1",
+        "restore_document --document room --undo ann:1 --dry-run",
+        "restore_document --document room --seq 1 --key stranger",
+        "close_sessions",
+    ],
+)
+def test_arguments_that_make_no_sense_end_with_status_2(rooms: Any, senseless: str) -> None:
+    with pytest.raises(CommandError) as failure:
+        run(*senseless.split())
+    assert failure.value.returncode == 2
+
+
 def test_compaction_takes_the_documents_named(rooms: tuple[Document, Document]) -> None:
     [report] = run_json("compact_journals", "--document", "other-room", "--keep", "0", "--older-than", "0")
     assert (report["slug"], report["outcome"], report["messages"]) == ("other-room", "compacted", 3)

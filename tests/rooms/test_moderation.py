@@ -1,6 +1,7 @@
 """Connections closed by moderators; rule R4."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,8 @@ from rooms import access
 from rooms.hub import Hub, current_hub
 from rooms.models import Session
 from rooms.moderation import kick, reset
+from tests.journal.site import Site
+from tests.journal.test_commands import Terminal
 from tests.rooms.client import Client
 from tests.server import ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
@@ -78,14 +81,22 @@ def test_the_site_s_own_code_finds_these_acts_in_one_place() -> None:
 def test_nobody_in_particular_is_not_everybody(db: None) -> None:
     with pytest.raises(ValueError, match="whose"):
         kick()
-    with pytest.raises(CommandError, match="whose"):
+    with pytest.raises(CommandError, match="whose") as failure:
         call_command("close_sessions")
+    assert failure.value.returncode == 2
+
+
+def test_cron_is_told_by_the_exit_status_that_nobody_was_named(tmp_path: Path) -> None:
+    done = Site(tmp_path / "site").run("close_sessions")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"say whose connections" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--document", "--user", "--session"])
 def test_the_command_knows_whom_it_is_asked_for(db: None, option: str) -> None:
-    with pytest.raises(CommandError, match="there is no"):
+    with pytest.raises(CommandError, match="there is no") as failure:
         call_command("close_sessions", option, "nobody")
+    assert failure.value.returncode == 2
 
 
 async def test_a_command_in_another_process_closes_a_socket_here(tmp_path: Path) -> None:
@@ -94,9 +105,9 @@ async def test_a_command_in_another_process_closes_a_socket_here(tmp_path: Path)
         server.create_documents(["hall"])
         async with Client(server, "hall", "ann") as ann, Client(server, "hall", "bob") as bob:
             said = await asyncio.to_thread(
-                server.manage, "close_sessions", "--document", "hall", "--client", "ann"
+                server.manage, "close_sessions", "--document", "hall", "--client", "ann", "--json"
             )
-            assert said == "closing 1 connection\n"
+            assert json.loads(said) == {"outcome": "closing", "sessions": 1}
             await ann.until(lambda: ann.close_code == CloseCode.KICKED)
             assert bob.close_code is None
 
@@ -139,9 +150,11 @@ def test_a_moderator_closes_connections_of_their_own_documents_in_the_admin(docu
     )
 
 
-def test_the_command_says_how_many(document: Document) -> None:
+def test_the_command_says_how_many_to_whoever_listens(document: Document) -> None:
     opened(document, "a")
     opened(document, "b")
-    said = StringIO()
-    call_command("close_sessions", "--document", "room", stdout=said)
-    assert said.getvalue() == "closing 2 connections\n"
+    cron, terminal = StringIO(), Terminal()
+    call_command("close_sessions", "--document", "room", stdout=terminal)
+    assert terminal.getvalue() == "closing 2 connections\n"
+    call_command("close_sessions", "--document", "room", stdout=cron)
+    assert cron.getvalue() == ""

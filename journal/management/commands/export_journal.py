@@ -16,7 +16,8 @@ from journal.archive import chain_up_to, files_of, read_archive
 from journal.error import TransferRefused, UnknownDocument
 from journal.export import Export
 from journal.lease import lease
-from journal.management.per_document import JournalCommand, Result
+from journal.management.argument import Senseless
+from journal.management.per_document import NamedDocumentCommand, Result
 from journal.models import Document
 from journal.reader import load_document, truncated_seq_of
 from journal.transfer_line import Line, joined
@@ -24,7 +25,7 @@ from journal.transfer_line import Line, joined
 STANDARD_OUTPUT = "-"
 
 
-class Command(JournalCommand):
+class Command(NamedDocumentCommand):
     help = (
         "Write a document as JSON lines (journal/FORMAT.md, J40) that import_journal makes the same document of. "
         "Safe beside running servers: what is written is the document as it was at one sequence."
@@ -32,7 +33,6 @@ class Command(JournalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--document", required=True, metavar="SLUG", help="Which document.")
         parser.add_argument(
             "--output",
             default=STANDARD_OUTPUT,
@@ -52,19 +52,17 @@ class Command(JournalCommand):
             help="The whole history: what compaction has archived goes before what the journal holds.",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def named_document(self, options: dict[str, Any]) -> Document:
         if options["json"] and options["output"] == STANDARD_OUTPUT:
-            raise CommandError("--json needs --output FILE: the standard output has the export")
+            raise Senseless("--json needs --output FILE: the standard output has the export")
         if options["with_archives"] and options["from_seq"] is not None:
-            raise CommandError("--with-archives is about the beginning, --from-seq leaves it out")
-        if not self.attempt(options["document"], lambda: self.export(options), options):
-            raise CommandError(f"not well: {options['document']}")
-
-    def export(self, options: dict[str, Any]) -> tuple[Result, bool]:
+            raise Senseless("--with-archives is about the beginning, --from-seq leaves it out")
         try:
-            document = load_document(options["document"])
+            return load_document(options["document"])
         except UnknownDocument as error:
-            raise CommandError(f"no such document: {error}") from error
+            raise Senseless(f"no such document: {error}") from error
+
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         with lease(document.pk) as held, written(options["output"]) as out:
             document.refresh_from_db()
             export = Export(

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from django.core.management.base import CommandError
 
 from journal.admin_text import brief, names_of
 from journal.admin_told import told_node, told_value, tree
@@ -13,6 +12,7 @@ from journal.column import moment as time_of
 from journal.difference import Touches, difference
 from journal.history import graph_at, reach_of, seq_at
 from journal.label import graph_of_label
+from journal.management.argument import Senseless
 from journal.management.moment import moment
 from journal.management.per_document import DocumentCommand, Result
 from journal.models import Document
@@ -36,7 +36,7 @@ class Command(DocumentCommand):
 
     def documents(self, slugs: list[str] | None) -> Iterator[Document]:
         if slugs is None or len(slugs) != 1:
-            raise CommandError("name one document: --document SLUG")
+            raise Senseless("name one document: --document SLUG")
         return super().documents(slugs)
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:

@@ -4,14 +4,13 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import CommandError
-
-from journal.management.per_document import JournalCommand, Result
+from journal.management.argument import Senseless
+from journal.management.per_document import NamedDocumentCommand, Result
 from journal.models import Document
 from journal.purge import purge_document
 
 
-class Command(JournalCommand):
+class Command(NamedDocumentCommand):
     help = (
         "Delete a document for good: journal, snapshots, labels, rows, sessions, archives. There is no way back. "
         "Killed, run it again: it goes on."
@@ -19,7 +18,6 @@ class Command(JournalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--document", required=True, metavar="SLUG", help="Which document.")
         parser.add_argument(
             "--yes", action="store_true", help="Yes, delete it. Without this nothing is done."
         )
@@ -27,18 +25,14 @@ class Command(JournalCommand):
             "--force", action="store_true", help="Although people are in it; they are sent away."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        slug = options["document"]
-        document = Document.objects.filter(slug=slug).first()
-        if document is None:
-            raise CommandError(f"no such document: {slug}")
+    def named_document(self, options: dict[str, Any]) -> Document:
+        document = super().named_document(options)
         if not options["yes"]:
-            raise CommandError(f"{slug}: nothing was done; with --yes it is deleted for good")
-        if not self.attempt(slug, lambda: self.purge(document, is_forced=options["force"]), options):
-            raise CommandError(f"not well: {slug}")
+            raise Senseless(f"{document.slug}: nothing was done; with --yes it is deleted for good")
+        return document
 
-    def purge(self, document: Document, *, is_forced: bool) -> tuple[Result, bool]:
-        deleted = purge_document(document, is_forced=is_forced, tell=self.progress.tell)
+    def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        deleted = purge_document(document, is_forced=options["force"], tell=self.progress.tell)
         return {"slug": document.slug, "outcome": "purged", "deleted": deleted}, True
 
     def describe(self, result: Result) -> Iterator[str]:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import CommandError
 
+from journal.management.argument import Senseless
 from journal.management.per_document import DocumentCommand, Result
 from journal.models import Document
 from journal.projection import catch_up
@@ -61,14 +61,14 @@ class Command(DocumentCommand):
 
     def find_person(self, options: dict[str, Any]) -> Person:
         if options["user"] is None and options["client"] is None:
-            raise CommandError("say who: --user NAME or --client ID")
+            raise Senseless("say who: --user NAME or --client ID")
         if options["user"] is None:
             return Person(None, options["client"])
         model: Any = get_user_model()
         try:
             account = model._default_manager.get_by_natural_key(options["user"])
         except model.DoesNotExist as error:
-            raise CommandError(f"no such account: {options['user']}") from error
+            raise Senseless(f"no such account: {options['user']}") from error
         return Person(str(account.pk), options["client"])
 
     def note_remains(self, options: dict[str, Any]) -> None:

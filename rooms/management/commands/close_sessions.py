@@ -6,8 +6,9 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
+from journal.management.argument import Senseless
 from journal.models import Document
 from rooms.models import Session
 from rooms.moderation import kick
@@ -37,10 +38,10 @@ class Command(BaseCommand):
         try:
             count = kick(**wanted, client=options["client"])
         except ValueError as error:
-            raise CommandError(str(error)) from None
+            raise Senseless(str(error)) from None
         if options["json"]:
             self.stdout.write(json.dumps({"outcome": "closing", "sessions": count}))
-        elif options["verbosity"] > 0:
+        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
             self.stdout.write(f"closing {count} connection{'' if count == 1 else 's'}")
 
 
@@ -52,4 +53,4 @@ def _found(model: Any, **wanted: Any) -> Any:
     try:
         return model._default_manager.get(**wanted)
     except (model.DoesNotExist, ValidationError):
-        raise CommandError(f"there is no {model._meta.verbose_name} whose {name} is {value}") from None
+        raise Senseless(f"there is no {model._meta.verbose_name} whose {name} is {value}") from None

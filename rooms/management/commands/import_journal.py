@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 
 from journal.imported import Accounts, Imported
 from journal.intake import import_lines
+from journal.management.argument import Senseless
 from journal.management.per_document import JournalCommand, Result
 from journal.projection import catch_up
 from journal.transfer_line import joined, looks_like_export, opened, raw_lines, read_lines
@@ -82,9 +83,9 @@ class Command(JournalCommand):
             lines = parts[0] if len(parts) == 1 else joined(parts)
             return import_lines(lines, slug, Accounts(options["accounts"]), self.tell)
         if slug is None:
-            raise CommandError("this is no export of ours; a dump needs --document SLUG")
+            raise Senseless("this is no export of ours; a dump needs --document SLUG")
         if len(sources) > 1:
-            raise CommandError("several files are archives and exports of ours, or one dump alone")
+            raise Senseless("several files are archives and exports of ours, or one dump alone")
         found = one_document(read_dump(raw_lines(sources[0])), options["source"])
         return import_dump(found, slug, skip_bad=options["skip_bad"], tell=self.tell)
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import CommandError
-
 from journal.authoring import Author, Authored
+from journal.management.argument import Senseless
 from journal.management.moment import moment
 from journal.management.per_document import DocumentCommand
 from journal.models import Document, Snapshot
@@ -47,7 +46,7 @@ class Command(DocumentCommand):
 
     def documents(self, slugs: list[str] | None) -> Iterator[Document]:
         if slugs is None or len(slugs) != 1:
-            raise CommandError("name one document: --document SLUG")
+            raise Senseless("name one document: --document SLUG")
         return super().documents(slugs)
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -62,13 +61,13 @@ class Command(DocumentCommand):
 
     def _undo(self, author: Author, options: dict[str, Any]) -> dict[str, Any]:
         if options["dry_run"] or options["key"]:
-            raise CommandError("--undo takes neither --dry-run nor --key")
+            raise Senseless("--undo takes neither --dry-run nor --key")
         return {"outcome": "undone", **written(author, author.undo(options["undo"]))}
 
     def _restore(self, author: Author, document: Document, options: dict[str, Any]) -> dict[str, Any]:
         point, keys = point_of_options(document, options), options["key"]
         if keys and (unknown := unknown_keys(author, point, keys)):
-            raise CommandError(f"no such node, then or now: {', '.join(unknown)}")
+            raise Senseless(f"no such node, then or now: {', '.join(unknown)}")
         result: dict[str, Any] = {"to_seq": point.seq}
         if options["dry_run"]:
             ops = planned(author, point, keys)
@@ -93,7 +92,7 @@ def point_of_options(document: Document, options: dict[str, Any]) -> Point:
         return point_of_label(document.pk, options["label"])
     row = Snapshot.objects.filter(document=document, pk=options["snapshot"]).first()
     if row is None:
-        raise CommandError(f"{document.slug} has no snapshot {options['snapshot']}")
+        raise Senseless(f"{document.slug} has no snapshot {options['snapshot']}")
     return point_of(row)
 
 
