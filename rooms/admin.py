@@ -15,11 +15,20 @@ from journal.admin_read_only import ReadOnlyAdmin
 from rooms.models import Session
 from rooms.moderation import close_sessions
 from rooms.policy import policy
+from rooms.session import CLOSED_ABNORMALLY
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Right
 
 NOTHING = "–"
 CLOCK_ENTRIES_SHOWN_MAX = 200
+CLIENTS_REASONS = {
+    1000: "left",
+    1001: "left",
+    1005: "left",
+    1009: "too big for the client",
+    1011: "the client failed",
+}
+"""What a client means by its close code: a browser's is 1001 when its page goes away, not that the server does."""
 
 
 class ConnectedFilter(admin.SimpleListFilter):
@@ -70,7 +79,16 @@ class SessionAdmin(ReadOnlyAdmin):
         ("Connection", {"fields": ("transport", "remote_address", "user_agent", "process")}),
         (
             "Times",
-            {"fields": ("connected_at", "last_seen_at", "close_requested_at", "closed_at", "close_code")},
+            {
+                "fields": (
+                    "connected_at",
+                    "last_seen_at",
+                    "close_requested_at",
+                    "closed_at",
+                    "close_code",
+                    "closed_by",
+                )
+            },
         ),
         ("Progress", {"fields": ("acked_seq",)}),
     )
@@ -105,7 +123,7 @@ class SessionAdmin(ReadOnlyAdmin):
     def state(self, session: Session) -> str:
         if session.is_connected:
             return "connected"
-        return f"ended: {close_reason(session.close_code)}"
+        return f"ended: {close_reason(session.close_code, session.closed_by)}"
 
     def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
         clock = sorted(row.vector_clock.items())
@@ -127,12 +145,14 @@ def _moderated(request: HttpRequest, sessions: QuerySet[Session]) -> list[Any]:
     return [session.pk for session in sessions if session.document_id in moderated]
 
 
-def close_reason(code: int | None) -> str:
-    """A close code for people: its name where it is one of ours."""
+def close_reason(code: int | None, closed_by: str = Session.ClosedBy.SERVER) -> str:
+    """A close code for people: its name where it is one of ours, and comes from us."""
     if code is None:
         return NOTHING
-    names = {int(known): known.reason for known in CloseCode}
-    return f"{names.get(code, {1000: 'left', 1005: 'left', 1006: 'cut off'}.get(code, 'closed'))} ({code})"
+    if closed_by == Session.ClosedBy.CLIENT:
+        return f"{CLIENTS_REASONS.get(code, 'the client closed it')} ({code})"
+    names = {CLOSED_ABNORMALLY: "connection lost"} | {int(known): known.reason for known in CloseCode}
+    return f"{names.get(code, 'closed')} ({code})"
 
 
 def link(name: str, key: object, text: str) -> SafeString | str:

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from rooms.address import Address
 from rooms.admission import Admission
 from rooms.batch import Submission
+from rooms.models import Session
 from rooms.outbox import Outbox, Send
 from rooms.room import LiveRoom
-from rooms.session import End, Progress
+from rooms.session import CLOSED_ABNORMALLY, End, Progress
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.verdict import Verdict
@@ -268,7 +269,10 @@ class Connection:
         self._outbox.release()
         self._reader = None
         self.room.leave(self)
-        return End(self.progress, self.close_code if self.close_code is not None else code)
+        if self.close_code is not None:
+            return End(self.progress, self.close_code, Session.ClosedBy.SERVER)
+        is_lost = code == CLOSED_ABNORMALLY
+        return End(self.progress, code, Session.ClosedBy.NOBODY if is_lost else Session.ClosedBy.CLIENT)
 
 
 def granted(features: frozenset[Feature]) -> frozenset[Feature]:

@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer
 from rooms.address import agreed_subprotocol
 from rooms.connection import Connection
 from rooms.hub import current_hub
+from rooms.models import Session
 from rooms.outbox import close_event
 from rooms.refusal import Refused
 from rooms.session import CLOSED_ABNORMALLY
@@ -38,7 +39,7 @@ class RoomConsumer(AsyncConsumer):
         try:
             connection = await hub.join(scope, send)
         except Refused as refusal:
-            tally.closed[refusal.code] += 1
+            tally.closed[refusal.code, Session.ClosedBy.SERVER] += 1
             await send(close_event(refusal.code))
             return
         except Exception:

@@ -10,6 +10,7 @@ from rooms.address import Scope, read_address
 from rooms.admission import Admission, admit
 from rooms.connection import Connection
 from rooms.head import HeadWatch
+from rooms.models import Session
 from rooms.outbox import Send
 from rooms.peer import Overtaken, RoomFull
 from rooms.pledge import Pledge
@@ -130,4 +131,4 @@ class Gate:
             raise Refused(CloseCode.UNAVAILABLE) from error
 
     def _note_refusal(self, admission: Admission, code: CloseCode) -> None:
-        self._register.note_end(End(Progress(admission.session_id, {}, 0), code))
+        self._register.note_end(End(Progress(admission.session_id, {}, 0), code, Session.ClosedBy.SERVER))

@@ -123,7 +123,7 @@ class Hub:
             end = connection.ended(code)
             self._register.note_end(end)
             self._herald.left(connection, end.close_code)
-            tally.closed[end.close_code] += 1
+            tally.closed[end.close_code, end.closed_by] += 1
             if not self.connections:
                 self._has_emptied.set()
 

@@ -42,6 +42,7 @@ def save_member(document_id: UUID, member: Member, process: ProcessIdentity) -> 
         "last_seen_at": seen_at,
         "closed_at": None if member.connected else now,
         "close_code": None if member.connected else CLOSED_ABNORMALLY,
+        "closed_by": Session.ClosedBy.NOBODY,
         "close_requested_at": None,
     }
     key = uuid5(document_id, member.session)  # of two processes that set one member, neither makes a second
@@ -61,7 +62,7 @@ def delete_members(document_id: UUID) -> None:
 def disconnect_members(keys: Collection[UUID], code: CloseCode) -> None:
     """Afterwards those of these sessions that are members that were saved are disconnected."""
     theirs = Session.objects.connected().filter(pk__in=keys, transport=TRANSPORT)
-    theirs.update(closed_at=timezone.now(), close_code=code)
+    theirs.update(closed_at=timezone.now(), close_code=code, closed_by=Session.ClosedBy.SERVER)
 
 
 def read_members(document_id: UUID) -> dict[str, Member]:

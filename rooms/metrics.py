@@ -92,8 +92,12 @@ def _counted() -> Iterator[Metric]:
     yield _labelled("messages_received", "Messages of clients.", "type", _named(tally.received, RECEIVED))
     yield _labelled("messages_sent", "Messages to clients.", "type", _named(tally.sent, SENT))
     yield _labelled("refusals", "Messages refused.", "code", tally.refused)
-    closes = {_close_name(code): count for code, count in list(tally.closed.items())}
-    yield _labelled("closes", "Connections that ended, or were not let in.", "code", closes)
+    closes = CounterMetricFamily(
+        "vuer_closes", "Connections that ended, or were not let in.", labels=["code", "by"]
+    )
+    for (code, closed_by), count in list(tally.closed.items()):
+        closes.add_metric([_close_name(code), closed_by or "nobody"], count)
+    yield closes
     yield _labelled("failures", "Failures that the log has more of.", "of", tally.failures)
     for name, text, value in (
         ("received_bytes", "Size of all frames of clients.", tally.received_bytes),

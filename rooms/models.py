@@ -27,6 +27,13 @@ class Session(models.Model):
     process's next start or by `close_stale_sessions`.
     """
 
+    class ClosedBy(models.TextChoices):
+        """Who ended it: the codes of clients that crash and of a server that fails are the same."""
+
+        NOBODY = "", "nobody: the connection was lost"
+        SERVER = "server", "the server"
+        CLIENT = "client", "the client"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, db_column="_id")
     document = models.ForeignKey(
         "vuer_journal.Document", on_delete=models.CASCADE, related_name="sessions", help_text="The room."
@@ -67,7 +74,16 @@ class Session(models.Model):
     )
     closed_at = models.DateTimeField(null=True, blank=True, help_text="When it ended; empty while connected.")
     close_code = models.PositiveIntegerField(
-        null=True, blank=True, help_text="WebSocket close code; 1006 when the process died with it."
+        null=True,
+        blank=True,
+        help_text="WebSocket close code; 1006 when there was none: the connection was lost, or the process died.",
+    )
+    closed_by = models.CharField(
+        max_length=8,
+        choices=ClosedBy,
+        blank=True,
+        default=ClosedBy.NOBODY,
+        help_text="Whose close code that is.",
     )
     close_requested_at = models.DateTimeField(
         null=True,

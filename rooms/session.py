@@ -31,6 +31,7 @@ class End:
 
     progress: Progress
     close_code: int
+    closed_by: Session.ClosedBy
 
 
 def owner_of_client(document_id: UUID, client: str) -> Any:
@@ -56,10 +57,11 @@ def save_ends(ends: Iterable[End]) -> None:
             last_seen_at=now,
             closed_at=now,
             close_code=end.close_code,
+            closed_by=end.closed_by,
         )
         for end in ends
     ]
-    fields = ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code"]
+    fields = ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code", "closed_by"]
     Session.objects.bulk_update(rows, fields, batch_size=ROWS_PER_STATEMENT)
 
 

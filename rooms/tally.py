@@ -41,8 +41,8 @@ class Tally:
         """What sockets took; of text frames the characters."""
         self.refused: dict[str, int] = defaultdict(int)
         """Messages refused, by error code."""
-        self.closed: dict[int, int] = defaultdict(int)
-        """Connections that ended or were not let in, by close code."""
+        self.closed: dict[tuple[int, str], int] = defaultdict(int)
+        """Connections that ended or were not let in, by close code and whose that is (`Session.ClosedBy`)."""
         self.ack_s = Distribution(SECONDS)
         """From a message's arrival until it is acknowledged."""
         self.commit_s = Distribution(SECONDS)

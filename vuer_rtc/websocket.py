@@ -1,4 +1,5 @@
-"""uvicorn's WebSocket protocol with one more bound: on how long a closed connection may take to be gone."""
+"""uvicorn's WebSocket protocol with one more bound, on how long a closed connection may take to be gone; and it tells
+a connection that was lost from one that its peer closed without a code."""
 
 import asyncio
 
@@ -6,6 +7,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 GONE_MAX_S = 15
 """After the application is done with a connection: longer than uvicorn's ten seconds for the peer's close frame."""
+LOST = 1006
+"""As RFC 6455 has it; uvicorn's own 1005 says that there was a close frame."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -23,4 +26,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._gone_timer is not None:
             self._gone_timer.cancel()
+        if self.handshake_complete:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": LOST, "reason": ""})
         super().connection_lost(exc)

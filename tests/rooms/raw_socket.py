@@ -102,6 +102,11 @@ def frame_of(payload: bytes, kind: int, *, flags: int = FINAL) -> bytes:
     return header_of(len(payload), kind, flags=flags) + payload
 
 
+def close_frame() -> bytes:
+    """Without a code."""
+    return frame_of(b"", CLOSE)
+
+
 def header_of(length: int, kind: int, *, flags: int = FINAL) -> bytes:
     if length < 126:
         size = bytes([MASKED | length])

@@ -63,11 +63,18 @@ def test_a_session_that_does_not_exist_is_no_error(admin_client: Client, session
 
 
 def test_close_codes_have_names() -> None:
-    assert [close_reason(code) for code in (4404, 1001, 1006, 1000, 3333, None)] == [
+    assert [close_reason(code, "server") for code in (4404, 1001, 1011, 3333, None)] == [
         "unknown-room (4404)",
         "going-away (1001)",
-        "cut off (1006)",
-        "left (1000)",
+        "internal (1011)",
         "closed (3333)",
         "–",
     ]
+    assert [close_reason(code, "client") for code in (1000, 1001, 1005, 1011, 4000)] == [
+        "left (1000)",
+        "left (1001)",
+        "left (1005)",
+        "the client failed (1011)",
+        "the client closed it (4000)",
+    ]
+    assert close_reason(1006, "") == "connection lost (1006)"

@@ -48,7 +48,7 @@ def test_vitals_and_counts_are_told_by_kind_type_and_code(tally: Tally) -> None:
     tally.received[session.SendState] = tally.received[session.SendMissing] = 1
     tally.sent[wire.Broadcast] = 7
     tally.refused["over-limit"] = 2
-    tally.closed[CloseCode.SLOW_CLIENT] = tally.closed[1000] = 1
+    tally.closed[CloseCode.SLOW_CLIENT, "server"] = tally.closed[1000, "client"] = tally.closed[1006, ""] = 1
     found = samples(replace(QUIET, rooms=2, native_sessions=5, published_sessions=4, news_lost=6))
     assert found["vuer_rooms"] == 2
     assert (found["vuer_sessions native"], found["vuer_sessions published"]) == (5, 4)
@@ -56,7 +56,8 @@ def test_vitals_and_counts_are_told_by_kind_type_and_code(tally: Tally) -> None:
     assert found["vuer_messages_received_total heartbeat"] == 0, "it is there before the first one comes"
     assert found["vuer_messages_sent_total broadcast"] == 7
     assert found["vuer_refusals_total over-limit"] == 2
-    assert (found["vuer_closes_total 4408 slow-client"], found["vuer_closes_total 1000"]) == (1, 1)
+    for close in ("server 4408 slow-client", "client 1000", "nobody 1006"):
+        assert found[f"vuer_closes_total {close}"] == 1
     assert found["vuer_news_lost_total"] == 6
 
 

@@ -39,12 +39,13 @@ def open_processes() -> set[str]:
 def test_progress_and_ends_are_written_to_their_rows_only(document: Document) -> None:
     first, second, third = session(document), session(document), session(document)
     save_progress([Progress(first.id, {"ann": 3}, 7)])
-    save_ends([End(Progress(second.id, {"ann": 4}, 8), 1001)])
+    save_ends([End(Progress(second.id, {"ann": 4}, 8), 1001, Session.ClosedBy.CLIENT)])
     for row in (first, second, third):
         row.refresh_from_db()
     assert (first.vector_clock, first.acked_seq, first.is_connected) == ({"ann": 3}, 7, True)
     assert (second.vector_clock, second.acked_seq, second.close_code) == ({"ann": 4}, 8, 1001)
     assert second.closed_at is not None
+    assert second.closed_by == Session.ClosedBy.CLIENT
     assert (third.vector_clock, third.acked_seq, third.is_connected) == ({}, 0, True)
 
 
