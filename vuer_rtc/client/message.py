@@ -119,8 +119,8 @@ def published_message(message: Message) -> CRDTMessage:
 
 def op_fields(op: Op) -> Operation:
     """An operation as it travels; the value is a copy."""
-    fields = to_builtins(op)
-    return {"ot": op.ot, "key": op.key, "path": op.path, **fields}
+    fields: Operation = to_builtins(op)
+    return fields
 
 
 def message_json(message: Message) -> str:

@@ -34,9 +34,10 @@ class Op(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     ot: str
     """`dtype.verb`, for example `vector3.add`; a bare dtype has become `dtype.set`."""
-    key: str = ""
-    """Node the op is about; for `node.*` the parent (`""` is root level); `_meta` for `meta.*`."""
-    path: str = ""
+    key: str = msgspec.field(default_factory=str)
+    """Node the op is about; for `node.*` the parent (`""` is root level); `_meta` for `meta.*`.  Made, so that it is
+    encoded even when it is empty: on the wire every operation has its key and its path (PROTOCOL.md, F6)."""
+    path: str = msgspec.field(default_factory=str)
     """Property name, one flat string even with dots in it; `children` for `node.*`; `.` is the node itself."""
     value: Any = UNSET
     """Operand.  `node.insert/upsert/inset`: `{key, tag?, name?, …properties}`.  `node.remove`: the node's key.
