@@ -10,7 +10,7 @@ from rooms.refusal import Refused
 from vuer_rtc.crdt.message import INTEGER_MAX, SERVER_CLIENT
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
-from vuer_rtc.protocol.wire import Edition, Feature, Framing, Naming
+from vuer_rtc.protocol.wire import Dialect, Edition, Feature, Framing, Naming
 
 SUBPROTOCOL = "vuer-rtc"
 """What the server agrees to speak, with who offers it."""
@@ -39,6 +39,11 @@ class Address:
     """The sequence up to which a native client holds everything; None: it begins anew."""
     token: str | None = field(default=None, repr=False)
     """Room token; kept out of logs."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the first messages are written (rule F5)."""
+        return Dialect(self.framing or Framing.MSGPACK, self.naming, self.edition)
 
     @property
     def transport(self) -> str:

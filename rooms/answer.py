@@ -1,42 +1,96 @@
-"""What a room answers from memory: its document as it is now, how far that is, and what somebody missed of it."""
+"""What a room answers from memory: its document, how far that is, and what somebody missed of it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
-from rooms.fanout import Delivery
+from rooms.fanout import Delivery, Frames
+from rooms.kept_state import KeptState
 from rooms.missing import deliveries_since
-from rooms.native import native_document
+from rooms.native import native_state, native_state_in_turns
 from rooms.recent import Recent
 from rooms.settings import settings
-from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.graph import Graph, SnapshotOvertaken
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame, Standing, State
 
+TRIES_MAX = 3
+"""How often a state is begun in turns; each cut that falls among them spoils it.  Then it is made in one."""
+
 
 class Answers:
-    """Of one graph; each is made once while nothing changes."""
+    """Of one graph; each is made once while nothing changes, and a state serves those who join for a while longer."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._recent = Recent(graph.head_seq, settings.recent_messages_max)
-        self._states: dict[Dialect, Frame] = {}
+        self._kept: dict[Dialect, KeptState] = {}
+        self._making: dict[Dialect, asyncio.Task[None]] = {}
         self._standing: Standing | None = None
 
     def note(self, deliveries: Sequence[Delivery]) -> None:
         """These have been applied to the graph, each once, without a gap."""
         self._recent.add(deliveries)
-        self._states.clear()
         self._standing = None
+        for dialect, kept in list(self._kept.items()):
+            if not self._recent.holds_after(kept.head_seq):
+                del self._kept[dialect]
+
+    # The document
 
     def state(self, dialect: Dialect) -> Frame:
-        """The document as it is; encoded once per dialect."""
-        frame = self._states.get(dialect)
-        if frame is None:
-            is_native = dialect.edition is Edition.NATIVE
-            tail = settings.state_tail_messages
-            document = native_document(self._graph) if is_native else self._graph.state(tail)
-            frame = self._states[dialect] = encode(State(document, self._graph.head_seq), *dialect)
-        return frame
+        """The document as it is now."""
+        kept = self._kept.get(dialect)
+        if kept is None or kept.state_seq != self._graph.head_seq:
+            kept = self._keep(self._encoded(dialect), self._graph.head_seq, dialect)
+        return kept.state
+
+    def state_and_tail(self, client: str, dialect: Dialect, *, is_batched: bool = False) -> Frames:
+        """The document as it was a moment ago, and what has happened since, for who joins as `client`."""
+        kept = self._current(dialect)
+        if kept is None or not kept.suits(client):
+            kept = self._keep(self._encoded(dialect), self._graph.head_seq, dialect)
+        return kept.frames(is_batched=is_batched)
+
+    async def prepare(self, dialect: Dialect) -> None:
+        """Afterwards `state_and_tail` costs little; others have their turns meanwhile.  Made once, however many ask."""
+        if dialect.edition is not Edition.NATIVE or self._current(dialect) is not None:
+            return
+        making = self._making.get(dialect)
+        if making is None:
+            making = self._making[dialect] = asyncio.create_task(self._make(dialect))
+            making.add_done_callback(lambda _: self._making.pop(dialect, None))
+        await asyncio.shield(making)  # who gives up waiting does not take it from the others
+
+    async def _make(self, dialect: Dialect) -> None:
+        for _ in range(TRIES_MAX):
+            try:
+                self._keep(*await native_state_in_turns(self._graph, dialect), dialect)
+            except SnapshotOvertaken:
+                continue
+            return
+
+    def _current(self, dialect: Dialect) -> KeptState | None:
+        """What is kept, with all that has happened since; None when that is too much."""
+        kept = self._kept.get(dialect)
+        if kept is not None:
+            missing = self._recent.after(kept.head_seq)
+            if missing is not None and kept.extend(missing):
+                return kept
+            del self._kept[dialect]
+        return None
+
+    def _keep(self, state: Frame, seq: int, dialect: Dialect) -> KeptState:
+        kept = self._kept[dialect] = KeptState(state, seq, dialect)
+        return kept
+
+    def _encoded(self, dialect: Dialect) -> Frame:
+        if dialect.edition is Edition.NATIVE:
+            return native_state(self._graph, dialect)
+        document = self._graph.state(settings.state_tail_messages)
+        return encode(State(document, self._graph.head_seq), *dialect)
+
+    # How far, and what is missing
 
     def standing(self) -> Standing:
         """How far the document is; costs a digest of all of it."""
@@ -47,7 +101,7 @@ class Answers:
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""
-        return self._recent.after(seq) is not None
+        return self._recent.holds_after(seq)
 
     def after(self, since: int, read: Sequence[Message]) -> list[Delivery] | None:
         """What came behind `since`, of which `read` is from the journal; None when not all of it is known."""

@@ -108,8 +108,14 @@ class Audience:
             send_state(peer, answers)
 
 
-def send_state(peer: Peer, answers: Answers) -> None:
-    """The document as it is."""
-    frame = answers.state(peer.dialect)
+def send_state(peer: Peer, answers: Answers, *, is_joining: bool = False) -> None:
+    """The document: as it is, or as it was a moment ago and what has happened since.
+
+    A published client that has been here may have seen some of that, and gets it as it is.
+    """
     tally.sent[State] += 1
-    peer.push_document([frame], len(frame))
+    if is_joining or peer.dialect.edition is Edition.NATIVE:
+        peer.push_document(*answers.state_and_tail(peer.client, peer.dialect, is_batched=peer.is_batched))
+    else:
+        frame = answers.state(peer.dialect)
+        peer.push_document([frame], len(frame))

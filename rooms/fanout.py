@@ -57,7 +57,7 @@ class Fanout:
         plain = self._plain.get((dialect, is_batched))
         if plain is None:
             frames = [frame for frame in self._frames(dialect) if frame is not None]
-            plain = self._plain[dialect, is_batched] = _packed(frames, dialect, is_batched)
+            plain = self._plain[dialect, is_batched] = packed(frames, dialect, is_batched)
         return plain
 
     def for_author(
@@ -66,7 +66,7 @@ class Fanout:
         """For who wrote those messages whose indices are in `replies`, which stand in their places."""
         rows = enumerate(self._frames(dialect))
         parts = (replies.get(i, () if frame is None else (frame,)) for i, frame in rows)
-        return _packed(list(chain.from_iterable(parts)), dialect, is_batched)
+        return packed(list(chain.from_iterable(parts)), dialect, is_batched)
 
     def _frames(self, dialect: Dialect) -> list[Frame | None]:
         frames = self._encoded.get(dialect)
@@ -77,7 +77,7 @@ class Fanout:
         return frames
 
 
-def _packed(frames: list[Frame], dialect: Dialect, is_batched: bool) -> Frames:
+def packed(frames: list[Frame], dialect: Dialect, is_batched: bool) -> Frames:
     """The frames, in one if that is asked for and there are several (rule N6)."""
     if is_batched and len(frames) > 1:
         frames = [encode(Batch(frames), *dialect)]

@@ -68,6 +68,8 @@ class Gate:
             promise = await self._promised()
             room = await self._room_for(admission)
             read = await self._read_missing(room, address.since) if address.since is not None else ()
+            if not read and not (address.since is not None and room.holds_after(address.since)):
+                await room.prepare(address.dialect)
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_closed:
                 raise Refused(CloseCode.GOING_AWAY)

@@ -21,11 +21,15 @@ class Recent:
             self._head_seq += 1
             self._deliveries.append(delivery)
 
+    def holds_after(self, seq: int) -> bool:
+        """True when everything behind `seq` is held."""
+        return 0 <= self._head_seq - seq <= len(self._deliveries)
+
     def after(self, seq: int) -> list[Delivery] | None:
         """Everything behind `seq`; None when that is not held, or not there."""
-        count = self._head_seq - seq
-        if not 0 <= count <= len(self._deliveries):
+        if not self.holds_after(seq):
             return None
+        count = self._head_seq - seq
         return list(islice(self._deliveries, len(self._deliveries) - count, None))
 
     def at(self, seq: int) -> Delivery | None:

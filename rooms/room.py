@@ -29,6 +29,7 @@ from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.wire import (
     Ack,
+    Dialect,
     Edition,
     Frame,
     Standing,
@@ -98,10 +99,14 @@ class LiveRoom:
             undoable = undoable_ids(self.graph, peer.client, settings.undoable_messages_max)
             peer.welcome(self.graph.head_seq, undoable, is_resumed=missing is not None)
         if missing is None:
-            self.send_state(peer)
+            send_state(peer, self._answers, is_joining=True)
         else:
             peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
         self.presence.join(peer)
+
+    async def prepare(self, dialect: Dialect) -> None:
+        """Afterwards somebody may join who is sent a `state`, and holds up nobody."""
+        await self._answers.prepare(dialect)
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""

@@ -67,7 +67,8 @@ class RoomSettings:
 
     recent_messages_max: int = 2000
     """Messages that a live room remembers as they went out.  Who comes back within so many is sent those it
-    missed without a look into the database; others cost a read, or get the whole state."""
+    missed without a look into the database; others cost a read, or get the whole state.  A state that was made serves
+    those who join for as long."""
     since_messages_max: int = 10_000
     """Messages that are read from the journal for a client that comes back; one that missed more gets the
     state, which holds less.  Keep it below the limit

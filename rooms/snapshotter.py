@@ -21,6 +21,7 @@ from journal.reader import Hydrated
 from journal.snapshot import SnapshotDraft, covered_seq_of, prune_snapshots, take_snapshot
 from rooms.age import Ages, cut_of
 from rooms.batch import Submission
+from rooms.native import snapshot_in_turns
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.tally import tally
@@ -194,15 +195,13 @@ class Snapshotter:
 async def draft_in_turns(room: LiveRoom) -> SnapshotDraft | None:
     """The state of a room as it is now, encoded a few nodes at a time; None when something was folded away
     meanwhile."""
-    graph, parts = room.graph, []
+    graph = room.graph
     seq, cut, covered_seq = graph.head_seq, graph.cut, graph.folded_seq
     try:
-        for part in graph.snapshot_parts(NODES_PER_TURN):
-            parts.append(part)
-            await asyncio.sleep(0)
+        state = await snapshot_in_turns(graph, NODES_PER_TURN)
     except SnapshotOvertaken:
         return None
-    return SnapshotDraft(seq, cut, b"".join(parts), covered_seq=covered_seq)
+    return SnapshotDraft(seq, cut, state, covered_seq=covered_seq)
 
 
 def save(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> int:

@@ -18,7 +18,7 @@ from tests.published.process import published_directory
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message, Op, cut_record
 from vuer_rtc.crdt.view import PublishedState
-from vuer_rtc.protocol.codec import decode_frame, encode, message_fields
+from vuer_rtc.protocol.codec import decode_frame, encode, encode_commit, message_fields
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.wire import (
     Ack,
@@ -442,7 +442,7 @@ def test_native_clients_get_a_message_as_it_was_journalled(framing: Framing, mes
 @pytest.mark.parametrize("framing", Framing)
 def test_a_native_state_is_a_snapshot_and_raw_messages(framing: Framing) -> None:
     """N4."""
-    document = NativeDocument(b"\x00\xff", [AUTHORISED, CUT])
+    document = NativeDocument(b"\x00\xff", [encode_commit(message, framing) for message in (AUTHORISED, CUT)])
     state = as_sent(State(document, 4), framing)
     assert set(state) == {"mtype", "native", "journal", "serverSeq"}
     assert state["native"] == ("AP8=" if framing is Framing.JSON else b"\x00\xff")

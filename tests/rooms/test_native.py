@@ -1,12 +1,15 @@
 """Native clients hold the very same document as the room, at every sequence (rules N1 to N8)."""
 
+import asyncio
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from journal.writer import Conflict
-from tests.crdt.history import History, make_history
+from rooms import kept_state, native
+from tests.crdt.history import History, make_history, with_resets
 from vuer_rtc.crdt.message import Message, Op, cut_record
 from vuer_rtc.protocol.session import Right, SendState, SyncSession
 from vuer_rtc.protocol.wire import Dialect, Edition, Framing, Naming
@@ -106,18 +109,23 @@ async def test_replicas_equal_the_room_at_every_step(room: Room, journal: Journa
     assert room.graph.nodes()["missing"].properties["x"] == 3
 
 
-async def live_through(history: History, rng: random.Random) -> int:
+async def live_through(history: History, rng: random.Random) -> dict[str, int]:
     """Feeds a history with cuts to a room that native clients enter, leave and come back to; how often they came
-    back without a state."""
+    back without a state, and how often they were sent an older state and what had happened since."""
     journal = Journal()
     room = Room(journal)
     followers: list[Follower] = []
-    resumed = 0
+    met = {"resumed": 0, "older": 0}
+    making = None
     for position in range(len(history.journal)):
         if rng.random() < 0.3:
             dialect = rng.choice([NATIVE, PACKED])
             one = Follower(room, f"f{position}", dialect, is_batched=rng.random() < 0.5)
             followers.append(one.join())
+            met["older"] += one.peer.got[1] != f"state {room.graph.head_seq}"
+        if rng.random() < 0.2:
+            making = asyncio.create_task(room.prepare(rng.choice([NATIVE, PACKED])))
+        await asyncio.sleep(0)
         away = [one for one in followers if rng.random() < 0.2]
         for one in away:
             one.come_back()
@@ -126,23 +134,34 @@ async def live_through(history: History, rng: random.Random) -> int:
             await room.catch_up(Conflict())
         for one in away:
             one.join(one.replica.seq)
-            resumed += "welcome" in one.peer.got[0] and "resumed" in one.peer.got[0]
+            met["resumed"] += "welcome" in one.peer.got[0] and "resumed" in one.peer.got[0]
         for one in followers:
             one.assert_same()
-    return resumed
+    if making is not None:
+        await making
+    return met
 
 
-async def test_random_histories_with_cuts_leave_native_clients_with_the_same_document() -> None:
-    """N3 to N6."""
-    resumed = 0
+@pytest.mark.parametrize("share", [kept_state.TAIL_SHARE, 1000])
+async def test_random_histories_with_cuts_leave_native_clients_with_the_same_document(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N3 to N6, A4: whatever happens while a state is made in turns, and since it was."""
+    monkeypatch.setattr(kept_state, "TAIL_SHARE", share)
+    monkeypatch.setattr(native, "NODES_PER_TURN", 1)
+    monkeypatch.setattr(native, "COMMITS_PER_TURN", 2)
+    met = Counter[str]()
     for seed in range(300):
         rng = random.Random(seed)
         history = make_history(rng)
+        if seed % 3 == 0:
+            history = with_resets(rng, history)
         try:
-            resumed += await live_through(history, rng)
+            met.update(await live_through(history, rng))
         except AssertionError as error:
             raise AssertionError(f"seed {seed}\n{history.show()}") from error
-    assert resumed > 100
+    assert met["resumed"] > 100
+    assert met["older"] > (10 if share < 1 else 200)
 
 
 def test_the_welcome_comes_first_and_names_what_may_be_undone(room: Room, settings: Any) -> None:
@@ -156,7 +175,7 @@ def test_the_welcome_comes_first_and_names_what_may_be_undone(room: Room, settin
     room.commit()
     settings.VUER_RTC = {"UNDOABLE_MESSAGES_MAX": 2}
     again = room.enter("ann", NATIVE)
-    assert again.got == ["welcome 6", "state 6"]
+    assert again.got == ["welcome 6", "state 5", "bob:1 at 6"]
     assert again.wires[0]["undoable"] == ["ann:3", "ann:5"]
     assert bob.peer.wires[0]["undoable"] == []
 

@@ -258,6 +258,10 @@ class Graph:
         """The messages above the cut, by sequence; those without one first."""
         return sorted((placed.message for placed in self._log.order), key=lambda message: message.server_seq)
 
+    def messages_of(self, client: str) -> Iterator[Message]:
+        """The client's messages above the cut, the one that was applied last first; costs nothing for others'."""
+        return self._log.messages_of(client)
+
     @property
     def pending_count(self) -> int:
         """How many messages have no sequence yet."""

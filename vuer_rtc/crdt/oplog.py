@@ -2,7 +2,7 @@
 
 import enum
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -109,6 +109,10 @@ class OpLog:
                 lacking.append(message)
             highest[client] = max(counter, highest.get(client, 0))
         return lacking
+
+    def messages_of(self, client: str) -> Iterator[Message]:
+        """The client's retained messages, the one that was added last first."""
+        return (self.by_id[message_id].message for message_id in reversed(self._ids.get(client, {}).values()))
 
     def messages(self, ids: Iterable[str]) -> dict[str, Message]:
         """Those of these ids that are retained."""

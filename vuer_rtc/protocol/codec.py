@@ -144,6 +144,12 @@ def _batch(frames: Sequence[Frame], framing: Framing) -> Frame:
     return b"".join([b"\x82\xa5mtype\xa5batch\xa8messages", size, *cast(Sequence[bytes], frames)])
 
 
+def encode_commit(message: Message, framing: Framing, naming: Naming = Naming.COMPRESSED) -> bytes:
+    """One message of a `NativeDocument`."""
+    form = _commit_form(message, naming, Edition.NATIVE)
+    return (_json_encoder if framing is Framing.JSON else _msgpack_encoder).encode(form)
+
+
 def encode_present(present: Present, framing: Framing) -> bytes:
     """One entry of a `Presences`: encoded once, whoever it is sent to and with which others."""
     fields = {"client": present.client, "user": present.user, "data": present.data}
@@ -160,7 +166,7 @@ def _wire(outbound: Outbound, naming: Naming, edition: Edition) -> Any:
         case Presences(entries):
             return {"mtype": "presence", "clients": [msgspec.Raw(entry) for entry in entries]}
         case State(NativeDocument(snapshot, retained), server_seq):
-            raw = [_commit_form(message, naming, Edition.NATIVE) for message in retained]
+            raw = [msgspec.Raw(message) for message in retained]
             return {"mtype": "state", "native": snapshot, "journal": raw, "serverSeq": server_seq}
         case State(PublishedState() as document, server_seq):
             journal = [_commit_form(message, naming) for message in document.journal]

@@ -136,8 +136,8 @@ class NativeDocument(Struct, frozen=True, gc=False):
 
     snapshot: bytes
     """`Graph.snapshot`."""
-    journal: list[Message]
-    """Every retained message as it was journalled, in sequence."""
+    journal: Sequence[bytes]
+    """Every retained message as it was journalled, in sequence: encoded, in the framing that this will be in."""
 
 
 class State(Struct, frozen=True, gc=False):

@@ -1,0 +1,217 @@
+"""A4: who joins is sent a state that was made a moment ago, and what has happened since."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from journal.writer import Conflict
+from rooms import answer, kept_state, native
+from rooms.fanout import Delivery
+from rooms.kept_state import KeptState
+from tests.crdt.history import make_history, with_resets
+from vuer_rtc.crdt.message import RESTORE_PREFIX, Epoch, Message, cut_record, reset_record
+from vuer_rtc.protocol.wire import Frame
+
+from .build import insert, message, put, submission
+from .fake_room import JSON, NATIVE, Journal, Peer, Room, numbered
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(Journal(), budget=1_000_000)
+
+
+def edit(room: Room, author: Peer, count: int, *, key: str = "n") -> None:
+    for _ in range(count):
+        counter = room.graph.clock.get(author.client, 0) + 1
+        room.submit(submission(message(author.client, counter, put(key, value=counter)), author))
+        room.commit()
+
+
+def filled(room: Room, nodes: int = 60) -> Peer:
+    """Somebody who has made these nodes."""
+    ann = room.enter("ann", NATIVE)
+    inserts = [insert("n"), *(insert(f"n{index}") for index in range(nodes))]
+    room.submit(submission(message("ann", 1, *inserts), ann))
+    room.commit()
+    return ann
+
+
+def delivery(seq: int, sent: Message | None = None) -> Delivery:
+    sent = numbered(sent or message("ann", seq), seq)
+    return Delivery(sent, sent)
+
+
+def test_who_joins_gets_the_state_of_who_joined_before_and_what_followed(room: Room) -> None:
+    ann = filled(room)
+    first = [room.enter("bob", NATIVE), room.enter("cy")]
+    edit(room, ann, 3)
+    for earlier in first:
+        later = room.enter("dan", earlier.dialect)
+        since = earlier.frames.index(
+            next(f for f in earlier.frames if "snapshot" in str(f) or "native" in str(f))
+        )
+        assert later.frames[since:] == earlier.frames[since:]
+        assert later.got[since:] == ["state 1", "ann:2 at 2", "ann:3 at 3", "ann:4 at 4"]
+
+
+def test_n6_who_wants_batches_gets_what_followed_in_one_frame(room: Room) -> None:
+    ann = filled(room)
+    room.enter("bob", NATIVE)
+    edit(room, ann, 3)
+    batched = [room.enter(name, NATIVE, is_batched=True) for name in ("cy", "dan")]
+    assert batched[0].got == ["welcome 4", "state 1", "[ann:2 at 2, ann:3 at 3, ann:4 at 4]"]
+    assert [id(frame) for frame in batched[0].frames[1:]] == [id(frame) for frame in batched[1].frames[1:]]
+
+
+def test_what_has_happened_since_stays_a_share_of_the_whole(room: Room) -> None:
+    ann = filled(room)
+    for _ in range(60):
+        edit(room, ann, 1)
+        for dialect in (NATIVE, JSON):
+            state, *tail = (
+                frame for frame in room.enter("bob", dialect).frames if "welcome" not in str(frame)
+            )
+            assert sum(map(len, tail)) <= kept_state.TAIL_SHARE * len(state)
+
+
+def test_a_room_forgets_a_state_that_nobody_asks_for(room: Room, settings: Any) -> None:
+    settings.VUER_RTC = {"RECENT_MESSAGES_MAX": 5}
+    room = Room(Journal())
+    ann = filled(room)
+    edit(room, ann, 4)
+    assert room._answers._kept
+    edit(room, ann, 2)
+    assert not room._answers._kept
+
+
+def test_a_published_client_gets_its_own_messages_in_the_state(room: Room) -> None:
+    """It counts its messages from what its `state` says."""
+    ann = filled(room)
+    room.enter("eve")
+    edit(room, ann, 1)
+    bob = room.enter("bob")
+    assert bob.got == ["state 1", "ann:2 at 2"]
+    edit(room, bob, 1)
+    assert room.enter("cy").got == ["state 1", "ann:2 at 2", "bob:1 at 3"]
+    assert room.enter("bob").got == ["state 3"]
+    edit(room, ann, 1)
+    room.send_state(bob)
+    assert bob.got[-1] == "state 4"  # it may have seen what stands behind an older one
+
+
+def test_a_reset_and_for_published_clients_a_restore_begin_anew() -> None:
+    restore = Message(f"{RESTORE_PREFIX}1", "=site", {"=site": 1}, 9, 1.0, [put()])
+    reset = reset_record("=server:1", Epoch(1, 100), 1.0)
+    for sent, native_goes_on, published_goes_on in (
+        (cut_record("=cut", 3, 1.0), True, True),
+        (restore, True, False),
+        (reset, False, False),
+    ):
+        for dialect, goes_on in ((NATIVE, native_goes_on), (JSON, published_goes_on)):
+            assert KeptState("x" * 10_000, 4, dialect).extend([delivery(5, sent)]) is goes_on
+
+
+@pytest.mark.parametrize("share", [kept_state.TAIL_SHARE, 1000])
+async def test_published_clients_of_random_histories_are_sent_what_those_before_them_were(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joined at that state and has been there since has the same frames."""
+    monkeypatch.setattr(kept_state, "TAIL_SHARE", share)
+    compared = 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        history = with_resets(rng, make_history(rng)) if seed % 2 else make_history(rng)
+        journal = Journal()
+        room = Room(journal)
+        here: list[Peer] = []
+        for position in range(len(history.journal)):
+            here.append(peer := room.enter(f"p{position}"))
+            for other in here[:-1]:
+                since = from_last_state(other)
+                if since[0] == peer.frames[0]:
+                    assert since == peer.frames, f"seed {seed}\n{history.show()}"
+                    compared += len(since) > 1
+            journal.add(history.record(position), first_seq=position + 1)
+            if rng.random() < 0.7:
+                await room.catch_up(Conflict())
+    assert compared > (0 if share < 1 else 100)
+
+
+def from_last_state(peer: Peer) -> list[Frame]:
+    last = max(index for index, wire in enumerate(peer.wires) if wire["mtype"] == "state")
+    return peer.frames[last:]
+
+
+# In turns
+
+
+async def test_a_crowd_that_comes_at_once_waits_for_one_state(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def noting(name: str) -> Any:
+        real = getattr(native, name)
+
+        def wrapper(*arguments: Any) -> Any:
+            made.append(name)
+            return real(*arguments)
+
+        return wrapper
+
+    for name in ("native_state", "native_state_in_turns"):
+        monkeypatch.setattr(answer, name, noting(name))
+    filled(room)
+    made.clear()
+
+    async def join(name: str) -> Peer:
+        await room.prepare(NATIVE)
+        return room.enter(name, NATIVE)
+
+    room._answers._kept.clear()
+    crowd = await asyncio.gather(*(join(f"c{number}") for number in range(300)))
+    assert made == ["native_state_in_turns"]
+    assert len({id(peer.frames[1]) for peer in crowd}) == 1
+
+
+async def test_others_have_their_turns_while_a_state_is_made(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "NODES_PER_TURN", 1)
+    filled(room, nodes=10)
+    fold_away(room)
+    room._answers._kept.clear()
+    making = asyncio.create_task(room.prepare(NATIVE))
+    turns = 0
+    while not making.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+
+
+async def test_cuts_that_spoil_what_is_made_in_turns_keep_nobody_waiting(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "NODES_PER_TURN", 1)
+    ann = filled(room)
+    fold_away(room)
+    room._answers._kept.clear()
+    making = asyncio.create_task(room.prepare(NATIVE))
+    while not making.done():
+        edit(room, ann, 1)
+        fold_away(room)
+        await asyncio.sleep(0)
+    await making
+    assert room.graph.head_seq < 20
+    bob = room.enter("bob", NATIVE)
+    assert bob.got[1] == f"state {room.graph.head_seq}"
+
+
+def fold_away(room: Room) -> None:
+    """By a cut in a commit of its own."""
+    record = cut_record(f"=cut/{room.graph.head_seq}", room.graph.lt, 1.0)
+    room.submit(submission(record, Peer("=server", JSON)))
+    room.commit()
