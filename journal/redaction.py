@@ -18,6 +18,7 @@ from django.db import OperationalError, connections, transaction
 
 from journal.archive import delete_archives
 from journal.authoring import Author
+from journal.batch_table import batch_table
 from journal.column import bounded
 from journal.compaction import numbered
 from journal.durability import journal_alias
@@ -32,7 +33,7 @@ from journal.reader import answering, hydrate, truncated_seq_of
 from journal.settings import settings
 from journal.snapshot import SnapshotDamaged, SnapshotDraft, restore_snapshot, write_snapshot
 from journal.truncation import Tell, delete_truncated, truncate
-from journal.writer import Draft, build_row, insert_of
+from journal.writer import Draft, build_row
 from vuer_rtc.crdt.blank import Blanked, blanked, emptying_ops
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
@@ -183,8 +184,7 @@ def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
     record = cut_record(f"=server:{uuid4().hex}", draft.cut, time())
     place = build_row(Draft(document_id, draft.seq, [Entry(record, received_at=time())]), process_name())
     with transaction.atomic(using=alias):
-        connection = connections[alias]
-        if place.pk not in insert_of(connection)(connection, [place]):
+        if place.pk not in batch_table(connections[alias]).insert([place]):
             return None
         if truncated_seq_of(document_id) >= draft.seq:
             raise JournalBusy(f"document {document_id}: another command has overtaken this one")

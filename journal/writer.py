@@ -8,16 +8,16 @@ last_seq, and because of the fence: see FORMAT.md, rules J6 to J9.
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from django.db import Error, IntegrityError, connections, transaction
+from django.db import Error, connections, transaction
 from django.utils import timezone
 
+from journal.batch_table import BatchTable, batch_table
 from journal.durability import Connection, journal_alias
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
 from journal.failpoint import reach
-from journal.models import Document, JournalBatch
+from journal.models import JournalBatch
 from journal.settings import settings
 from journal.turn import note_loss, note_win
 
@@ -63,11 +63,10 @@ class Fenced:
 
 
 Outcome = Appended | Conflict | Fenced
-Insert = Callable[[Connection, list[JournalBatch]], set[uuid.UUID]]
-"""Writes the rows that do not conflict; returns the keys of those."""
+TableOf = Callable[[Connection], BatchTable]
 
 
-def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | None = None) -> list[Outcome]:
+def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = batch_table) -> list[Outcome]:
     """Writes what can be written of `drafts`, in one transaction; one outcome each, in the order given.
 
     At most one draft per document.  After `Appended` the batch is durable as far as the database promises;
@@ -88,7 +87,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, insert: Insert | Non
     try:
         with transaction.atomic(using=alias, durable=True):
             reach("append.begun")
-            written = _write(connection, ordered, insert or insert_of(connection))
+            written = _write(table_of(connection), ordered)
             reach("append.fenced")
     except Error as error:
         if is_lock_failure(error):
@@ -125,7 +124,7 @@ def build_row(draft: Draft, writer_id: str) -> JournalBatch:
     )
 
 
-def _write(connection: Connection, rows: list[JournalBatch], insert: Insert) -> dict[uuid.UUID, Outcome]:
+def _write(table: BatchTable, rows: list[JournalBatch]) -> dict[uuid.UUID, Outcome]:
     """What became of the rows that went in, by their keys; what the fence finds is taken back (rule J8).
 
     It reads `truncated_seq` after the insert: a row at or below it went in because the one that was there has been
@@ -133,12 +132,11 @@ def _write(connection: Connection, rows: list[JournalBatch], insert: Insert) -> 
     """
     written: set[uuid.UUID] = set()
     for some in _chunks(rows):
-        written |= insert(connection, some)
+        written |= table.insert(some)
     reach("append.inserted")
     outcomes: dict[uuid.UUID, Outcome] = {}
     for some in _chunks([row for row in rows if row.pk in written]):
-        documents = Document.objects.filter(pk__in=[row.document_id for row in some]).order_by()
-        marks = {pk: numbers for pk, *numbers in documents.values_list("pk", "truncated_seq", "turns_wanted")}
+        marks = table.marks([row.document_id for row in some])
         for row in some:
             outcomes[row.pk] = _outcome(row, *marks.get(row.document_id, (row.first_seq, 0)))
     if fenced := [key for key, outcome in outcomes.items() if isinstance(outcome, Fenced)]:
@@ -156,48 +154,6 @@ def _outcome(row: JournalBatch, truncated_seq: int, turns_wanted: int) -> Outcom
 def _chunks(rows: list[JournalBatch]) -> Iterator[list[JournalBatch]]:
     for start in range(0, len(rows), ROWS_MAX):
         yield rows[start : start + ROWS_MAX]
-
-
-# Two ways to insert
-
-
-def insert_of(connection: Connection) -> Insert:
-    """The fast way where the database has it, the portable one elsewhere."""
-    return insert_by_statement if connection.vendor in ("sqlite", "postgresql") else insert_by_row
-
-
-def insert_by_statement(connection: Connection, rows: list[JournalBatch]) -> set[uuid.UUID]:
-    """SQLite and PostgreSQL: one INSERT … ON CONFLICT DO NOTHING RETURNING."""
-    fields = JournalBatch._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    marks = f"({', '.join(['%s'] * len(fields))})"
-    statement = (
-        f"INSERT INTO {connection.ops.quote_name(JournalBatch._meta.db_table)} ({columns})"
-        f" VALUES {', '.join([marks] * len(rows))} ON CONFLICT DO NOTHING RETURNING _id"
-    )
-    values: list[Any] = [
-        field.get_db_prep_save(getattr(row, field.attname), connection) for row in rows for field in fields
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return {_uuid(key) for (key,) in cursor.fetchall()}
-
-
-def insert_by_row(connection: Connection, rows: list[JournalBatch]) -> set[uuid.UUID]:
-    """Any database: one INSERT per row, guarded by the unique index; the reference for the other way."""
-    written: set[uuid.UUID] = set()
-    for row in rows:
-        try:
-            with transaction.atomic(using=connection.alias):
-                row.save(force_insert=True, using=connection.alias)
-        except IntegrityError:
-            continue
-        written.add(row.pk)
-    return written
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 # Failures

@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError, connections
 from django.test import override_settings
 
+from journal.batch_table import OrmTable, SqlTable
 from journal.entry import decode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
 from journal.models import Document, JournalBatch
@@ -17,11 +18,9 @@ from journal.writer import (
     Conflict,
     Draft,
     Fenced,
-    Insert,
     Outcome,
+    TableOf,
     append_batches,
-    insert_by_row,
-    insert_by_statement,
 )
 from tests.journal.history import entries, message, ranges
 
@@ -30,16 +29,16 @@ connection: Any = connections["default"]
 Append = Callable[..., list[Outcome]]
 
 
-@pytest.fixture(params=[insert_by_statement, insert_by_row])
-def insert(request: pytest.FixtureRequest) -> Insert:
-    way: Insert = request.param
+@pytest.fixture(params=[SqlTable, OrmTable])
+def table_of(request: pytest.FixtureRequest) -> TableOf:
+    way: TableOf = request.param
     return way
 
 
 @pytest.fixture
-def append(insert: Insert) -> Append:
+def append(table_of: TableOf) -> Append:
     def append(*drafts: Draft) -> list[Outcome]:
-        return append_batches(drafts, "host-1", insert=insert)
+        return append_batches(drafts, "host-1", table_of)
 
     return append
 
