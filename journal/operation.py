@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
 from django.utils import timezone
@@ -11,6 +11,7 @@ from journal.column import bounded, moment, storable, user_key
 from journal.durability import Connection, journal_alias
 from journal.entry import Entry
 from journal.models import Operation
+from journal.models.row import new_key
 from journal.settings import settings
 from vuer_rtc.crdt.message import UNSET, Op
 
@@ -63,7 +64,7 @@ def operation_rows(document_id: UUID, batch_id: UUID, entry: Entry, undone: Coll
     for index, op in enumerate(message.ops):
         key, path = subject_of(op)
         yield (
-            uuid4(),
+            new_key(),
             document_id,
             batch_id,
             message.server_seq,

@@ -1,9 +1,9 @@
 """One row per connection, kept after it ended: who was here, from where, how far they had come."""
 
-import uuid
-
 from django.conf import settings as django_settings
 from django.db import models
+
+from journal.models.row import primary_key
 
 ADDRESS_CHARS_MAX = 64
 """An IPv6 address with a zone, or the name of a Unix socket."""
@@ -34,7 +34,7 @@ class Session(models.Model):
         SERVER = "server", "the server"
         CLIENT = "client", "the client"
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, db_column="_id")
+    id = primary_key()
     document = models.ForeignKey(
         "vuer_journal.Document", on_delete=models.CASCADE, related_name="sessions", help_text="The room."
     )

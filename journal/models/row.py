@@ -1,5 +1,7 @@
 """What every row of the journal has: a key that all databases can make, and reads from where it is written."""
 
+import os
+import time
 import uuid
 from typing import Any, TypeVar
 
@@ -12,7 +14,18 @@ KEY_CHARS_MAX = 512
 
 def primary_key() -> "models.UUIDField[Any, Any]":
     """The primary key of every model here."""
-    return models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, db_column="_id")
+    return models.UUIDField(primary_key=True, default=new_key, editable=False, db_column="_id")
+
+
+def new_key() -> uuid.UUID:
+    """A UUID of version 7 (RFC 9562): rows made one after the other are neighbours in the index, so that a commit
+    of many rows writes few pages of it.  Below the millisecond, twelve bits of time follow (the RFC's method 3).
+
+    Python has it as `uuid.uuid7` from 3.14 on.
+    """
+    ms, ns = divmod(time.time_ns(), 1_000_000)
+    random = int.from_bytes(os.urandom(8), "big") >> 2
+    return uuid.UUID(int=ms << 80 | 0x7 << 76 | (ns << 12) // 1_000_000 << 64 | 0b10 << 62 | random)
 
 
 Row = TypeVar("Row", bound=models.Model)

@@ -1,11 +1,13 @@
 """The rows follow what one set of migrations for three databases needs, and say what they mean."""
 
+from uuid import RFC_4122
+
 import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import models
 
-from journal.models import JournalBatch
+from journal.models import JournalBatch, row
 
 MODELS = list(apps.get_app_config("vuer_journal").get_models())
 
@@ -41,3 +43,15 @@ def test_the_permissions_of_a_document_are_view_edit_and_moderate() -> None:
 @pytest.mark.django_db
 def test_the_migrations_are_up_to_date() -> None:
     call_command("makemigrations", "vuer_journal", check=True, dry_run=True, verbosity=0)
+
+
+def test_keys_are_neighbours_in_the_order_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = [
+        1_764_000_000_000_000_000 + 300 * n for n in range(10_000)
+    ]  # nanoseconds, over three milliseconds
+    monkeypatch.setattr(row.time, "time_ns", iter(moments).__next__)
+    keys = [row.new_key() for _ in moments]
+    assert {(key.version, key.variant) for key in keys} == {(7, RFC_4122)}
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    assert {key.int >> 80 for key in keys} == {moment // 1_000_000 for moment in moments}
