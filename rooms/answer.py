@@ -52,23 +52,24 @@ class Answers:
             kept = self._keep(self._encoded(dialect), self._graph.head_seq, dialect)
         return kept.frames(is_batched=is_batched)
 
-    async def prepare(self, dialect: Dialect) -> None:
+    async def prepare(self, client: str, dialect: Dialect) -> None:
         """Afterwards `state_and_tail` costs little; others have their turns meanwhile.  Made once, however many ask."""
-        if dialect.edition is not Edition.NATIVE or self._current(dialect) is not None:
-            return
-        making = self._making.get(dialect)
-        if making is None:
-            making = self._making[dialect] = asyncio.create_task(self._make(dialect))
-            making.add_done_callback(lambda _: self._making.pop(dialect, None))
-        await asyncio.shield(making)  # who gives up waiting does not take it from the others
+        for _ in range(TRIES_MAX if dialect.edition is Edition.NATIVE else 0):
+            kept = self._current(dialect)
+            if kept is not None and kept.suits(client):
+                return
+            making = self._making.get(dialect)
+            if making is None:
+                making = self._making[dialect] = asyncio.create_task(self._make(dialect))
+            await asyncio.shield(making)  # who gives up waiting does not take it from the others
 
     async def _make(self, dialect: Dialect) -> None:
-        for _ in range(TRIES_MAX):
-            try:
-                self._keep(*await native_state_in_turns(self._graph, dialect), dialect)
-            except SnapshotOvertaken:
-                continue
-            return
+        try:
+            self._keep(*await native_state_in_turns(self._graph, dialect), dialect)
+        except SnapshotOvertaken:
+            pass
+        finally:
+            del self._making[dialect]
 
     def _current(self, dialect: Dialect) -> KeptState | None:
         """What is kept, with all that has happened since; None when that is too much."""

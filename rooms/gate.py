@@ -69,7 +69,7 @@ class Gate:
             room = await self._room_for(admission)
             read = await self._read_missing(room, address.since) if address.since is not None else ()
             if not read and not (address.since is not None and room.holds_after(address.since)):
-                await room.prepare(address.dialect)
+                await room.prepare(address.client, address.dialect)
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_closed:
                 raise Refused(CloseCode.GOING_AWAY)

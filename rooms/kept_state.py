@@ -53,9 +53,9 @@ class KeptState:
         return self._dialect.edition is Edition.PUBLISHED and message.touches_restore
 
     def suits(self, client: str) -> bool:
-        """False for a published client of whose own messages some are behind the state: it counts its messages from
-        what its `state` says, and may write before it has read on."""
-        return self._dialect.edition is Edition.NATIVE or client not in self._authors
+        """False for a client of whose own messages some are behind the state: it counts its messages from what its
+        `state` says, and may write before it has read on."""
+        return client not in self._authors
 
     def frames(self, *, is_batched: bool) -> Frames:
         """The state, and what came behind it; the same for every such receiver."""

@@ -104,9 +104,9 @@ class LiveRoom:
             peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
         self.presence.join(peer)
 
-    async def prepare(self, dialect: Dialect) -> None:
-        """Afterwards somebody may join who is sent a `state`, and holds up nobody."""
-        await self._answers.prepare(dialect)
+    async def prepare(self, client: str, dialect: Dialect) -> None:
+        """Afterwards it may join and be sent a `state`, and holds up nobody."""
+        await self._answers.prepare(client, dialect)
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""

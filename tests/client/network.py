@@ -8,11 +8,14 @@ from vuer_rtc.client.message import core_message, journalled
 from vuer_rtc.client.outbox import Outbox
 from vuer_rtc.client.syncer import Syncer
 from vuer_rtc.crdt.graph import Graph, Identity
-from vuer_rtc.crdt.message import Epoch, Message, cut_record, reset_record
+from vuer_rtc.crdt.message import Epoch, Message, cut_record, epoch_of, reset_record
 from vuer_rtc.protocol.codec import message_fields
 from vuer_rtc.protocol.wire import Edition, Naming
 
 Wire = dict[str, Any]
+
+OLDEST = 15
+"""Messages that may be behind a state that is sent."""
 
 
 def native_fields(message: Message) -> Wire:
@@ -31,19 +34,27 @@ class FakeServer:
         self.journal: list[Message] = []
         self.truncated_seq = 0
         self.lines: dict[str, Line] = {}
+        self._kept = self._state()
 
     def welcome(self, *, resumed: bool) -> Wire:
         return {"mtype": "welcome", "document": "one", "serverSeq": len(self.journal), "resumed": resumed}
 
-    def state(self) -> Wire:
+    def _state(self) -> Wire:
         journal = [native_fields(message) for message in self.graph.retained_messages()]
         native = self.graph.snapshot()
         return {"mtype": "state", "native": native, "journal": journal, "serverSeq": len(self.journal)}
 
-    def greeting(self, since: int | None) -> list[Wire]:
+    def state(self, client: str) -> list[Wire]:
+        """The document as it was a while ago, and what others have done since (rule A4)."""
+        since = self.journal[self._kept["serverSeq"] :]
+        if len(since) > OLDEST or any(m.client == client or epoch_of(m) for m in since):
+            self._kept, since = self._state(), []
+        return [self._kept, *(broadcast(message) for message in since)]
+
+    def greeting(self, client: str, since: int | None) -> list[Wire]:
         """What who joins is sent."""
         if since is None or since < self.truncated_seq:
-            return [self.welcome(resumed=False), self.state()]
+            return [self.welcome(resumed=False), *self.state(client)]
         missed = [broadcast(message) for message in self.journal[since:]]
         batch = [{"mtype": "batch", "messages": missed}] if len(missed) > 1 else missed
         return [self.welcome(resumed=True), *batch]
@@ -54,7 +65,7 @@ class FakeServer:
             case "crdt":
                 return [self._take(client, core_message(wire["msg"]))]
             case "sync":
-                return [self.state()]
+                return self.state(client)
             case "sync-check":
                 digest = self.graph.digest()
                 status = {"serverSeq": len(self.journal), "vectorClock": self.graph.clock, "digest": digest}
@@ -111,7 +122,7 @@ class Line:
     def connect(self) -> None:
         self.syncer.connected()
         self.is_up = True
-        self.down.extend(self.server.greeting(self.syncer.since))
+        self.down.extend(self.server.greeting(self.store.client, self.syncer.since))
 
     def cut(self) -> None:
         """Break the connection; what was on the way is lost."""

@@ -281,6 +281,18 @@ def test_another_document_under_the_same_address_is_begun_anew() -> None:
     assert line.syncer.since is None
 
 
+def test_a4_a_client_is_live_when_it_has_what_followed_the_state_too() -> None:
+    server = FakeServer()
+    joined(server, "alice").store.edit(insert_op("", "n", x=0))
+    server.lines["alice"].commit()
+    settle(list(server.lines.values()), random.Random(0))
+    line = Line(server, "bob")
+    welcome, state, missed = server.greeting("bob", None)
+    for wire, is_live in ((welcome, False), (state, False), (missed, True)):
+        line.syncer.receive(wire)
+        assert line.syncer.is_live is is_live
+
+
 def test_pending_edits_survive_a_document_that_begins_anew() -> None:
     server = FakeServer()
     line = joined(server, "alice")
@@ -288,7 +300,8 @@ def test_pending_edits_survive_a_document_that_begins_anew() -> None:
     line.commit()
     settle([line], random.Random(0))
     line.store.edit({"ot": "number.set", "key": "n", "path": "x", "value": 5})
-    line.syncer.receive(server.state())
+    for wire in server.state("alice"):
+        line.syncer.receive(wire)
     assert line.store.graph.nodes["n"].properties["x"] == 5
     line.store.cancel()
     assert line.store.graph.nodes["n"].properties["x"] == 0

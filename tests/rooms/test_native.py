@@ -124,7 +124,7 @@ async def live_through(history: History, rng: random.Random) -> dict[str, int]:
             followers.append(one.join())
             met["older"] += one.peer.got[1] != f"state {room.graph.head_seq}"
         if rng.random() < 0.2:
-            making = asyncio.create_task(room.prepare(rng.choice([NATIVE, PACKED])))
+            making = asyncio.create_task(room.prepare("new", rng.choice([NATIVE, PACKED])))
         await asyncio.sleep(0)
         away = [one for one in followers if rng.random() < 0.2]
         for one in away:

@@ -228,7 +228,7 @@ class Syncer:
         fresh = Store.native(self.store.client, wire["native"], map(native_message, wire["journal"]))
         self._carry_over(self.store.inner, fresh)
         self.store.replace(fresh)
-        self._seq = self._live_at = wire["serverSeq"]
+        self._seq = wire["serverSeq"]
         self._in_flight.clear()
         self.is_joined = self._may_send = True
         self.beginnings += 1
