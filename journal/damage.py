@@ -26,8 +26,7 @@ def hydrate_readable(document_id: UUID) -> Hydrated:
         graph, seq = _readable_start(document_id, truncated_seq)
         try:
             for batch in read_batches(document_id, seq):
-                for entry in batch.entries:
-                    graph.apply(entry.message)
+                graph.apply_all(batch.messages)
                 seq = batch.last_seq
         except (CorruptJournal, JournalGap):
             pass

@@ -173,8 +173,7 @@ class Export:
                 break
             self._write_names(entry.user for entry in batch.entries)
             self._lines.write(batch_line(batch))
-            for entry in batch.entries:
-                graph.apply(entry.message)
+            graph.apply_all(batch.messages)
             self._count(len(batch.entries))
 
     def _count(self, messages: int) -> None:

@@ -17,6 +17,7 @@ from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalU
 from journal.models import Document, JournalBatch, Snapshot
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ class Batch:
     entries: list[Entry]
     """Their messages are numbered."""
     writer: str = ""
+
+    @property
+    def messages(self) -> Iterator[Message]:
+        return (entry.message for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,7 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
     graph, head_seq = start.graph, max(start.truncated_seq, start.graph.head_seq)
     ages: list[tuple[float, int]] = []
     for batch in batches:
-        for entry in batch.entries:
-            graph.apply(entry.message)
+        graph.apply_all(batch.messages)
         head_seq = batch.last_seq
         written_at = batch.created_at.timestamp()
         if not ages or written_at >= ages[-1][0] + AGE_STEP_S:

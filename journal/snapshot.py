@@ -148,8 +148,7 @@ def restore_snapshot(row: Snapshot) -> Graph:
         raise SnapshotDamaged(str(error)) from error
     if (graph.head_seq, graph.cut) != (row.seq, row.cut):
         raise SnapshotDamaged(f"it holds seq {graph.head_seq}, cut {graph.cut}")
-    for message in tail:
-        graph.apply(message)
+    graph.apply_all(tail)
     return graph
 
 

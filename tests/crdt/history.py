@@ -345,10 +345,9 @@ class Replica:
         folded_seq = self.engine.folded_seq
         self.engine = Graph.restore(b"".join(self.engine.snapshot_parts(2)))
         self.oracle = OracleGraph(is_terse=self.is_terse)
-        for position in range(self.position):
-            record = self.history.record(position)
-            if record.server_seq > folded_seq:
-                self.engine.apply(record)
+        journal = [self.history.record(position) for position in range(self.position)]
+        self.engine.apply_all(record for record in journal if record.server_seq > folded_seq)
+        for record in journal:
             self.oracle.apply(record)
 
 

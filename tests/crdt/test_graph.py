@@ -75,6 +75,15 @@ def test_changed_since_a_sequence_is_the_union_of_what_changed_after_it() -> Non
     assert (restored.changed_since(2), restored.changed_since(4)) == (None, set())
 
 
+def test_many_messages_at_once_are_as_one_after_the_other() -> None:
+    messages = [*journalled(scene()), cut_record("=server:1", 2, 0.0)]
+    graph, many = graph_of(messages), Graph()
+    many.apply_all(messages[:1])
+    many.apply_all(messages[1:])
+    assert many.everything() == graph.everything()
+    assert [many.changed_since(seq) for seq in range(4)] == [{"p", "n"}, {"p", "n"}, {"p", "n"}, set()]
+
+
 def test_views_of_some_keys_are_those_of_all() -> None:
     graph = graph_of(scene())
     assert graph.views(["n", "zz"]) == {"n": node(graph), "zz": None}

@@ -1,8 +1,8 @@
 """What an op is about: which keys, which properties' logs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from .dtype import CREATE_OPS, PROPERTY_OPS, TEXT_OPS
+from .dtype import CREATE_OPS, NODE_OPS, PROPERTY_OPS, TEXT_OPS
 from .item import named_key
 from .message import Op
 from .place import Entry, Placed
@@ -18,7 +18,7 @@ def added(entries: Sequence[Entry], entry: Entry) -> list[Entry]:
 
 
 def is_structural(op: Op) -> bool:
-    return op.ot in CREATE_OPS or op.ot == "node.remove" or op.ot == "node.move"
+    return op.ot in NODE_OPS
 
 
 def entries_of(placed: Placed) -> Iterator[Entry]:
@@ -34,7 +34,10 @@ def paths_of(op: Op) -> list[str]:
     return []
 
 
-def keys_of(placed: Placed) -> set[str]:
-    """Keys of the items that have entries of the message."""
-    keys = {named_key(op) if is_structural(op) else op.key for op in placed.message.ops}
-    return {key for key in keys if key is not None}
+def keys_of(messages: Iterable[Placed]) -> set[str]:
+    """Keys of the items that have entries of the messages."""
+    keys = {
+        named_key(op) if op.ot in NODE_OPS else op.key for placed in messages for op in placed.message.ops
+    }
+    keys.discard(None)
+    return keys  # type: ignore[return-value]

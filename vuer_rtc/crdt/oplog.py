@@ -64,17 +64,20 @@ class OpLog:
         """Afterwards these, and nothing else before `end`, are folded away."""
         for one in placed:
             one.is_folded = True
-            self._drop(one.message)
-            self.folded.add(one.message.client, one.message.counter)
+            self.folded.add(one.message.client, self._drop(one.message))
         at = self.count_before(end)
         self.order[:at] = [one for one in self.order[:at] if not one.is_folded]
 
-    def _drop(self, message: Message) -> None:
+    def _drop(self, message: Message) -> int:
+        """Forget the message; its counter."""
+        client = message.client
+        counter = message.clock.get(client, 0)
         self.by_id.pop(message.id, None)
-        ids = self._ids[message.client]
-        ids.pop(message.counter, None)
+        ids = self._ids[client]
+        ids.pop(counter, None)
         if not ids:
-            del self._ids[message.client]
+            del self._ids[client]
+        return counter
 
     def count_before(self, end: Spot) -> int:
         """How many stand before `end`."""

@@ -27,7 +27,7 @@ class Prefix:
         """Of the keys that the tail is about."""
         self._children: dict[str, set[str]] = {}
         """Of the parents that have others in the prefix than they have now."""
-        for key in {key for placed in tail for key in keys_of(placed)}:
+        for key in keys_of(tail):
             if (item := scene.live.get(key)) is not None:
                 self._lives[key] = life = item.life_at(end, scene.tree.blocked)
                 self._patch(key, item.node, None if life is None else life.node)

@@ -163,7 +163,7 @@ class Scene:
                     prop.fold_all(item.life)
             self.changed.add(key)
         self._settle_from((placed.place, -1), keys)
-        for key in keys_of(placed):
+        for key in keys_of([placed]):
             if (item := self.live.get(key)) is not None and item.base is None:
                 self._drop_if_idle(item)
 

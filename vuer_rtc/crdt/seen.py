@@ -16,11 +16,14 @@ class Seen:
 
     def add(self, client: str, counter: int) -> None:
         """Afterwards `(client, counter)` is seen; idempotent."""
-        starts, ends = self._starts.setdefault(client, []), self._ends.setdefault(client, [])
-        if not starts:
-            starts.append(counter)
-            ends.append(counter)
+        ends = self._ends.get(client)
+        if not ends:
+            self._starts[client], self._ends[client] = [counter], [counter]
             return
+        if counter == ends[-1] + 1:  # the usual case
+            ends[-1] = counter
+            return
+        starts = self._starts[client]
         at = bisect_right(starts, counter)
         if at and counter <= ends[at - 1]:
             return

@@ -76,11 +76,14 @@ class Undo:
             self.metas[target] = [meta for meta in self.metas.get(target, []) if meta.stamp[2] != message.id]
         return targets
 
-    def forget(self, target: str, cut: int) -> None:
-        """Forget what was said of a target that is folded away."""
-        said = [meta.stamp[0] for meta in self.metas.pop(target, ()) if meta.server_seq]
-        if said and max(said) > cut:
-            self.spent[target] = max(said)
+    def forget(self, targets: Iterable[Placed], cut: int) -> None:
+        """Forget what was said of targets that are folded away."""
+        if not self.metas:
+            return
+        for target in targets:
+            said = [meta.stamp[0] for meta in self.metas.pop(target.message.id, ()) if meta.server_seq]
+            if said and max(said) > cut:
+                self.spent[target.message.id] = max(said)
 
     def fold_away(self, cut: int) -> None:
         """Forget which targets are spent by messages that are folded away now."""
