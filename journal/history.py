@@ -134,10 +134,8 @@ def _exact_from(depths: Iterable[tuple[int, int]], seq: int, cut: int) -> int:
 
 
 def _graph_at(document_id: UUID, truncated_seq: int, seq: int) -> Graph:
-    _refuse_unreachable(document_id, truncated_seq, seq)
-    graph, covered_seq = _origin(document_id, truncated_seq, seq)
-    for entry in _entries(document_id, min(covered_seq, seq), seq):
-        graph.apply(entry.message)
+    graph, covered_seq = state_before(document_id, truncated_seq, seq)
+    graph.apply_all(entry.message for entry in _entries(document_id, min(covered_seq, seq), seq))
     graph.head_seq = seq
     return graph
 
@@ -160,9 +158,13 @@ def _entries(document_id: UUID, after: int, upto: int) -> Iterator[Entry]:
                 yield entry
 
 
-def _origin(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph, int]:
-    """A state that holds nothing later than `seq`, and everything that is no longer retained; and up to which sequence
-    it holds everything."""
+def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph, int]:
+    """A state from which that at `seq` follows exactly, by the retained messages up to there; and up to which sequence
+    it holds everything.
+
+    Raises: OutOfReach; CorruptJournal.
+    """
+    _refuse_unreachable(document_id, truncated_seq, seq)
     rows = list(usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut"))
     exact_ones = [*_origins(document_id, truncated_seq), *((pk, at) for pk, at, _ in rows)]
     earlier = sorted((row for row in exact_ones if row[1] <= seq), key=lambda row: row[1], reverse=True)

@@ -67,10 +67,9 @@ def _replayed(row: Snapshot, origin: Snapshot | None, start: Start, batches: Ite
     for batch in batches:
         if batch.first_seq > row.seq:
             break
-        for entry in batch.entries:
-            ways.old.apply(entry.message)
-            if batch.last_seq > row.covered_seq:
-                ways.new.apply(entry.message)
-            if origin is not None and ways.told is not None and entry.message.server_seq > origin.seq:
-                ways.told.apply(entry.message)
+        ways.old.apply_all(batch.messages)
+        if batch.last_seq > row.covered_seq:
+            ways.new.apply_all(batch.messages)
+        if origin is not None and ways.told is not None and batch.last_seq > origin.seq:
+            ways.told.apply_all(batch.messages)
     return ways

@@ -20,7 +20,7 @@ from journal.archive import delete_archives
 from journal.authoring import Author
 from journal.batch_table import batch_table
 from journal.column import bounded
-from journal.compaction import numbered
+from journal.cut import numbered
 from journal.durability import journal_alias
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalError

@@ -28,6 +28,13 @@ def truncate(held: Lease, seq: int, cut: int) -> None:
         raise JournalBusy(f"document {held.document_id}: another process has taken the lease over")
 
 
+def has_truncated(document_id: UUID, truncated_seq: int) -> bool:
+    """True while rows are left at or below the truncation point."""
+    batches = JournalBatch.objects.filter(document=document_id, last_seq__lte=truncated_seq)
+    operations = Operation.objects.filter(document=document_id, server_seq__lte=truncated_seq)
+    return batches.exists() or operations.exists()
+
+
 def delete_truncated(document_id: UUID, held: Lease | None = None, tell: Tell | None = None) -> int:
     """Afterwards no batch is left at or below the truncation point, nor its operation rows; how many went."""
     alias = journal_alias()

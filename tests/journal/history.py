@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from journal.compaction import KeepRules, Report, compact_document
 from journal.entry import Entry
 from journal.models import Document, JournalBatch
-from journal.reader import read_after, read_heads
+from journal.reader import hydrate, read_after, read_heads
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
 
@@ -69,3 +70,28 @@ def copy_records(compacted: Document, whole: Document) -> None:
     """The cuts of the compacted journal, journalled at the same place in the other one."""
     for _, found in read_after(compacted.pk, head_of(whole)):
         append(whole, *[entry.message for entry in found])
+
+
+ALL = KeepRules(messages=0, days=0)
+
+HISTORY = [
+    message(1, insert("a", x=0), insert("b", "a")),
+    message(2, put("a", "x", 5)),
+    message(3, Op(ot="number.add", key="a", path="x", value=2)),
+    message(4, put("b", "y", 4), client="bob"),
+    message(5, Op(ot="node.remove", key="a", path="children", value="b")),
+    message(6, undo("ann:5")),
+    message(7, put("a", "x", 70)),
+    message(8, put("late", "z", 1)),
+]
+"""Insertions, property ops by two clients, a removal that is undone, an op that waits for its node."""
+
+
+def compact(document: Document, keep: KeepRules = ALL, **options: Any) -> Report:
+    document.refresh_from_db()
+    return compact_document(document, keep, **options)
+
+
+def state(document: Document) -> tuple[int, str]:
+    found = hydrate(document.pk)
+    return found.head_seq, found.graph.digest()

@@ -8,59 +8,46 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection, models
 from django.test import override_settings
 
-from journal import compaction, lease, origin
-from journal.compaction import KeepRules, Plan, Report, Span, compact_document, plan_truncation
-from journal.error import JournalBusy, JournalUnavailable, SnapshotTooLarge
-from journal.history import graph_at, reach_of
+from journal import compaction, cut, lease
+from journal.compaction import KeepRules
+from journal.cut import numbered
+from journal.error import JournalBusy, JournalUnavailable
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
-from journal.proof import ProofFailed
 from journal.reader import hydrate, read_after
-from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot, write_snapshot
+from journal.snapshot import draft_snapshot, take_snapshot
 from journal.writer import Appended, Draft, Fenced, append_batches
-from tests.journal.history import append, append_each, entries, head_of, insert, message, put, ranges, undo
+from tests.journal.history import (
+    ALL,
+    HISTORY,
+    append,
+    append_each,
+    compact,
+    entries,
+    head_of,
+    insert,
+    message,
+    put,
+    ranges,
+    state,
+    undo,
+)
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op, cut_record
-
-ALL = KeepRules(messages=0, days=0)
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
-
-HISTORY = [
-    message(1, insert("a", x=0), insert("b", "a")),
-    message(2, put("a", "x", 5)),
-    message(3, Op(ot="number.add", key="a", path="x", value=2)),
-    message(4, put("b", "y", 4), client="bob"),
-    message(5, Op(ot="node.remove", key="a", path="children", value="b")),
-    message(6, undo("ann:5")),
-    message(7, put("a", "x", 70)),
-    message(8, put("late", "z", 1)),
-]
-
-
-def compact(document: Document, keep: KeepRules = ALL, **options: Any) -> Report:
-    document.refresh_from_db()
-    return compact_document(document, keep, **options)
-
-
-def state(document: Document) -> tuple[int, str]:
-    found = hydrate(document.pk)
-    return found.head_seq, found.graph.digest()
 
 
 def digest_with(document: Document, *messages: Message) -> str:
     """Digest of the document after more messages, which are not journalled."""
     found = hydrate(document.pk)
     for seq, item in enumerate(messages, found.head_seq + 1):
-        found.graph.apply(compaction.numbered(item, seq))
+        found.graph.apply(numbered(item, seq))
     return found.graph.digest()
 
 
@@ -68,63 +55,6 @@ def everything() -> list[Any]:
     """Every row of this app."""
     tables: list[type[models.Model]] = [Document, JournalBatch, Operation, SceneObject, Snapshot]
     return [list(table._default_manager.order_by("pk").values()) for table in tables]
-
-
-# Plan
-
-
-def spans(*ages_in_days: float, size: int = 10, edits: int = 10) -> list[Span]:
-    return [
-        Span(n * size + 1, n * size + size, NOW - timedelta(days=age), lt_max=100 + n, edits=edits)
-        for n, age in enumerate(ages_in_days)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("keep", "ages", "truncate_seq"),
-    [
-        (KeepRules(0, 0), [9, 5, 1], 30),
-        (KeepRules(0, 4), [9, 5, 1], 20),
-        (KeepRules(0, 30), [9, 5, 1], None),
-        (KeepRules(10, 0), [9, 5, 1], 20),
-        (KeepRules(11, 0), [9, 5, 1], 10),
-        (KeepRules(29, 0), [9, 5, 1], None),
-        (KeepRules(10, 8), [9, 5, 1], 10),
-        (KeepRules(0, 4), [9, 3, 9], 10),
-        (KeepRules(0, 0), [], None),
-    ],
-)
-def test_j14_both_rules_must_let_a_batch_go(
-    keep: KeepRules, ages: list[float], truncate_seq: int | None
-) -> None:
-    plan = plan_truncation(spans(*ages), 0, keep, NOW)
-    assert (plan.truncate_seq if plan else None) == truncate_seq
-
-
-def test_j14_the_cut_is_the_highest_lamport_time_that_goes_and_never_falls() -> None:
-    assert plan_truncation(spans(9, 8, 7), 0, KeepRules(10, 0), NOW) == Plan(20, 101, batches=2, messages=20)
-    assert plan_truncation(spans(9, 8, 7), 500, KeepRules(10, 0), NOW) == Plan(
-        20, 500, batches=2, messages=20
-    )
-
-
-def test_j14_server_records_alone_are_not_worth_a_compaction() -> None:
-    assert plan_truncation(spans(9, edits=0), 0, ALL, NOW) is None
-
-
-def test_j14_server_records_do_not_push_messages_out() -> None:
-    """Or each run would journal a cut that makes room for the next one."""
-    found = [*spans(9, 9, size=1, edits=1), Span(3, 3, NOW, edits=0)]
-    assert plan_truncation(found, 0, KeepRules(2, 0), NOW) is None
-
-
-def test_j14_the_documents_rules_come_before_the_sites_and_the_commands_before_both() -> None:
-    document = Document(keep_messages=7)
-    assert KeepRules.of(document) == KeepRules(7, 30)
-    assert KeepRules.of(document, messages=0, days=0) == KeepRules(0, 0)
-    with override_settings(VUER_RTC={"JOURNAL_KEEP_DAYS": 2}):
-        assert KeepRules.of(Document(keep_days=0)) == KeepRules(1000, 0)
-        assert KeepRules.of(Document()) == KeepRules(1000, 2)
 
 
 # What it does
@@ -290,7 +220,7 @@ def rival_writers(document: Document, times: int, monkeypatch: pytest.MonkeyPatc
         return append_batches(drafts, writer_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compaction, "append_batches", append_late)
+        patch.setattr(cut, "append_batches", append_late)
         yield
 
 
@@ -371,131 +301,6 @@ def test_a_compaction_that_lost_its_lease_does_not_truncate(
         compact(document)
     document.refresh_from_db()
     assert (document.truncated_seq, JournalBatch.objects.count()) == (0, 9)
-
-
-# Proof
-
-
-def refused(document: Document, before: tuple[int, str]) -> None:
-    """Nothing was deleted and recovery does not use the snapshot."""
-    document.refresh_from_db()
-    assert (document.truncated_seq, document.lease_holder) == (0, "")
-    assert ranges(document.pk)[: len(HISTORY)] == [(n, n) for n in range(1, 9)]
-    assert state(document)[1] == before[1]
-    assert Snapshot.objects.count() == 0
-
-
-@pytest.mark.parametrize(
-    ("module", "field"),
-    [
-        *(
-            (compaction, field)
-            for field in ("payload", "checksum", "digest", "full_digest", "covered_seq", "cut")
-        ),
-        *((origin, field) for field in ("payload", "checksum", "covered_seq", "cut")),
-    ],
-)
-def test_j15_a_new_snapshot_row_that_was_corrupted_deletes_nothing(
-    document: Document, monkeypatch: pytest.MonkeyPatch, module: ModuleType, field: str
-) -> None:
-    append_each(document, HISTORY)
-    before = state(document)
-    write = write_snapshot
-
-    def write_and_corrupt(*args: Any, **fields: Any) -> Snapshot:
-        row = write(*args, **fields)
-        value = getattr(row, field)
-        match value:
-            case int():
-                value += 1
-            case str():
-                value = value[::-1]
-            case _:
-                value = bytes(value)[:-1] + b"\x00"
-        Snapshot.objects.filter(pk=row.pk).update(**{field: value})
-        return row
-
-    monkeypatch.setattr(module, "write_snapshot", write_and_corrupt)
-    with pytest.raises(ProofFailed):
-        compact(document)
-    refused(document, before)
-
-
-def test_j15_a_well_formed_snapshot_of_something_else_deletes_nothing(
-    document: Document, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_each(document, HISTORY)
-    before = state(document)
-
-    def forgetful(graph: Graph, **_: Any) -> SnapshotDraft:
-        draft = draft_snapshot(graph, with_digests=True)
-        wrong = Graph()
-        for item in HISTORY[:-2]:
-            wrong.apply(compaction.numbered(item, item.lt))
-        wrong.apply(compaction.numbered(cut_record("=server:1", graph.cut, 0), draft.seq))
-        return SnapshotDraft(draft.seq, draft.cut, wrong.snapshot(), draft.digest, draft.full_digest)
-
-    monkeypatch.setattr(compaction, "draft_snapshot", forgetful)
-    with pytest.raises(ProofFailed, match="does not equal"):
-        compact(document)
-    refused(document, before)
-
-
-def test_j15_a_live_room_may_take_a_snapshot_while_the_new_one_is_proved(
-    document: Document, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_each(document, HISTORY)
-    prove = compaction.prove
-
-    def prove_late(snapshot_id: UUID, truncate_seq: int) -> None:
-        append(document, message(50))
-        take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
-        prove(snapshot_id, truncate_seq)
-
-    monkeypatch.setattr(compaction, "prove", prove_late)
-    assert compact(document).outcome == "compacted"
-
-
-def test_j15_a_live_room_prunes_nothing_of_a_compaction_that_is_not_proved_yet(
-    document: Document, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_each(document, HISTORY)
-    prove = compaction.prove
-
-    def prove_late(*args: Any) -> None:
-        for lt in (50, 51, 52, 53):
-            append(document, message(lt))
-            take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
-            prune_snapshots(document.pk)
-        prove(*args)
-
-    for keep in (4, 2):
-        monkeypatch.setattr(compaction, "prove", prove_late if keep == 2 else prove)
-        assert compact(document, KeepRules(keep, 0)).outcome == "compacted"
-    assert reach_of(document.pk).oldest_seq == Document.objects.get().truncated_seq
-
-
-def test_j35_an_origin_of_something_else_deletes_nothing(
-    document: Document, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_each(document, HISTORY)
-    append(document, message(3, put("a", "x", 1), client="late"))  # so that the origin has a tail
-    before = state(document)
-    monkeypatch.setattr(Graph, "retained_messages", lambda graph: [])
-    with pytest.raises(ProofFailed, match="origin of time travel"):
-        compact(document, KeepRules(1, 0))
-    refused(document, before)
-
-
-def test_a_snapshot_too_large_for_a_row_deletes_nothing(document: Document) -> None:
-    append_each(document, HISTORY)
-    before = state(document)
-    with (
-        override_settings(VUER_RTC={"JOURNAL_SNAPSHOT_BYTES_MAX": 100}),
-        pytest.raises(SnapshotTooLarge, match="raise"),
-    ):
-        compact(document)
-    refused(document, before)
 
 
 # Death
@@ -581,28 +386,3 @@ def test_j14_a_lease_of_a_living_process_of_this_host_counts(document: Document)
     Document.objects.update(lease_holder=holder, lease_until=datetime.now(UTC) + timedelta(seconds=60))
     with pytest.raises(JournalBusy):
         compact(document)
-
-
-def test_j15_what_live_rooms_have_folded_goes_and_the_states_behind_it_can_still_be_told(
-    document: Document,
-) -> None:
-    """J18."""
-    history = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 61)]]
-    for lt, item in enumerate(history, 1):
-        append(document, item)
-        if lt > 20 and lt % 5 == 0:
-            append(document, cut_record(f"=server:{lt}", lt - 10, 0))
-    before, head_seq = hydrate(document.pk).graph, head_of(document)
-    states = {seq: graph_at(document.pk, seq).digest() for seq in range(20, head_seq + 1)}
-    report = compact(document, KeepRules(40, 0))
-    assert (report.outcome, report.truncated_seq) == ("compacted", 20)
-    assert (head_of(document), report.snapshot_seq) == (head_seq, 32)
-    assert hydrate(document.pk).graph.full_digest() == before.full_digest()
-    assert reach_of(document.pk).oldest_seq <= report.snapshot_seq
-    for seq in range(report.snapshot_seq, head_seq + 1):
-        assert graph_at(document.pk, seq).digest() == states[seq]
-    again = compact(document, KeepRules(30, 0))
-    assert (again.outcome, head_of(document)) == ("compacted", head_seq)
-    assert hydrate(document.pk).graph.full_digest() == before.full_digest()
-    assert compact(document, KeepRules(0, 0)).truncated_seq == head_seq
-    assert hydrate(document.pk).graph.digest() == before.digest()

@@ -1,6 +1,7 @@
 """J15 for random histories: a compacted journal and one that only has the same cuts stay equal, whatever
 comes later."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,19 @@ from journal.models import Document, JournalBatch
 from journal.reader import hydrate
 from journal.reset import reset_document
 from tests.journal.history import append, copy_records, insert, message, put, undo
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, cut_record
 
 KEYS = ["a", "b", "c"]
 CLIENTS = ["ann", "bob"]
 RESET = "reset"
+
+
+@dataclass(frozen=True)
+class LiveCut:
+    """A live room folds all but the newest Lamport times (rule J21)."""
+
+    open_lts: int
+
 
 key = st.sampled_from(KEYS)
 op = st.one_of(
@@ -28,6 +37,8 @@ op = st.one_of(
         lambda k, p: Op(ot="node.move", path="children", value={"nodeKey": k, "newParent": p}), key, key
     ),
     st.builds(lambda k, v: Op(ot="array.push", key=k, path="list", value=v), key, st.integers(0, 9)),
+    st.builds(lambda k, v: Op(ot="text.init", key=k, path="note", value=v), key, st.text("ab", max_size=3)),
+    st.builds(lambda k, v: Op(ot="string.set", key=k, path="note", value=v), key, st.text("ab", max_size=3)),
 )
 compaction = st.builds(KeepRules, st.integers(0, 4), st.just(0))
 step = st.one_of(
@@ -36,13 +47,14 @@ step = st.one_of(
     compaction,
     st.just(RESET),
 )
+live_cut = st.builds(LiveCut, st.integers(0, 6))
 
 
 class Histories(TestCase):
-    """Steps are messages with any Lamport time, undo messages, compactions, and resets."""
+    """Steps are messages with any Lamport time, undo messages, compactions, cuts of live rooms, and resets."""
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-    @given(steps=st.lists(step, min_size=2, max_size=24))
+    @given(steps=st.lists(st.one_of(step, live_cut), min_size=2, max_size=24))
     def test_j15_compaction_changes_nothing_now_or_later(self, steps: list[Any]) -> None:
         compacted, whole = (Document.objects.create(slug=slug) for slug in ("compacted", "whole"))
         written: list[Message] = []
@@ -51,6 +63,10 @@ class Histories(TestCase):
             if isinstance(given_step, KeepRules):
                 compact_document(compacted, given_step)
                 copy_records(compacted, whole)
+            elif isinstance(given_step, LiveCut):
+                at = hydrate(whole.pk).graph.lt - given_step.open_lts
+                for document in (compacted, whole):
+                    append(document, cut_record(f"=server:{len(written)}", max(0, at), 0))
             elif given_step == RESET:
                 reset_document(compacted.pk)
                 copy_records(compacted, whole)

@@ -1,0 +1,44 @@
+"""The server record that folds history away, journalled beside live writers (rule J15, step 1)."""
+
+import random
+import time
+from uuid import UUID, uuid4
+
+import msgspec
+
+from journal.entry import Entry
+from journal.error import JournalBusy
+from journal.lease import process_name
+from journal.reader import read_after
+from journal.settings import settings
+from journal.writer import Appended, Conflict, Draft, append_batches
+from vuer_rtc.crdt.message import Message, cut_record
+
+
+def journal_cut(document_id: UUID, head_seq: int, cut: int) -> None:
+    """Afterwards the record of `cut` is journalled, behind `head_seq`, which is some batch's last sequence.
+
+    Live writers may be appending: on a conflict the record goes behind what they wrote.
+
+    Raises: JournalBusy when writers never leave a gap or another compaction has truncated behind the head.
+    """
+    record = cut_record(f"=server:{uuid4().hex}", cut, time.time())
+    for _ in range(settings.cut_attempts_max):
+        draft = Draft(document_id, head_seq + 1, [Entry(record, received_at=time.time())])
+        [outcome] = append_batches([draft], process_name())
+        match outcome:
+            case Appended():
+                return
+            case Conflict(was_locked=was_locked):
+                for first_seq, entries in read_after(document_id, head_seq):
+                    head_seq = first_seq + len(entries) - 1
+                if was_locked:
+                    time.sleep(random.uniform(0.005, 0.05))
+            case _:
+                raise JournalBusy(f"document {document_id}: another compaction has overtaken this one")
+    raise JournalBusy(f"document {document_id}: its writers left no room for the cut; try again")
+
+
+def numbered(message: Message, seq: int) -> Message:
+    """The message as the journal has it."""
+    return msgspec.structs.replace(message, server_seq=seq)

@@ -1,0 +1,154 @@
+"""Which batches the keep rules let go, and the cut that folds them: from rows alone, without a graph (rule J14)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from journal.models import Document, JournalBatch
+from journal.reader import Batch, read_batches, retained, while_retained
+from journal.settings import settings
+from vuer_rtc.crdt.dtype import META_OPS
+from vuer_rtc.crdt.message import INTEGER_MAX, UNSET, Message
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRules:
+    """What compaction leaves alone; both must let a message go."""
+
+    messages: int
+    """The newest so many messages of clients."""
+    days: float
+    """Everything younger than this."""
+
+    @classmethod
+    def of(cls, document: Document, messages: int | None = None, days: float | None = None) -> "KeepRules":
+        """The rules given, else the document's, else the site's."""
+        own = (document.keep_messages, document.keep_days)
+        return cls(
+            messages=next(n for n in (messages, own[0], settings.keep_messages) if n is not None),
+            days=next(n for n in (days, own[1], settings.keep_days) if n is not None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What planning needs to know of a retained batch."""
+
+    first_seq: int
+    last_seq: int
+    created_at: datetime
+    edits: int = 0
+    """Messages of clients in it.  Server records do not count: a cut must not push the next cut along for
+    ever."""
+    lt_max: int = 0
+    """Highest Lamport time of these."""
+    lt_min: int = INTEGER_MAX
+    """Lowest."""
+    targets: tuple[str, ...] = ()
+    """Ids of the messages that they undo or redo."""
+    cut: int = 0
+    """The highest that a record in it says; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a compaction is going to do."""
+
+    truncate_seq: int
+    """S: batches up to here go."""
+    cut: int
+    """F: highest Lamport time among their messages."""
+    batches: int
+    messages: int
+
+
+@dataclass(slots=True)
+class Outline:
+    """The measures of every retained batch of a document, in order."""
+
+    document_id: UUID
+    truncated_seq: int
+    spans: list[Span]
+
+    @property
+    def head_seq(self) -> int:
+        return self.spans[-1].last_seq if self.spans else self.truncated_seq
+
+    def read_on(self) -> None:
+        """Afterwards it holds what was journalled meanwhile, too."""
+        self.spans += [span_of(batch) for batch in read_batches(self.document_id, self.head_seq)]
+
+    def behind(self, seq: int) -> list[Span]:
+        """The batches behind a truncation point."""
+        return [span for span in self.spans if span.first_seq > seq]
+
+    def cut_seq(self, cut: int) -> int | None:
+        """Last sequence of the first batch with which everything up to `cut` is folded; None when there is none."""
+        return next((span.last_seq for span in self.spans if span.cut >= cut), None)
+
+
+def read_outline(document_id: UUID) -> Outline:
+    """The document as planning sees it.  Cost: reading and decoding every retained batch; nothing is applied.
+
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    """
+    return while_retained(
+        document_id,
+        lambda truncated_seq: Outline(
+            document_id, truncated_seq, [span_of(batch) for batch in retained(document_id, truncated_seq)]
+        ),
+    )
+
+
+def span_of(batch: Batch) -> Span:
+    """The measures of one batch."""
+    lts: list[int] = []
+    targets: list[str] = []
+    cut = 0
+    for entry in batch.entries:
+        message = entry.message
+        if message.is_server_record:
+            cuts = (op.value for op in message.ops if op.ot == "server.cut" and type(op.value) is int)
+            cut = max(cut, *cuts, 0)
+            continue
+        lts.append(message.lt)
+        targets += targets_of(message)
+    lowest, highest = (min(lts), max(lts)) if lts else (INTEGER_MAX, 0)
+    return Span(
+        batch.first_seq, batch.last_seq, batch.created_at, len(lts), highest, lowest, tuple(targets), cut
+    )
+
+
+def targets_of(message: Message) -> list[str]:
+    """Ids of the messages that it undoes or redoes."""
+    return [str(op.target) for op in message.ops if op.target is not UNSET and op.ot in META_OPS]
+
+
+def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Plan | None:
+    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.  Pure."""
+    oldest_to_keep = now - timedelta(days=keep.days)
+    spare = sum(span.edits for span in spans) - keep.messages
+    count = 0
+    for span in spans:
+        spare -= span.edits
+        if spare < 0 or span.created_at > oldest_to_keep:
+            break
+        count += 1
+    going = spans[:count]
+    if not any(span.edits for span in going):
+        return None
+    return Plan(
+        truncate_seq=going[-1].last_seq,
+        cut=max(span.lt_max for span in going),
+        batches=len(going),
+        messages=going[-1].last_seq - going[0].first_seq + 1,
+    )
+
+
+def may_let_go(document_id: UUID, truncated_seq: int, keep: KeepRules, now: datetime) -> bool:
+    """False when the keep rules let nothing go, as rows tell without their payloads."""
+    rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=truncated_seq).order_by("last_seq")
+    found = rows.values_list("first_seq", "last_seq", "created_at", "message_count")
+    guess = [Span(first, last, at, edits=count) for first, last, at, count in found.iterator(chunk_size=2000)]
+    return plan_truncation(guess, keep, now) is not None

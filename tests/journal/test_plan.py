@@ -1,0 +1,63 @@
+"""J14: what the keep rules let go, and the cut that folds it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import override_settings
+
+from journal.models import Document
+from journal.plan import KeepRules, Plan, Span, plan_truncation
+from tests.journal.history import ALL
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def spans(*ages_in_days: float, size: int = 10, edits: int = 10) -> list[Span]:
+    return [
+        Span(n * size + 1, n * size + size, NOW - timedelta(days=age), lt_max=100 + n, edits=edits)
+        for n, age in enumerate(ages_in_days)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keep", "ages", "truncate_seq"),
+    [
+        (KeepRules(0, 0), [9, 5, 1], 30),
+        (KeepRules(0, 4), [9, 5, 1], 20),
+        (KeepRules(0, 30), [9, 5, 1], None),
+        (KeepRules(10, 0), [9, 5, 1], 20),
+        (KeepRules(11, 0), [9, 5, 1], 10),
+        (KeepRules(29, 0), [9, 5, 1], None),
+        (KeepRules(10, 8), [9, 5, 1], 10),
+        (KeepRules(0, 4), [9, 3, 9], 10),
+        (KeepRules(0, 0), [], None),
+    ],
+)
+def test_j14_both_rules_must_let_a_batch_go(
+    keep: KeepRules, ages: list[float], truncate_seq: int | None
+) -> None:
+    plan = plan_truncation(spans(*ages), keep, NOW)
+    assert (plan.truncate_seq if plan else None) == truncate_seq
+
+
+def test_j14_the_cut_is_the_highest_lamport_time_that_goes() -> None:
+    assert plan_truncation(spans(9, 8, 7), KeepRules(10, 0), NOW) == Plan(20, 101, batches=2, messages=20)
+
+
+def test_j14_server_records_alone_are_not_worth_a_compaction() -> None:
+    assert plan_truncation(spans(9, edits=0), ALL, NOW) is None
+
+
+def test_j14_server_records_do_not_push_messages_out() -> None:
+    """Or each run would journal a cut that makes room for the next one."""
+    found = [*spans(9, 9, size=1, edits=1), Span(3, 3, NOW, edits=0)]
+    assert plan_truncation(found, KeepRules(2, 0), NOW) is None
+
+
+def test_j14_the_documents_rules_come_before_the_sites_and_the_commands_before_both() -> None:
+    document = Document(keep_messages=7)
+    assert KeepRules.of(document) == KeepRules(7, 30)
+    assert KeepRules.of(document, messages=0, days=0) == KeepRules(0, 0)
+    with override_settings(VUER_RTC={"JOURNAL_KEEP_DAYS": 2}):
+        assert KeepRules.of(Document(keep_days=0)) == KeepRules(1000, 0)
+        assert KeepRules.of(Document()) == KeepRules(1000, 2)
