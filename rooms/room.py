@@ -122,9 +122,9 @@ class LiveRoom:
     def close(self, code: CloseCode) -> None:
         """Close every connection; what waits is dropped without an answer."""
         self.is_closed = True
+        self._waiting.close()
         self._audience.close(code)
         self.presence.close()
-        self._waiting.close()
 
     def fail(self) -> None:
         """The room cannot go on: it closes, and the next join hydrates it anew."""

@@ -26,7 +26,7 @@ class Waiting:
     """The messages of one room that no batch has taken yet.
 
     What a batch has taken still counts against the budget until `finish`, `put_back` or `isolate` says what became of
-    it.
+    it, or the room closes: one that fails over a batch says nothing more of it.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -36,6 +36,8 @@ class Waiting:
         self._suspects_max: int | None = None
         """Messages that the next batch may hold while the one that cannot be written is looked for; None: as many
         as the settings allow."""
+        self._bytes_held = 0
+        """Of the budget, by what waits here and by what batches have taken."""
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -50,6 +52,7 @@ class Waiting:
             refuse(submission, ErrorCode.UNAVAILABLE, FULL)
             return False
         self._budget.bytes_left -= submission.size
+        self._bytes_held += submission.size
         self._submissions.append(submission)
         return True
 
@@ -74,9 +77,7 @@ class Waiting:
 
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
-        if self._is_closed:
-            self._release(batch.submissions)
-        else:
+        if not self._is_closed:
             self._submissions.extendleft(reversed(list(batch.submissions)))
 
     def isolate(self, batch: Batch) -> None:
@@ -97,13 +98,18 @@ class Waiting:
                 refuse(submission, ErrorCode.UNAVAILABLE, AWAY)
 
     def close(self) -> None:
-        """What waits is dropped without an answer, and what is put back later, too."""
+        """What waits is dropped without an answer, and what is put back later, too; nothing of it counts any more."""
         self._is_closed = True
-        self._release(self._submissions)
+        self._give_back(self._bytes_held)
         self._submissions.clear()
 
     def _release(self, submissions: Iterable[Submission]) -> None:
-        self._budget.bytes_left += sum(submission.size for submission in submissions)
+        if not self._is_closed:
+            self._give_back(sum(submission.size for submission in submissions))
+
+    def _give_back(self, size: int) -> None:
+        self._bytes_held -= size
+        self._budget.bytes_left += size
 
 
 def refuse(submission: Submission, code: ErrorCode, detail: str) -> None:

@@ -1,8 +1,14 @@
 """What waits for the journal, in a live room whose connections are fakes that record."""
 
+import asyncio
 from typing import Any
 
 import pytest
+
+from journal.writer import Appended, Draft, Outcome
+from rooms.committer import Committer
+from rooms.room import LiveRoom
+from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert, message, submission
 from .fake_room import Journal, Room
@@ -65,4 +71,43 @@ def test_a_message_that_cannot_be_written_is_found_by_halving_and_refused(room: 
             written += [m.id for m in batch.messages]
     assert written == ["ann:1", "ann:2", "ann:4"]
     assert "error ann:3 bad-message" in ann.got
+    assert room.budget.bytes_left == 10_000
+
+
+@pytest.mark.parametrize("failing", ["graph.identify", "draft", "graph.apply", "_fan_out", "_count"])
+async def test_a_room_that_fails_over_a_batch_gives_back_all_it_held(
+    room: Room, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Wherever between the queue and the acknowledgement: the budget is the whole process's."""
+
+    async def append(drafts: list[Draft]) -> list[Outcome]:
+        return [Appended(d.first_seq, d.first_seq + len(d.entries) - 1) for d in drafts]
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("injected")
+
+    committer = Committer(append)
+    room._notify = committer.notify
+    ann = room.enter("ann")
+    owner, _, name = failing.rpartition(".")
+    monkeypatch.setattr(room.graph if owner else LiveRoom, name, fail)
+    for counter in (1, 2, 3):
+        room.submit(submission(message("ann", counter, insert(f"n{counter}")), ann, size=100))
+    assert room.budget.bytes_left == 9_700
+    running = asyncio.create_task(committer.run())
+    async with asyncio.timeout(5):
+        await committer.drained()
+    running.cancel()
+    assert room.budget.bytes_left == 10_000
+    assert (ann.closed == [CloseCode.INTERNAL]) == room.is_closed
+
+
+def test_a_batch_that_comes_back_to_a_closed_room_is_given_back_once(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1), ann))
+    batch = room.next_batch()
+    assert batch is not None
+    room.close(CloseCode.GOING_AWAY)
+    room.put_back(batch)
+    room.isolate(batch)
     assert room.budget.bytes_left == 10_000
