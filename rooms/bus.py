@@ -117,7 +117,9 @@ class Bus:
             if self.has_others:
                 await self._open_channel()
                 self._has_work.set()
-                await asyncio.gather(self._work(), self._listen())
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._work())
+                    group.create_task(self._listen())
             else:
                 await asyncio.Event().wait()
         finally:

@@ -35,6 +35,7 @@ from rooms.reviewer import Reviewer
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.snapshotter import Snapshotter
+from rooms.supervision import supervised
 from rooms.tally import tally
 from rooms.termination import before_termination
 from rooms.thread import Worker
@@ -169,24 +170,22 @@ class Hub:
 
     def start(self) -> None:
         """Afterwards connections may join."""
-        steps = (
-            self._committer.run(),
-            self._register.run(),
-            self._register.close_predecessors(),
-            self._projector.run(),
-            self._recorder.run(),
-            self._snapshotter.run(),
-            self._registry.damages.run(),
-            self._heads.run(),
-            self._reviewer.run(),
-            self._herald.run(),
-            self._lookout.run(),
-            NeighbourWatch(self.process, self._aside, self.bus).run(),
-            self.bus.run(),
+        parts = (
+            self._committer.run,
+            self._register.run,
+            self._register.close_predecessors,
+            self._projector.run,
+            self._recorder.run,
+            self._snapshotter.run,
+            self._registry.damages.run,
+            self._heads.run,
+            self._reviewer.run,
+            self._herald.run,
+            self._lookout.run,
+            NeighbourWatch(self.process, self._aside, self.bus).run,
+            self.bus.run,
         )
-        self._tasks = [self.loop.create_task(step) for step in steps]
-        for task in self._tasks:
-            task.add_done_callback(_tell_death)
+        self._tasks = [self.loop.create_task(supervised(part)) for part in parts]
 
     async def stop(self) -> None:
         """Afterwards everything that could be journalled is, every socket has been told `going away`, and the
@@ -233,13 +232,6 @@ class Hub:
         except TimeoutError:
             for connection in list(self.connections):
                 self.leave(connection, CloseCode.GOING_AWAY)
-
-
-def _tell_death(task: asyncio.Task[None]) -> None:
-    """Of a task that serves all: nobody waits for it before the server stops."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        tally.failures["task"] += 1
-        logger.critical("a part of this server has ended, and must be restarted with it", exc_info=error)
 
 
 _hub: Hub | None = None

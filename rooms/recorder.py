@@ -8,15 +8,18 @@ import asyncio
 import logging
 from collections.abc import Collection
 
-from django.db import Error
-
 from rooms.connection import Connection
 from rooms.record import NotRecorded, record_session
+from rooms.session import AWAY
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.thread import Worker
 from vuer_rtc.protocol.codes import CloseCode
 
 logger = logging.getLogger(__name__)
+
+TRIES_MAX = 3
+"""Failures of one row, while the database answers, before it is given up."""
 
 
 class Recorder:
@@ -25,13 +28,14 @@ class Recorder:
     def __init__(self, worker: Worker, connections: Collection[Connection]) -> None:
         self._worker = worker
         self._connections = connections
-        self._due: dict[Connection, None] = {}
+        self._due: dict[Connection, int] = {}
+        """How often each has failed for a reason of its own."""
         self._has_due = asyncio.Event()
 
     def joined(self, connection: Connection) -> None:
         """The connection is in, with a row or without."""
         if not connection.is_recorded:
-            self._due[connection] = None
+            self._due[connection] = 0
             self._has_due.set()
 
     async def run(self) -> None:
@@ -41,14 +45,29 @@ class Recorder:
             await asyncio.sleep(settings.retry_delay_max_ms / 1000)
             try:
                 for connection in list(self._due):
-                    await self._record(connection)
-                    del self._due[connection]
-                if not self._due:  # or somebody has joined meanwhile
-                    self._has_due.clear()
-            except (NotRecorded, Error) as error:
+                    await self._try(connection)
+            except (NotRecorded, *AWAY) as error:
                 logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
-            except Exception:
-                logger.exception("sessions without rows could not be written")
+            if not self._due:  # or somebody has joined meanwhile
+                self._has_due.clear()
+
+    async def _try(self, connection: Connection) -> None:
+        """Afterwards its row is there, or is not to be, or will be tried again behind the others.
+
+        Raises: NotRecorded, django.db.Error while the database takes no rows.
+        """
+        try:
+            await self._record(connection)
+        except (NotRecorded, *AWAY):
+            raise
+        except Exception:
+            tally.failures["session"] += 1
+            logger.exception("the session of client %s could not be written", connection.client)
+            self._due[connection] += 1
+            if self._due[connection] < TRIES_MAX:
+                return
+            connection.close(CloseCode.INTERNAL)  # it may come back, and be let in anew
+        del self._due[connection]
 
     async def _record(self, connection: Connection) -> None:
         session = connection.admission.unrecorded

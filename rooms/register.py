@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import Error
-
 from rooms.connection import Connection
 from rooms.process import ProcessIdentity
 from rooms.session import (
+    AWAY,
     End,
     close_sessions_of_dead_processes,
     save_ends,
@@ -18,6 +17,7 @@ from rooms.session import (
     touch_sessions,
 )
 from rooms.settings import settings
+from rooms.tally import tally
 from rooms.thread import Worker
 
 T = TypeVar("T")
@@ -26,12 +26,14 @@ logger = logging.getLogger(__name__)
 
 END_DELAY_S = 0.05
 """Connections that end together are written together."""
+LATER = "session rows could not be written, trying again later: %s"
 
 
 class Register:
     """Progress and ends of sessions, gathered on the event loop and written in batches by a worker thread.
 
-    What cannot be written is kept for the next time.
+    What cannot be written is kept for the next time, while the database is away; what fails for any other reason is
+    tried alone, and dropped, so that it never keeps the others from being written.
     """
 
     def __init__(self, process: ProcessIdentity, worker: Worker) -> None:
@@ -62,7 +64,7 @@ class Register:
         """Close what crashed processes of this host left open."""
         try:
             count = await self._worker.run(close_sessions_of_dead_processes, self._process)
-        except Error as error:
+        except AWAY as error:
             logger.warning("sessions of crashed processes are left open: %s", error)
             return
         if count:
@@ -89,21 +91,36 @@ class Register:
         connections, self._progressed = self._progressed, {}
         if connections:
             progress = [connection.progress for connection in connections.values()]
-            if not await self._write(save_progress, progress):
+            if not await self._save(save_progress, progress):
                 self._progressed = {**connections, **self._progressed}
 
     async def _save_ends(self) -> None:
         ends, self._ends = self._ends, []
-        if ends and not await self._write(save_ends, ends):
+        if ends and not await self._save(save_ends, ends):
             self._ends = ends + self._ends
 
     async def _touch(self) -> None:
-        await self._write(touch_sessions, self._process)
-
-    async def _write(self, function: Callable[[T], None], argument: T) -> bool:
         try:
-            await self._worker.run(function, argument)
-        except Error as error:
-            logger.warning("session rows could not be written, trying again later: %s", error)
+            await self._worker.run(touch_sessions, self._process)
+        except AWAY as error:
+            logger.warning(LATER, error)
+        except Exception:
+            tally.failures["session"] += 1
+            logger.exception("sessions could not be touched")
+
+    async def _save(self, save: Callable[[list[T]], None], those: list[T]) -> bool:
+        """Afterwards they are written, or they cannot be; False while the database is away."""
+        try:
+            await self._worker.run(save, those)
+        except AWAY as error:
+            logger.warning(LATER, error)
             return False
+        except Exception:
+            if len(those) == 1:
+                tally.failures["session"] += 1
+                logger.exception("a session's row cannot be written and stays as it is: %r", those[0])
+                return True
+            for one in those:
+                if not await self._save(save, [one]):
+                    return False
         return True

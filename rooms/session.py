@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from rooms.models import Session
@@ -14,6 +15,8 @@ from rooms.process import ProcessIdentity
 CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
 ROWS_PER_STATEMENT = 200
+AWAY = (OperationalError, InterfaceError)
+"""What a database raises that is away, full or locked, whatever it is asked; anything else is about the row."""
 
 
 @dataclass(frozen=True, slots=True)

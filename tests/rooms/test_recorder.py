@@ -5,7 +5,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from rooms.recorder import Recorder
+from django.db import DataError
+
+from rooms.record import NotRecorded
+from rooms.recorder import TRIES_MAX, Recorder
+from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 
 from .test_committer import until
@@ -15,6 +19,7 @@ class Newcomer:
     """A connection without a row."""
 
     def __init__(self) -> None:
+        self.client = "newcomer"
         self.is_recorded = False
         self.admission = SimpleNamespace(unrecorded=object())
         self.closed: list[CloseCode] = []
@@ -34,6 +39,39 @@ class SlowDatabase:
         self.begun.set()
         await self.may_go_on.wait()
         return True
+
+
+class PickyDatabase:
+    """Is away as often as it is told; never takes one row."""
+
+    def __init__(self, hopeless: object, away: int = 0) -> None:
+        self.hopeless = hopeless
+        self.away = away
+        self.tries = 0
+
+    async def run(self, work: Callable[..., Any], session: object) -> bool:
+        if self.away:
+            self.away -= 1
+            raise NotRecorded("the disk is full")
+        if session is self.hopeless:
+            self.tries += 1
+            raise DataError("no such row can be")
+        return True
+
+
+async def test_a_row_that_always_fails_does_not_block_those_behind_it(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    first, second = Newcomer(), Newcomer()
+    database, before = PickyDatabase(first.admission.unrecorded, away=2), tally.failures["session"]
+    recorder = Recorder(database, {first, second})  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    for one in (first, second):
+        recorder.joined(one)  # type: ignore[arg-type]
+    await until(lambda: second.is_recorded and first.closed)
+    await asyncio.sleep(0.02)
+    task.cancel()
+    assert (first.closed, first.is_recorded) == ([CloseCode.INTERNAL], False)
+    assert database.tries == TRIES_MAX == tally.failures["session"] - before
 
 
 async def test_who_joins_while_another_ones_row_is_written_gets_one_too(settings: Any) -> None:
