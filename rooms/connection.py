@@ -9,7 +9,7 @@ from rooms.address import Address
 from rooms.admission import Admission
 from rooms.batch import Submission
 from rooms.models import Session
-from rooms.outbox import Outbox, Send
+from rooms.outbox import Outbox, Send, Write
 from rooms.room import LiveRoom
 from rooms.session import CLOSED_ABNORMALLY, End, Progress
 from rooms.settings import settings
@@ -51,6 +51,7 @@ class Connection:
         admission: Admission,
         room: LiveRoom,
         send: Send,
+        write: Write,
         on_progress: Callable[["Connection"], None],
         promise: Promise,
         on_reset: Callable[["Connection", int], None],
@@ -79,6 +80,7 @@ class Connection:
         self._promise = promise
         self._outbox = Outbox(
             send,
+            write,
             bytes_max=admission.limits.outbound_bytes_max,
             frames_max=admission.limits.outbound_frames_max,
             on_overflow=lambda: self.close(CloseCode.SLOW_CLIENT),

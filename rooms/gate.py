@@ -11,7 +11,7 @@ from rooms.admission import Admission, admit
 from rooms.connection import Connection
 from rooms.head import HeadWatch
 from rooms.models import Session
-from rooms.outbox import Send
+from rooms.outbox import Send, write_of
 from rooms.peer import Overtaken, RoomFull
 from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
@@ -78,6 +78,7 @@ class Gate:
                 admission,
                 room,
                 send,
+                write_of(scope),
                 on_progress=self._register.note_progress,
                 promise=promise,
                 on_reset=self._on_reset,

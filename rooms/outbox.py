@@ -1,7 +1,8 @@
 """What is on its way to one connection: bounded, and written out at most once per turn of the event loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rooms.tally import tally
@@ -9,6 +10,25 @@ from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Frame
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Write = Callable[[Iterable[Frame]], bool]
+"""Hands frames to the socket at once, without waiting; False, and nothing is written, when it takes none now."""
+
+EXTENSION = "vuer_rtc.frames"
+"""By which our own server offers its `Write` (`vuer_rtc/websocket.py`): an event for each frame, as ASGI has it, costs
+a system call for each frame."""
+WRITE_BYTES_MAX = 65_536
+"""Handed over at once: as much as a transport buffers before it asks for a pause."""
+
+
+def write_of(scope: Mapping[str, Any]) -> Write:
+    """How frames are written without waiting; of servers that cannot, nothing ever is."""
+    offered = (scope.get("extensions") or {}).get(EXTENSION, {})
+    write: Write = offered.get("write", _write_nothing)
+    return write
+
+
+def _write_nothing(frames: Iterable[Frame]) -> bool:
+    return False
 
 
 def close_event(code: CloseCode) -> dict[str, Any]:
@@ -29,16 +49,27 @@ class Outbox:
     """
 
     def __init__(
-        self, send: Send, *, bytes_max: int, frames_max: int, on_overflow: Callable[[], None]
+        self,
+        send: Send,
+        write: Write = _write_nothing,
+        *,
+        bytes_max: int,
+        frames_max: int,
+        on_overflow: Callable[[], None],
     ) -> None:
         self._send = send
+        self._write = write
         self._bytes_max = bytes_max
         self._frames_max = frames_max
         self._on_overflow = on_overflow
-        self._frames: list[Frame] = []
+        self._loop = asyncio.get_running_loop()
+        self._frames: deque[Frame] = deque()
         self._bytes = 0
         self._allowance = 0
-        self._writer: asyncio.Task[None] | None = None
+        self._is_due = False
+        """It is going to be flushed in the next turn."""
+        self._waiter: asyncio.Task[None] | None = None
+        """Waits for the socket to take more."""
         self._close_code: CloseCode | None = None
 
     @property
@@ -60,8 +91,8 @@ class Outbox:
         if self._bytes > self._bytes_max + self._allowance or len(self._frames) > self._frames_max:
             self.abandon()
             self._on_overflow()
-        elif self._writer is None:
-            self._start()
+        else:
+            self._flush_soon()
 
     def push_document(self, frames: Sequence[Frame], size: int) -> None:
         """Queue frames whose size is the document's, not the client's fault: it does not count against the
@@ -73,45 +104,80 @@ class Outbox:
         """Write what is queued, then close the socket with `code`.  Idempotent: the first code stands."""
         if self._close_code is None:
             self._close_code = code
-            if self._writer is None:
-                self._start()
+            self._flush_soon()
 
     def abandon(self) -> None:
         """Drop what is queued, and stop waiting for the peer to take what is being written."""
         self._frames.clear()
         self._bytes = 0
-        if self._writer is not None:
-            self._writer.cancel()
-            self._writer = None
+        if self._waiter is not None:
+            self._waiter.cancel()
+            self._waiter = None
 
     def release(self) -> None:
-        """The socket is gone: drop what is queued and the way to the owner, who goes without the garbage collector."""
+        """The socket is gone: drop what is queued and the ways to the owner, who goes without the garbage collector."""
         self.abandon()
         self._on_overflow = _nothing
+        self._write = _write_nothing
 
-    def _start(self) -> None:
-        self._writer = asyncio.get_running_loop().create_task(self._write())
+    # Writing
 
-    async def _write(self) -> None:
+    def _flush_soon(self) -> None:
+        if self._waiter is None and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_due = False
+        self._write_at_once()
+        if self._frames or self._close_code is not None:
+            self._waiter = self._loop.create_task(self._write_rest())
+
+    def _write_at_once(self) -> None:
+        """Afterwards the socket has as much as it takes without anybody's waiting."""
+        while self._frames:
+            frames, size = self._next_piece()
+            if not self._write(frames):
+                return
+            self._took(len(frames), size)
+
+    def _next_piece(self) -> tuple[Sequence[Frame], int]:
+        """The oldest frames, up to `WRITE_BYTES_MAX` or one, and their size."""
+        if self._bytes <= WRITE_BYTES_MAX:
+            return self._frames, self._bytes
+        size, piece = 0, list[Frame]()
+        for frame in self._frames:
+            if piece and size + len(frame) > WRITE_BYTES_MAX:
+                break
+            piece.append(frame)
+            size += len(frame)
+        return piece, size
+
+    async def _write_rest(self) -> None:
+        """One frame as ASGI has it, which waits until the socket takes it; then again what goes without waiting."""
         try:
             while self._frames:
-                await self._write_frames()
+                frame = self._frames[0]
+                kind = "bytes" if isinstance(frame, bytes) else "text"
+                await self._send({"type": "websocket.send", kind: frame})
+                self._took(1, len(frame))
+                self._write_at_once()
             if self._close_code is not None:
                 await self._send(close_event(self._close_code))
         except (OSError, RuntimeError):
             pass  # the peer is gone or the server closed the socket; whoever reads from it is being told
         finally:
-            if self._writer is asyncio.current_task():
-                self._writer = None
+            if self._waiter is asyncio.current_task():
+                self._waiter = None
 
-    async def _write_frames(self) -> None:
-        frames, self._frames = self._frames, []
-        tally.sent_frames += len(frames)
-        tally.sent_bytes += sum(map(len, frames))
-        send = self._send
-        for frame in frames:
-            kind = "bytes" if isinstance(frame, bytes) else "text"
-            await send({"type": "websocket.send", kind: frame})
-            self._bytes -= len(frame)
-        if not self._frames:
+    def _took(self, count: int, size: int) -> None:
+        """The socket has the oldest frames."""
+        tally.sent_frames += count
+        tally.sent_bytes += size
+        self._bytes -= size
+        if count == len(self._frames):
+            self._frames.clear()
             self._allowance = 0
+        else:
+            for _ in range(count):
+                self._frames.popleft()

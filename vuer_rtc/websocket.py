@@ -1,14 +1,23 @@
-"""uvicorn's WebSocket protocol with one more bound, on how long a closed connection may take to be gone; and it tells
-a connection that was lost from one that its peer closed without a code."""
+"""uvicorn's WebSocket protocol with many frames in one system call, a bound on how long a closed connection may take to
+be gone, and another code for one that was lost than for one that its peer closed without a code."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 GONE_MAX_S = 15
 """After the application is done with a connection: longer than uvicorn's ten seconds for the peer's close frame."""
 LOST = 1006
 """As RFC 6455 has it; uvicorn's own 1005 says that there was a close frame."""
+
+EXTENSION = "vuer_rtc.frames"
+"""In the scope's `extensions`: `{"write": WebSocketProtocol.write_frames}`."""
+BINARY, TEXT = 0x82, 0x81
+"""First byte of a whole frame."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -20,8 +29,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _gone_timer: asyncio.TimerHandle | None = None
 
     async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[EXTENSION] = {"write": self.write_frames}
         await super().run_asgi()
+        del extensions[EXTENSION]  # a cycle: it would keep the connection until garbage is collected
         self._gone_timer = self.loop.call_later(GONE_MAX_S, self.transport.abort)
+
+    def write_frames(self, frames: Iterable[bytes | str]) -> bool:
+        """Hands whole messages to the transport in one piece; False, and nothing is written, when the peer takes
+        nothing now or something is to be done to them first: `send` waits, raises or does it then."""
+        is_ready = self.conn.state is State.OPEN and not self.conn.extensions and self.writable.is_set()
+        if not is_ready or self.close_sent or self.transport.is_closing():
+            return False
+        self.transport.write(b"".join(_framed(frames)))
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._gone_timer is not None:
@@ -29,3 +50,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": LOST, "reason": ""})
         super().connection_lost(exc)
+
+
+def _framed(frames: Iterable[bytes | str]) -> Iterator[bytes]:
+    for frame in frames:
+        kind, payload = (BINARY, frame) if isinstance(frame, bytes) else (TEXT, frame.encode())
+        yield _head(kind, len(payload))
+        yield payload
+
+
+@lru_cache(4096)
+def _head(kind: int, size: int) -> bytes:
+    """Of an unmasked frame (RFC 6455, 5.2)."""
+    if size < 126:
+        return bytes((kind, size))
+    if size < 65_536:
+        return bytes((kind, 126)) + size.to_bytes(2)
+    return bytes((kind, 127)) + size.to_bytes(8)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -62,9 +63,21 @@ class Seat:
         address = Address("room", client, framing, naming, "", "", edition, features)
         admission = Admission(UUID, uuid.uuid4(), Credential(), rights, 0, room.limits)
         self.connection = Connection(
-            address, admission, room, self._send, lambda _: None, Promise(True, ""), lambda *_: None
+            address,
+            admission,
+            room,
+            self._send,
+            self._write,
+            lambda _: None,
+            Promise(True, ""),
+            lambda *_: None,
         )
         room.join(self.connection)
+
+    def _write(self, frames: Iterable[Frame]) -> bool:
+        for frame in frames:
+            self._take(self.codec.decode(frame))
+        return True
 
     async def _send(self, event: dict[str, Any]) -> None:
         if event["type"] == "websocket.send":

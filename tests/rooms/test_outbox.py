@@ -1,9 +1,10 @@
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from rooms.outbox import Outbox
+from rooms.outbox import EXTENSION, WRITE_BYTES_MAX, Outbox, write_of
 from vuer_rtc.protocol.codes import CloseCode
 
 
@@ -27,6 +28,21 @@ class Socket:
         return [e.get("bytes", e.get("text")) for e in self.events if e["type"] == "websocket.send"]
 
 
+class OurSocket(Socket):
+    """One of our own server, which takes many frames at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[list[Any]] = []
+        self.takes_pieces = 1000
+
+    def write(self, frames: Iterable[Any]) -> bool:
+        if not self.is_readable.is_set() or len(self.pieces) == self.takes_pieces:
+            return False
+        self.pieces.append(list(frames))
+        return True
+
+
 class Overflow:
     def __init__(self) -> None:
         self.count = 0
@@ -37,7 +53,8 @@ class Overflow:
 
 def outbox_of(socket: Socket, overflow: Overflow | None = None, **bounds: int) -> Outbox:
     given = {"bytes_max": 100, "frames_max": 10, **bounds}
-    return Outbox(socket.send, **given, on_overflow=overflow or Overflow())
+    scope = {"extensions": {EXTENSION: {"write": socket.write}}} if isinstance(socket, OurSocket) else {}
+    return Outbox(socket.send, write_of(scope), **given, on_overflow=overflow or Overflow())
 
 
 async def turns(count: int = 5) -> None:
@@ -145,3 +162,61 @@ async def test_abandon_stops_waiting_for_the_peer() -> None:
     socket.is_readable.set()
     await turns()
     assert socket.events == []
+
+
+# Many frames at once
+
+
+async def test_frames_of_one_turn_are_handed_over_in_one_piece() -> None:
+    socket = OurSocket()
+    outbox = outbox_of(socket)
+    outbox.push([b"a", b"b"], 2)
+    outbox.push(["c"], 1)
+    assert socket.pieces == []
+    await turns(1)
+    assert socket.pieces == [[b"a", b"b", "c"]]
+    assert socket.events == []
+    assert outbox.queued_bytes == 0
+
+
+async def test_a_socket_that_takes_nothing_now_is_waited_for_and_then_given_the_rest_at_once() -> None:
+    socket = OurSocket()
+    outbox = outbox_of(socket)
+    socket.is_readable.clear()
+    outbox.push([b"a", b"b", b"c"], 3)
+    await turns()
+    assert outbox.queued_bytes == 3
+    outbox.push([b"d"], 1)
+    socket.is_readable.set()
+    await turns()
+    assert socket.frames == [b"a"]
+    assert socket.pieces == [[b"b", b"c", b"d"]]
+    assert outbox.queued_bytes == 0
+
+
+async def test_more_than_a_transport_buffers_is_handed_over_piece_by_piece() -> None:
+    socket = OurSocket()
+    half = b"h" * (WRITE_BYTES_MAX // 2)
+    whole = b"w" * (WRITE_BYTES_MAX + 1)
+    outbox = outbox_of(socket, bytes_max=10 * WRITE_BYTES_MAX)
+    socket.takes_pieces = 2
+    frames = [half, half, half, whole, b"last"]
+    outbox.push(frames, sum(map(len, frames)))
+    await turns(1)
+    assert socket.pieces == [[half, half], [half]]
+    assert outbox.queued_bytes == len(whole) + 4, "what the socket did not take counts against the bound"
+    socket.takes_pieces = 3
+    await turns()
+    assert socket.frames == [whole]
+    assert socket.pieces[2:] == [[b"last"]]
+    assert outbox.queued_bytes == 0
+
+
+async def test_a_close_follows_what_was_handed_over_at_once() -> None:
+    socket = OurSocket()
+    outbox = outbox_of(socket)
+    outbox.push([b"a"], 1)
+    outbox.close(CloseCode.REPLACED)
+    await turns()
+    assert socket.pieces == [[b"a"]]
+    assert [event["type"] for event in socket.events] == ["websocket.close"]

@@ -1,0 +1,117 @@
+"""Our server's WebSocket protocol, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+
+from rooms import outbox
+from tests.server import HOST, free_port
+from vuer_rtc.websocket import EXTENSION, WebSocketProtocol
+
+PATIENCE_S = 10
+
+
+class Application:
+    """Lets one client in, and the test do the rest."""
+
+    def __init__(self) -> None:
+        self.scope: dict[str, Any] = {}
+        self.send: Any = None
+        self.is_open = asyncio.Event()
+        self.is_over = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        self.scope, self.send = scope, send
+        self.is_open.set()
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        self.is_over.set()
+
+    @property
+    def write(self) -> Any:
+        return self.scope["extensions"][EXTENSION]["write"]
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[tuple[Application, ClientConnection]]:
+    application, port = Application(), free_port()
+    config = uvicorn.Config(
+        application, HOST, port, ws=WebSocketProtocol, lifespan="off", log_level="error", **options
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        async with connect(f"ws://{HOST}:{port}", max_size=None) as client:
+            await asyncio.wait_for(application.is_open.wait(), PATIENCE_S)
+            yield application, client
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def received(client: ClientConnection, count: int) -> list[Any]:
+    return [await asyncio.wait_for(client.recv(), PATIENCE_S) for _ in range(count)]
+
+
+def test_rooms_look_for_it_under_the_name_it_has() -> None:
+    assert outbox.EXTENSION == EXTENSION
+
+
+async def test_frames_written_at_once_arrive_one_by_one_in_order_whatever_their_size() -> None:
+    sizes = [0, 1, 125, 126, 65_535, 65_536, 200_000]
+    frames: list[bytes | str] = [f(size) for size in sizes for f in (lambda n: b"b" * n, lambda n: "ü" * n)]
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        assert application.write(frames)
+        await application.send({"type": "websocket.send", "text": "the end"})
+        assert await received(client, len(frames) + 1) == [*frames, "the end"]
+
+
+async def test_nothing_is_written_at_once_to_a_peer_that_does_not_read() -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        client.transport.pause_reading()
+        written = 0
+        while application.write([b"x" * 60_000]):
+            written += 1
+            assert written < 1000
+            await asyncio.sleep(0)
+        client.transport.resume_reading()
+        await application.send({"type": "websocket.send", "text": "the end"})
+        frames = await received(client, written + 1)
+        assert frames == [b"x" * 60_000] * written + ["the end"]
+        assert application.write([b"again"])
+
+
+async def test_nothing_is_written_at_once_where_frames_are_compressed() -> None:
+    async with serving(ws_per_message_deflate=True) as (application, client):
+        assert not application.write([b"a"])
+        await application.send({"type": "websocket.send", "bytes": b"a"})
+        assert await received(client, 1) == [b"a"]
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_nothing_is_written_at_once_to_a_closed_connection(side: str) -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        write = application.write
+        if side == "server":
+            await application.send({"type": "websocket.close", "code": 1000})
+        else:
+            await client.close()
+            await asyncio.wait_for(application.is_over.wait(), PATIENCE_S)
+        assert not write([b"late"])
+
+
+async def test_the_way_to_write_at_once_goes_with_the_connection() -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        await client.close()
+        await asyncio.wait_for(application.is_over.wait(), PATIENCE_S)
+        await asyncio.sleep(0)
+        assert EXTENSION not in application.scope["extensions"], "a cycle that garbage is made of"
