@@ -109,7 +109,7 @@ def operation_page(row: Operation) -> dict[str, Any]:
         "earlier": _lines(earlier.order_by("-server_seq", "-op_index")[:HISTORY_MAX]),
         "undoing": _lines(undoing.order_by("-server_seq")[:HISTORY_MAX]),
         "object_url": list_url("vuer_journal_operation", document=row.document_id, key=row.key),
-        "is_undoable": not row.otype.startswith(("meta.", "server.")),
+        "is_undoable": row.is_about_a_node,
         **_effect(row),
     }
 

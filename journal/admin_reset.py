@@ -9,11 +9,11 @@ from django.urls import URLPattern, path, reverse
 
 from journal.admin_act import DocumentHistory, Refused, why_frozen
 from journal.error import JournalError
-from journal.label import label_state
+from journal.label import drop_label, label_state
 from journal.models import Document
 from journal.projection import catch_up
 from journal.reader import read_heads
-from journal.reset import reset_document
+from journal.reset import StaleEpoch, reset_document
 
 MODERATE = "vuer_journal.moderate_document"
 NAME = "vuer_journal_document_reset"
@@ -64,10 +64,15 @@ class DocumentReset(DocumentHistory):
     def _empty(self, request: HttpRequest, document: Document) -> None:
         if why := why_frozen(document):
             raise Refused(f"{why} Nothing was changed.")
-        if label := request.POST.get("label", "").strip():
-            label_state(document.pk, read_heads([document.pk])[document.pk], label, request.user.pk)
         epoch = int(request.POST.get("epoch", ""))
-        record = reset_document(document.pk, user=str(request.user.pk), epoch=epoch)
+        label = request.POST.get("label", "").strip()
+        if label:
+            label_state(document.pk, read_heads([document.pk])[document.pk], label, request.user.pk)
+        try:
+            record = reset_document(document.pk, user=str(request.user.pk), epoch=epoch)
+        except StaleEpoch:  # nothing was written then: there is no state before it either
+            drop_label(document.pk, label)
+            raise
         catch_up(document.pk)
         done = f"Reset the document at sequence {record.server_seq}: epoch {epoch + 1}."
         self.log_change(request, document, done)

@@ -35,6 +35,11 @@ def pretty(value: Any) -> SafeString:
     return format_html('<pre style="margin:0; white-space:pre-wrap; overflow-wrap:anywhere">{}</pre>', text)
 
 
+def clipped(text: str) -> SafeString:
+    """A text on one line of a list, as much of it as the column shows; all of it under the mouse."""
+    return format_html('<span class="clipped" title="{}">{}</span>', text, text) if text else SafeString("")
+
+
 def seconds(moment: datetime) -> str:
     """A time to the second, in the site's time zone."""
     return date_format(localtime(moment) if is_aware(moment) else moment, "Y-m-d H:i:s")

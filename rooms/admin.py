@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
 from journal.admin_read_only import ReadOnlyAdmin
+from journal.admin_text import clipped
 from rooms.models import Session
 from rooms.moderation import close_sessions
 from rooms.policy import policy
@@ -54,7 +55,7 @@ class SessionAdmin(ReadOnlyAdmin):
     """A record of connections; what could be changed here would be a lie."""
 
     list_display = (
-        "client",
+        "short_client",
         "document_link",
         "user",
         "state",
@@ -104,6 +105,10 @@ class SessionAdmin(ReadOnlyAdmin):
         if len(allowed) < queryset.count():
             text = "You may not moderate all of the documents: the other connections stay open."
             self.message_user(request, text, messages.WARNING)
+
+    @admin.display(description="client", ordering="client")
+    def short_client(self, session: Session) -> SafeString:
+        return clipped(session.client)
 
     @admin.display(description="document", ordering="document__slug")
     def document_link(self, session: Session) -> SafeString | str:

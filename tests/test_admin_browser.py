@@ -21,7 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all; each test has a document of its own."""
     with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
-        running.create_documents(["lost", "past", "narrow"])
+        running.create_documents(["lost", "past", "narrow", "small"])
         running.manage("shell", "--no-imports", "-c", OPERATOR)
         yield running
 
@@ -54,7 +54,7 @@ def server_url(server: ServerProcess) -> str:
 async def listed(page: Page, url: str, text: str) -> None:
     """Returns once the projections have come so far that a list shows the text; its page is not opened."""
     for _ in range(PATIENCE_MS // 100):
-        if f">{text}</a>" in await (await page.request.get(url)).text():
+        if f">{text}</" in await (await page.request.get(url)).text():
             return
         await asyncio.sleep(0.1)
     raise AssertionError(f"{url} never showed {text}")
@@ -143,6 +143,26 @@ async def test_no_page_is_wider_than_a_telephone(server: ServerProcess, page: Pa
     await page.click("#messages a >> text=a-client >> nth=0")
     await page.click("#result_list tbody th a >> nth=0")
     await assert_fits(page)
+
+
+async def test_a_list_on_a_small_screen_keeps_its_room_and_its_rows_are_low(
+    server: ServerProcess, page: Page
+) -> None:
+    async with Client(server, "small", "clerk") as clerk:
+        await clerk.edit(insert("k" * 255))
+    url = f"{server_url(server)}/admin/vuer_journal/operation/?q=kkk"
+    await listed(page, url, "1/0")
+    await page.set_viewport_size({"width": 800, "height": 900})
+    await page.goto(url)
+    await assert_fits(page)
+    room = await page.locator("#changelist .results").bounding_box()
+    row = await page.locator("#result_list tbody tr").first.bounding_box()
+    assert room is not None
+    assert row is not None
+    assert room["width"] > 400
+    assert row["height"] < 80
+    scrolled = "element => element.scrollWidth > element.clientWidth && getComputedStyle(element).overflowX"
+    assert await page.locator("#changelist .results").evaluate(scrolled) == "auto"
 
 
 async def assert_fits(page: Page) -> None:

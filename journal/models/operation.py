@@ -93,4 +93,12 @@ class Operation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.server_seq}/{self.op_index} {self.otype} {self.key} {self.path}".rstrip()
+        place = f"{self.server_seq}/{self.op_index} {self.otype}"
+        if self.target_message_id:
+            return f"{place} of {self.target_message_id}"
+        return f"{place} {self.key} {self.path}".rstrip() if self.is_about_a_node else place
+
+    @property
+    def is_about_a_node(self) -> bool:
+        """False for an op on a message, and for the server's records."""
+        return not self.otype.startswith(("meta.", "server."))

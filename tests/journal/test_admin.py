@@ -298,3 +298,27 @@ def test_damage_stands_first_on_a_document_s_page_and_in_the_list(operator: Clie
     assert "acknowledged is on disk" in table or "may be lost" in table
     only = operator.get(reverse("admin:vuer_journal_document_changelist") + "?damage__isempty=0")
     assert scene.slug in only.content.decode()
+
+
+def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Client) -> None:
+    asked = page(operator, reverse("admin:vuer_journal_document_add"))
+    assert 'name="slug"' in asked
+    for absent in ("field-contents", "field-head_seq", "field-created_at", ">Journal</h2>"):
+        assert absent not in asked
+
+
+def test_an_undo_is_titled_by_what_it_undoes(operator: Client, scene: Document) -> None:
+    row = Operation.objects.get(otype="meta.undo")
+    assert str(row) == "4/0 meta.undo of ann:2"
+    html = list_page(operator, "operation", "?otype=meta.undo")
+    assert "_meta" not in html[html.index('id="result_list"') :]
+
+
+def test_a_long_key_is_clipped_on_the_screen_and_whole_under_the_mouse(
+    operator: Client, document: Document
+) -> None:
+    key = "k" * 255
+    append(document, message(1, insert(key)))
+    catch_up(document.pk)
+    for model in ("sceneobject", "operation"):
+        assert f'<span class="clipped" title="{key}">{key}</span>' in list_page(operator, model)

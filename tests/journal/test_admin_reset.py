@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from journal.label import graph_of_label
+from journal.label import graph_of_label, label_named
 from journal.models import Document, SceneObject
 from journal.projection import catch_up
 from journal.reader import hydrate
@@ -50,8 +50,10 @@ def test_a_second_click_changes_nothing(client: Client, scene: Document) -> None
         answer = moderator.post(url(scene), {"epoch": "0"}, follow=True)
     assert messages_of(answer) == ["the document is in epoch 1, not in 0"]
     assert hydrate(scene.pk).head_seq == 2
-    moderator.post(url(scene), {"epoch": "x"})
-    assert hydrate(scene.pk).head_seq == 2
+    for epoch in ("x", "0"):
+        moderator.post(url(scene), {"epoch": epoch, "label": "too late"})
+        assert hydrate(scene.pk).head_seq == 2
+        assert label_named(scene.pk, "too late") is None, "what was not done has no state before it"
 
 
 @pytest.mark.parametrize("codenames", [(), ("change_document",)])

@@ -1,0 +1,146 @@
+"""Documents in the admin: the only rows that can be edited there, and only what does not touch the journal."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin import EmptyFieldListFilter
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from journal.admin_care import DocumentCare
+from journal.admin_purge import DocumentPurge
+from journal.admin_text import link, list_url
+from journal.durability import Connection, journal_connection, read_durability
+from journal.models import Document
+
+DAMAGED = (
+    "Rows of this document's journal are missing or damaged. People can look at what is readable; nobody can edit "
+    "until it is repaired. Restore the rows named here from a backup: open rooms notice within seconds. "
+    "<code>manage.py verify_journals --document SLUG</code> lists everything that is wrong."
+)
+"""What to do, above the finding."""
+
+
+class DocumentAdmin(DocumentCare, DocumentPurge):
+    """Documents: the only rows that can be edited here, and only what does not touch the journal."""
+
+    change_form_template = "admin/vuer_journal/document/change_form.html"
+    list_display = (
+        "slug",
+        "title",
+        "visibility",
+        "is_read_only",
+        "owner",
+        "head_seq",
+        "is_intact",
+        "contents",
+        "updated_at",
+    )
+    list_select_related = ("owner",)
+    list_filter = (
+        "visibility",
+        "is_read_only",
+        ("archived_at", EmptyFieldListFilter),
+        ("damage", EmptyFieldListFilter),
+        "condition",
+    )
+    list_per_page = 50
+    search_fields = ("slug", "title")
+    raw_id_fields = ("owner",)
+    actions = None
+    readonly_fields = (
+        "contents",
+        "promise",
+        "damage",
+        "damaged_at",
+        "head_seq",
+        "truncated_seq",
+        "cut",
+        "epoch",
+        "lease_holder",
+        "condition",
+        "created_at",
+        "updated_at",
+    )
+    settings_fieldsets: ClassVar[Any] = (
+        ("Access", {"fields": ("owner", "visibility", "is_read_only", "archived_at")}),
+        (
+            "Limits and retention",
+            {"fields": ("limits", "keep_messages", "keep_days"), "classes": ["collapse"]},
+        ),
+    )
+    add_fieldsets: ClassVar[Any] = ((None, {"fields": ("slug", "title")}), *settings_fieldsets)
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": ("slug", "title", "contents")}),
+        *settings_fieldsets,
+        (
+            "Journal",
+            {
+                "fields": (
+                    "head_seq",
+                    "truncated_seq",
+                    "cut",
+                    "epoch",
+                    "lease_holder",
+                    "condition",
+                    "promise",
+                    "created_at",
+                    "updated_at",
+                )
+            },
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Document | None = None) -> tuple[str, ...]:
+        """Clients know a document by its slug: it is chosen once."""
+        return (*self.readonly_fields, "slug") if obj else self.readonly_fields
+
+    def get_fieldsets(self, request: HttpRequest, obj: Document | None = None) -> Any:
+        """Damage stands before everything else; of a document that is yet to be there is nothing to tell."""
+        if obj is None:
+            return self.add_fieldsets
+        fieldsets = list(super().get_fieldsets(request, obj))
+        if obj.damage:
+            fieldsets.insert(0, ("Damaged", {"fields": ("damage", "damaged_at"), "description": DAMAGED}))
+        return fieldsets
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list says what an acknowledgement means on this database."""
+        promise = {"subtitle": promise_of(journal_connection())}
+        return super().changelist_view(request, promise | (extra_context or {}))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Document | None = None) -> bool:
+        return False
+
+    @admin.display(description="intact", boolean=True)
+    def is_intact(self, document: Document) -> bool:
+        """As found when its journal was last read."""
+        return not document.damage
+
+    @admin.display(description="contents")
+    def contents(self, document: Document) -> SafeString | str:
+        """Links to what belongs to the document."""
+        key = document.pk
+        urls = {
+            "objects": list_url("vuer_journal_sceneobject", document=key),
+            "operations": list_url("vuer_journal_operation", document=key),
+            "batches": list_url("vuer_journal_journalbatch", document=key),
+            "snapshots": list_url("vuer_journal_snapshot", document=key),
+            "sessions": list_url("vuer_rooms_session", document__id__exact=key),
+        }
+        return format_html_join(" · ", "{}", ((link(url, text),) for text, url in urls.items() if url))
+
+    @admin.display(description="durability")
+    def promise(self, document: Document) -> str:
+        """What an acknowledgement means on this database."""
+        return promise_of(journal_connection())
+
+
+def promise_of(connection: Connection) -> str:
+    """What an acknowledgement means on a database, for people."""
+    promise = read_durability(connection)
+    meaning = "acknowledged is on disk" if promise.is_full else "the last acknowledged messages may be lost"
+    return f"{meaning} ({promise.detail})"
