@@ -3,7 +3,7 @@
 s1  1 room x 20 clients x 20 messages/s                     latency
 s2  1 room x 50 clients, 4 messages in flight each          throughput; with batch frames, and one frame a message
 s3  50 rooms x 4 clients x 30 messages/s                    many small rooms
-s4  join a room of 10,000 objects, fresh and after 100,000 updates
+s4  join a room of 10,000 objects: fresh, after 100,000 updates, while it is edited, 300 at once
 s5  memory of an idle connection, at 1,000
 
 The server runs on core 0, the load on core 1.  `per_cpu_s`: messages journalled, acknowledged and sent to all others
@@ -29,6 +29,7 @@ from urllib.request import urlopen
 import uvloop
 
 from benchmarks.crowd import Client, Room, connect, cpu_seconds, resident_kib
+from benchmarks.joins import measure_joins
 from tests.server import HOST, ROOT, ServerProcess, free_port
 
 LIMITS = {
@@ -215,47 +216,7 @@ def run_one(scenario: str, target: Target, seconds: float, found: dict[str, list
     found.setdefault(target.name, []).append(figures)
 
 
-# Joining and idling
-
-
-def measure_joins() -> dict[str, dict[str, float]]:
-    with our_server() as (server, pid):
-        found = {}
-        for name, code in (("fresh", "fill('bench-0')"), ("after 100,000 updates", "update('bench-0')")):
-            server.manage("shell", "--no-imports", "-c", f"from benchmarks.scene import *; {code}")
-            for kind, query in (("native", NATIVE), ("published", PLAIN)):
-                target = Target(kind, server.port, pid, query)
-                times = [uvloop.run(join(target, f"{kind}-{number}")) for number in range(4)]
-                found[f"{name}, {kind}, first"] = {"first_ms": times[0][0], "whole_ms": times[0][1]}
-                found[f"{name}, {kind}, next"] = {
-                    "first_ms": statistics.median(t[0] for t in times[1:]),
-                    "whole_ms": statistics.median(t[1] for t in times[1:]),
-                }
-        return found
-
-
-async def join(target: Target, name: str) -> tuple[float, float]:
-    """Milliseconds to the first byte after the handshake began, and to the whole state."""
-
-    class Joiner(Client):
-        first = 0.0
-
-        def _take(self, kind: int, payload: bytes) -> None:
-            if b"state" in payload[:20] and not self.joined.done():
-                self.joined.set_result(None)
-
-        def data_received(self, data: bytes) -> None:
-            if self._is_open and not self.first and len(data) > 10_000:
-                self.first = time.perf_counter()
-            super().data_received(data)
-
-    begun = time.perf_counter()
-    client = Joiner(f"{name}-{os.urandom(3).hex()}", Room(), is_observer=False, on_ack=lambda _: None)
-    await connect(target.port, target.path("bench-0", client.name), client)
-    await client.joined
-    whole = time.perf_counter() - begun
-    client.transport.abort()
-    return (client.first - begun) * 1000, whole * 1000
+# Idling
 
 
 def measure_idle(connections: int = 1000) -> dict[str, dict[str, float]]:
@@ -297,7 +258,8 @@ def main() -> None:
     for scenario in arguments.scenarios:
         match scenario:
             case "s4":
-                results[scenario] = measure_joins()
+                with our_server() as (server, _):
+                    results[scenario] = measure_joins(server)
             case "s5":
                 results[scenario] = measure_idle()
             case _:

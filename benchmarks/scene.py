@@ -1,11 +1,11 @@
-"""A room of ten thousand objects, and a hundred thousand updates; through `manage.py shell`, beside a server."""
+"""A room of ten thousand objects; through `manage.py shell`, beside a server."""
 
+from benchmarks.joins import OBJECTS
 from journal.entry import Entry
 from journal.models import Document, JournalBatch
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
 
-OBJECTS, UPDATES = 10_000, 100_000
 PER_BATCH = 500
 
 
@@ -16,13 +16,6 @@ def fill(slug: str) -> None:
 
 def value_of(number: int) -> dict[str, object]:
     return {"key": f"object-{number}", "tag": "Mesh", "position": [number, 1.5, -2], "color": "#ff8800"}
-
-
-def update(slug: str) -> None:
-    """Afterwards every object has been moved ten times."""
-    append(
-        slug, [[Op("vector3.set", f"object-{n % OBJECTS}", "position", [n, 0.5, 1])] for n in range(UPDATES)]
-    )
 
 
 def append(slug: str, changes: list[list[Op]]) -> None:
