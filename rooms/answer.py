@@ -42,14 +42,14 @@ class Answers:
         """The document as it is now."""
         kept = self._kept.get(dialect)
         if kept is None or kept.state_seq != self._graph.head_seq:
-            kept = self._keep(self._encoded(dialect), self._graph.head_seq, dialect)
+            kept = self._keep_now(dialect)
         return kept.state
 
     def state_and_tail(self, client: str, dialect: Dialect, *, is_batched: bool = False) -> Frames:
         """The document as it was a moment ago, and what has happened since, for who joins as `client`."""
         kept = self._current(dialect)
         if kept is None or not kept.suits(client):
-            kept = self._keep(self._encoded(dialect), self._graph.head_seq, dialect)
+            kept = self._keep_now(dialect)
         return kept.frames(is_batched=is_batched)
 
     async def prepare(self, client: str, dialect: Dialect) -> None:
@@ -64,8 +64,10 @@ class Answers:
             await asyncio.shield(making)  # who gives up waiting does not take it from the others
 
     async def _make(self, dialect: Dialect) -> None:
+        seq, retained_count = self._graph.head_seq, self._graph.retained_count
         try:
-            self._keep(*await native_state_in_turns(self._graph, dialect), dialect)
+            state = await native_state_in_turns(self._graph, dialect)
+            self._kept[dialect] = KeptState(state, seq, retained_count, dialect)
         except SnapshotOvertaken:
             pass
         finally:
@@ -76,20 +78,20 @@ class Answers:
         kept = self._kept.get(dialect)
         if kept is not None:
             missing = self._recent.after(kept.head_seq)
-            if missing is not None and kept.extend(missing):
+            if missing is not None and kept.extend(missing, self._graph.retained_count):
                 return kept
             del self._kept[dialect]
         return None
 
-    def _keep(self, state: Frame, seq: int, dialect: Dialect) -> KeptState:
-        kept = self._kept[dialect] = KeptState(state, seq, dialect)
-        return kept
-
-    def _encoded(self, dialect: Dialect) -> Frame:
+    def _keep_now(self, dialect: Dialect) -> KeptState:
+        """The document as it is, made in one step."""
+        graph = self._graph
         if dialect.edition is Edition.NATIVE:
-            return native_state(self._graph, dialect)
-        document = self._graph.state(settings.state_tail_messages)
-        return encode(State(document, self._graph.head_seq), *dialect)
+            state = native_state(graph, dialect)
+        else:
+            state = encode(State(graph.state(settings.state_tail_messages), graph.head_seq), *dialect)
+        kept = self._kept[dialect] = KeptState(state, graph.head_seq, graph.retained_count, dialect)
+        return kept
 
     # How far, and what is missing
 

@@ -15,6 +15,7 @@ from rooms.address import Scope
 from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.connection import Connection
+from rooms.cutter import Cutter
 from rooms.gate import Gate
 from rooms.head import HeadWatch
 from rooms.herald import Herald
@@ -67,6 +68,7 @@ class Hub:
         self._reviewer = Reviewer(self._aside, self.connections)
         self._resetter = Resetter(self._aside)
         self._recorder = Recorder(self._aside, self.connections)
+        self._cutter = Cutter()
         self._snapshotter = Snapshotter(self._aside)
         self._committer = Committer(self._append)
         self._herald = Herald()
@@ -85,6 +87,7 @@ class Hub:
             budget=self._budget,
             committer=self._committer,
             projector=self._projector,
+            cutter=self._cutter,
             snapshotter=self._snapshotter,
             herald=self._herald,
             reviewer=self._reviewer,
@@ -176,6 +179,7 @@ class Hub:
             self._register.close_predecessors,
             self._projector.run,
             self._recorder.run,
+            self._cutter.run,
             self._snapshotter.run,
             self._registry.damages.run,
             self._heads.run,

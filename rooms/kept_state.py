@@ -12,24 +12,29 @@ from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame
 
 TAIL_SHARE = 0.25
-"""How large what has happened since may become, beside the state.  Beyond it a state is made anew: neither do those who
-join get much more than the document, nor does a busy room make one for each of them."""
+"""How large what has happened since may become, beside the state; and how many of the messages in it may have been
+folded away.  Beyond it a state is made anew: neither do those who join get much more than the document, nor does a busy
+room make one for each of them."""
 
 
 class KeptState:
     """One `state`, and the broadcasts behind it, in one dialect."""
 
-    def __init__(self, state: Frame, server_seq: int, dialect: Dialect) -> None:
+    def __init__(self, state: Frame, server_seq: int, retained_count: int, dialect: Dialect) -> None:
         self.state = state
         self.head_seq = self.state_seq = server_seq
+        self._retained_min = int(retained_count * (1 - TAIL_SHARE))
         self._dialect = dialect
         self._tail: list[Frame] = []
         self._bytes_left = int(len(state) * TAIL_SHARE)
         self._authors: set[str] = set()
         self._packed: dict[bool, Frames] = {}
 
-    def extend(self, deliveries: Iterable[Delivery]) -> bool:
-        """Take in what came behind `head_seq`; False when this state is of no more use."""
+    def extend(self, deliveries: Iterable[Delivery], retained_count: int) -> bool:
+        """Take in what came behind `head_seq`; False when this state is of no more use, also because the document, of
+        which so many messages are retained now, has become small beside it."""
+        if retained_count < self._retained_min:
+            return False
         for delivery in deliveries:
             if self._is_beginning(delivery):
                 return False

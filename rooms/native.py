@@ -21,8 +21,8 @@ def native_state(graph: Graph, dialect: Dialect) -> Frame:
     return _state(graph.snapshot(), _commits(graph.retained_messages(), dialect), graph.head_seq, dialect)
 
 
-async def native_state_in_turns(graph: Graph, dialect: Dialect) -> tuple[Frame, int]:
-    """The state as it is when this begins, and its sequence; others have their turns meanwhile.
+async def native_state_in_turns(graph: Graph, dialect: Dialect) -> Frame:
+    """The state as it is when this begins; others have their turns meanwhile.
 
     Raises: SnapshotOvertaken, when something was folded away meanwhile.
     """
@@ -32,7 +32,7 @@ async def native_state_in_turns(graph: Graph, dialect: Dialect) -> tuple[Frame, 
     for start in range(0, len(retained), COMMITS_PER_TURN):
         commits += _commits(retained[start : start + COMMITS_PER_TURN], dialect)
         await asyncio.sleep(0)
-    return _state(snapshot, commits, seq, dialect), seq
+    return _state(snapshot, commits, seq, dialect)
 
 
 async def snapshot_in_turns(graph: Graph, nodes_per_turn: int) -> bytes:

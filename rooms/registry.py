@@ -9,6 +9,7 @@ from journal.reader import Hydrated, hydrate, read_after
 from rooms.admission import Admission
 from rooms.bus import Bus
 from rooms.committer import Committer
+from rooms.cutter import Cutter
 from rooms.damage import DamageWatch, view_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
@@ -36,6 +37,7 @@ class Registry:
         budget: Budget,
         committer: Committer,
         projector: Projector,
+        cutter: Cutter,
         snapshotter: Snapshotter,
         herald: Herald,
         reviewer: Reviewer,
@@ -50,6 +52,7 @@ class Registry:
         self._budget = budget
         self._committer = committer
         self._projector = projector
+        self._cutter = cutter
         self._snapshotter = snapshotter
         self._herald = herald
         self._reviewer = reviewer
@@ -106,6 +109,7 @@ class Registry:
     def _follow(self, room: LiveRoom, hydrated: Hydrated) -> None:
         """The room is in order: what follows from its journal is written from now on."""
         self._projector.opened(room)
+        self._cutter.opened(room, hydrated)
         self._snapshotter.opened(room, hydrated)
 
     def _changed(self, room: LiveRoom) -> None:
@@ -113,6 +117,7 @@ class Registry:
             self.damages.note(room)
             return
         self._projector.note(room)
+        self._cutter.note(room)
         self._snapshotter.note(room)
 
     def _room_is_empty(self, room: LiveRoom) -> None:
@@ -129,7 +134,7 @@ class Registry:
         del self._idle[room.document_id]
         if room.connections:
             return  # it will be empty again
-        parts = (self._committer, self._projector, self._snapshotter)
+        parts = (self._committer, self._projector, self._cutter, self._snapshotter)
         if any(part.is_busy_with(room) for part in parts) or self._snapshotter.part_with(room):
             self._room_is_empty(room)
         else:

@@ -107,8 +107,10 @@ class RoomSettings:
     open_minutes: float = 30
     """Age up to which messages stay open, however many there are, up to the next setting.  0: age does not
     matter."""
-    open_messages_max: int = 100_000
-    """Open messages of one room, whatever their age: bounds its memory and its recovery (1 s)."""
+    open_messages_max: int = 20_000
+    """Open messages of one room, whatever their age.  Bounds what a native client is sent when it joins (5 MB), the
+    room's memory (20 MB) and its recovery (0.2 s).  It is what 11 messages a second make in `open_minutes`; undo in a
+    room that gets a hundred a second reaches three minutes back."""
     fold_messages: int = 500
     """Messages worth a cut.  Folding takes about 10 us a message, in one step of the event loop."""
     fold_messages_max: int = 1000

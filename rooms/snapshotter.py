@@ -1,5 +1,4 @@
-"""Keeps the recovery of live rooms short: journals cuts that fold old messages away, and writes snapshots behind
-them (rules J21, J22).
+"""Keeps the recovery of live rooms short: writes snapshots behind what their cuts have folded away (rule J22).
 
 Everything that touches a graph is one step of the event loop, a few milliseconds at most; compressing and
 writing is done elsewhere.
@@ -7,10 +6,9 @@ writing is done elsewhere.
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.db import Error
@@ -19,23 +17,17 @@ from journal.error import JournalError
 from journal.models import Snapshot
 from journal.reader import Hydrated
 from journal.snapshot import SnapshotDraft, covered_seq_of, prune_snapshots, take_snapshot
-from rooms.age import Ages, cut_of
-from rooms.batch import Submission
 from rooms.native import snapshot_in_turns
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.thread import Worker
 from vuer_rtc.crdt.graph import SnapshotOvertaken
-from vuer_rtc.crdt.message import SERVER_CLIENT, cut_record
-from vuer_rtc.protocol.wire import Dialect, Framing, Outbound
 
 logger = logging.getLogger(__name__)
 
 NODES_PER_TURN = 500
 """Nodes of a snapshot that are encoded in one turn of the event loop: a millisecond."""
-RECORD_BYTES = 200
-"""What a cut counts in the room's queue."""
 RETRY_PAUSE_S = 5
 """After a failure: snapshots may wait, the journal does not need them."""
 GAIN_PER_NODE = 0.25
@@ -44,35 +36,18 @@ long as replaying one message, so that a large document's recovery takes a quart
 its snapshots do not take more room than its journal."""
 
 
-class Nobody:
-    """Who sends the server's own records: nobody waits for an answer."""
-
-    client = SERVER_CLIENT
-    dialect = Dialect(Framing.MSGPACK)
-
-    def send(self, outbound: Outbound) -> None:
-        """An acknowledgement, or why there is none: the next cut will do."""
-
-    def note_ack(self, seq: int) -> None:
-        """The record is journalled; the graph knows."""
-
-
 @dataclass(slots=True)
 class Course:
     """How far one live room has got."""
 
     covered_seq: int
     """How far the newest snapshot covers the journal: a recovery reads what is behind it."""
-    ages: Ages
-    wanted_cut: int = 0
-    """What was submitted last; the graph's cut says when it is journalled."""
-    wanted_at: float = 0.0
     parted_seq: int = -1
     """Head at which the room was last about to leave memory."""
 
 
 class Snapshotter:
-    """Which rooms are due for a cut or a snapshot, and the task that sees to it."""
+    """Which rooms are due for a snapshot, and the task that sees to it."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -83,17 +58,12 @@ class Snapshotter:
 
     def opened(self, room: LiveRoom, hydrated: Hydrated) -> None:
         """The room was hydrated from a snapshot that covered the journal so far."""
-        self._courses[room] = Course(hydrated.covered_seq, Ages(hydrated.ages))
+        self._courses[room] = Course(hydrated.covered_seq)
         self.note(room)
 
     def note(self, room: LiveRoom) -> None:
         """The room has changed.  Cheap; called for every commit."""
-        course = self._courses.get(room)
-        if course is None:
-            return
-        course.ages.note(time.time(), room.graph.lt)
-        surplus = room.graph.retained_count - settings.open_messages
-        if surplus >= settings.fold_messages or self._is_worth_it(room, settings.snapshot_messages):
+        if self._is_worth_it(room, settings.snapshot_messages):
             self._due[room] = None
             self._has_due.set()
 
@@ -115,17 +85,20 @@ class Snapshotter:
         return True
 
     async def run(self) -> None:
-        """Cuts and writes until cancelled."""
+        """Writes until cancelled."""
         while True:
             await self._has_due.wait()
             self._has_due.clear()
             due, self._due = self._due, {}
-            is_done = True
+            failed = []
             for room in due:
-                self._cut(room)
-                if self._is_worth_it(room, self._messages_of(room)):
-                    is_done &= await self._write(room, Snapshot.Reason.COUNT)
-            await asyncio.sleep(settings.snapshot_interval_s if is_done else RETRY_PAUSE_S)
+                is_worth_it = self._is_worth_it(room, self._messages_of(room))
+                if is_worth_it and not await self._write(room, Snapshot.Reason.COUNT):
+                    failed.append(room)
+            await asyncio.sleep(RETRY_PAUSE_S if failed else settings.snapshot_interval_s)
+            for room in failed:
+                if room.connections:  # else it may leave
+                    self.note(room)
 
     async def finish(self, rooms: Iterable[LiveRoom]) -> None:
         """For a shutdown: afterwards the next recovery of these rooms is short, as far as that can be had in
@@ -152,23 +125,6 @@ class Snapshotter:
             return False
         spared = graph.head_seq - graph.retained_count - course.covered_seq
         return spared >= max(1, messages, GAIN_PER_NODE * graph.node_count)
-
-    # Cuts
-
-    def _cut(self, room: LiveRoom) -> None:
-        """The next batch of the room holds a cut, if there is enough to fold away."""
-        course, now = self._courses.get(room), time.time()
-        if course is None or room.is_closed:
-            return
-        if course.wanted_cut > room.graph.cut and now < course.wanted_at + RETRY_PAUSE_S:
-            return
-        cut = cut_of(room.graph, course.ages, now)
-        if cut is not None:
-            course.wanted_cut, course.wanted_at = cut, now
-            record = cut_record(f"=server:{uuid4().hex}", cut, now)
-            room.submit(Submission(record, Nobody(), None, None, received_at=now, size=RECORD_BYTES))
-
-    # Snapshots
 
     async def _write(self, room: LiveRoom, reason: Snapshot.Reason) -> bool:
         """Afterwards the newest snapshot is one of this room; False when it could not be written."""

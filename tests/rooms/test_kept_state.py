@@ -113,7 +113,12 @@ def test_a_reset_and_for_published_clients_a_restore_begin_anew() -> None:
         (reset, False, False),
     ):
         for dialect, goes_on in ((NATIVE, native_goes_on), (JSON, published_goes_on)):
-            assert KeptState("x" * 10_000, 4, dialect).extend([delivery(5, sent)]) is goes_on
+            assert KeptState("x" * 10_000, 4, 0, dialect).extend([delivery(5, sent)], 0) is goes_on
+
+
+def test_a_state_of_which_much_is_folded_away_is_not_sent_any_more() -> None:
+    for retained_count, is_kept in ((75, True), (74, False)):
+        assert KeptState("x" * 10_000, 4, 100, NATIVE).extend([], retained_count) is is_kept
 
 
 @pytest.mark.parametrize("share", [kept_state.TAIL_SHARE, 1000])
