@@ -19,6 +19,7 @@ from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol import session as effect
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
+from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Effect, Right, SyncSession
 from vuer_rtc.protocol.wire import (
     Dialect,
@@ -204,6 +205,15 @@ class Connection:
         elif verdict != self._protocol.rights:
             self._protocol.rights = verdict
             self.tell_rights()
+
+    def take_limits(self, limits: Limits) -> None:
+        """From now on these hold here and in the room; a native client is told."""
+        self.room.take_limits(limits)
+        if limits != self._protocol.limits and self.close_code is None:
+            self._protocol.limits = limits
+            self._outbox.bound(limits.outbound_bytes_max, limits.outbound_frames_max)
+            if self.dialect.edition is Edition.NATIVE:
+                self.send(Rights(self.told_rights, asdict(limits)))
 
     @property
     def told_rights(self) -> list[str]:

@@ -84,7 +84,7 @@ class Gate:
                 on_reset=self._on_reset,
                 arrival=arrival,
             )
-            room.limits = admission.limits  # the newest there are
+            room.take_limits(admission.limits)  # the newest there are
             room.join(connection, address.since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)

@@ -72,6 +72,11 @@ class Outbox:
         """Waits for the socket to take more."""
         self._close_code: CloseCode | None = None
 
+    def bound(self, bytes_max: int, frames_max: int) -> None:
+        """From now on these are its bounds: what is queued already is dropped by the next push at the earliest."""
+        self._bytes_max = bytes_max
+        self._frames_max = frames_max
+
     @property
     def queued_bytes(self) -> int:
         """Size of what the socket has not taken yet; a character of a text frame counts as a byte."""

@@ -112,7 +112,7 @@ class Reviewer:
             admission = connection.admission
             visits[admission.document_id].append(Visit(admission.session_id, admission.credential))
         try:
-            verdicts = await self._worker.run(verdicts_of, visits)
+            found = await self._worker.run(verdicts_of, visits)
         except Error as error:
             logger.warning("rights cannot be asked for, trying again: %s", error)
             return False
@@ -120,9 +120,13 @@ class Reviewer:
             logger.exception("rights cannot be asked for")
             return True
         for connection in connections:
-            verdict = verdicts.get(connection.admission.session_id)
+            admission = connection.admission
+            verdict = found.verdicts.get(admission.session_id)
             if verdict is not None:
                 connection.take_verdict(verdict)
+            limits = found.limits.get(admission.document_id)
+            if limits is not None:
+                connection.take_limits(limits)
         return True
 
 

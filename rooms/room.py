@@ -108,6 +108,11 @@ class LiveRoom:
         """Afterwards it may join and be sent a `state`, and holds up nobody."""
         await self._answers.prepare(client, dialect)
 
+    def take_limits(self, limits: Limits) -> None:
+        """From now on these hold for the document."""
+        self.limits = limits
+        self.presence.silence_s_max = limits.presence_silence_s_max
+
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is in memory."""
         return self._answers.holds_after(seq)

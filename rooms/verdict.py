@@ -9,11 +9,13 @@ from django.db import Error
 
 from journal.models import Document
 from journal.reader import still_there
+from rooms.admission import limits_of
 from rooms.credential import Accounts, Credential, rights_of
 from rooms.models import Session
 from rooms.policy import NOTHING
 from rooms.refusal import Refused
 from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Rights
 
 logger = logging.getLogger(__name__)
@@ -29,8 +31,17 @@ class Visit(NamedTuple):
     credential: Credential
 
 
-def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
-    """By session, for the open connections to each document.
+class Findings(NamedTuple):
+    """What holds now for the connections that were asked about."""
+
+    verdicts: dict[UUID, Verdict]
+    """By session."""
+    limits: dict[UUID, Limits]
+    """By document; those that are gone are missing."""
+
+
+def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> Findings:
+    """For the open connections to each document.
 
     Costs one query for the documents, one for requests to close, one for accounts, one per login, and what the policy
     asks per account and document.  A policy that fails changes nothing.  Raises: django.db.Error.
@@ -55,7 +66,8 @@ def verdicts_of(visits: Mapping[UUID, Sequence[Visit]]) -> dict[UUID, Verdict]:
             logger.exception("rights in document %s could not be asked for and stay as they are", document_id)
             continue
         verdicts.update((visit.session_id, by_credential[visit.credential]) for visit in those)
-    return {**verdicts, **dict.fromkeys(kicked, CloseCode.KICKED)}
+    limits = {document_id: limits_of(document) for document_id, document in documents.items()}
+    return Findings({**verdicts, **dict.fromkeys(kicked, CloseCode.KICKED)}, limits)
 
 
 def _verdict(credential: Credential, document: Document | None, accounts: Accounts) -> Verdict:

@@ -64,7 +64,7 @@ class Whereabouts:
         self.board = Board()
         self._document_id = document_id
         self._process = process
-        self._silence_s_max = limits.presence_silence_s_max
+        self.silence_s_max = limits.presence_silence_s_max
         self._tell = tell
         self._shown: dict[PresencePeer, Source] = {}
         """The connections of this process that are present."""
@@ -150,11 +150,11 @@ class Whereabouts:
     def sweep(self, now: float) -> None:
         """Called once a second: ends what is silent, tells the other processes that the rest lives.  `now` is
         monotonic."""
-        silent = [peer for peer in self._shown if now - peer.heard_at > self._silence_s_max]
+        silent = [peer for peer in self._shown if now - peer.heard_at > self.silence_s_max]
         for peer in silent:
             self.show(peer, None)
-        self._note_gone(self.board.forget_silent(now - self._silence_s_max))
-        is_due = self._is_asked or now - self._told_whole_at > self._silence_s_max / REFRESHES
+        self._note_gone(self.board.forget_silent(now - self.silence_s_max))
+        is_due = self._is_asked or now - self._told_whole_at > self.silence_s_max / REFRESHES
         if self._shown and is_due:
             self._tell_whole()
 

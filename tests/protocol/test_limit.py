@@ -178,3 +178,12 @@ def test_a_bucket_never_lets_more_through_than_it_promises(
         now += pause
         passed += bucket.take(now)
     assert passed <= burst + rate * now + 1e-6
+
+
+def test_l7_a_bucket_that_is_resized_keeps_what_it_has_up_to_the_new_burst() -> None:
+    bucket = TokenBucket(per_second=1, burst=5)
+    assert bucket.take(0)
+    bucket.resize(per_second=1, burst=2)
+    assert [bucket.take(0) for _ in range(3)] == [True, True, False]
+    bucket.resize(per_second=10, burst=4)
+    assert [bucket.take(0.2) for _ in range(3)] == [True, True, False]

@@ -189,3 +189,34 @@ async def test_a_policy_that_fails_changes_nothing(
         await change(room, visibility="public-view")
         await ann.until(lambda: told(ann) == [["view"]])
         assert ann.close_code is None
+
+
+async def test_l7_changed_limits_reach_open_sockets_and_native_clients_are_told(
+    hub: Hub, room: Document
+) -> None:
+    async with Socket("room", "ann", query=NATIVE) as ann, Socket("room", "bob") as bob:
+        ann.edit(insert("a"), insert("b"))
+        await bob.until(lambda: bob.seen == ["ann:1"])
+        await change(room, limits={"ops_per_message_max": 1, "nodes_max": 3})
+        await ann.until(lambda: told(ann) == [["edit", "view"]])
+        [limits] = [frame["limits"] for frame in ann.frames if frame["mtype"] == "rights"]
+        assert (limits["ops_per_message_max"], limits["nodes_max"]) == (1, 3)
+        bob.edit(insert("c"), insert("d"))
+        await bob.until(lambda: bob.errors == ["over-limit"])
+        bob.edit(insert("c"))
+        await ann.until(lambda: ann.seen[-1:] == ["bob:2"])
+        bob.edit(insert("d"))
+        await bob.until(lambda: bob.errors == ["over-limit", "too-many-nodes"])
+        await change(room, limits={})
+        await ann.until(lambda: len(told(ann)) == 2)
+        bob.edit(insert("d"), insert("e"))
+        await ann.until(lambda: ann.seen[-1:] == ["bob:4"])
+        assert told(bob) == []
+
+
+async def test_l7_limits_that_make_no_sense_change_nothing(hub: Hub, room: Document) -> None:
+    async with Socket("room", "ann", query=NATIVE) as ann:
+        await change(room, limits={"nodes_max": "many"})
+        ann.edit(insert("a"))
+        await ann.until(lambda: "ann:1" in ann.acks)
+        assert told(ann) == []

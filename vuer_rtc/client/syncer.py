@@ -164,7 +164,8 @@ class Syncer:
             case "welcome":
                 self._take_welcome(wire)
             case "rights":
-                self.welcome = replace(self.welcome, rights=frozenset(wire["rights"]))
+                limits = wire.get("limits", self.welcome.limits)
+                self.welcome = replace(self.welcome, rights=frozenset(wire["rights"]), limits=limits)
             case "state":
                 self._take_state(wire)
 

@@ -231,6 +231,12 @@ class TokenBucket:
         self._tokens = float(burst)
         self._taken_at: float | None = None
 
+    def resize(self, per_second: float, burst: int) -> None:
+        """From now on these hold; what it holds already stays, up to the burst."""
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = min(self._tokens, burst)
+
     def take(self, now: float) -> bool:
         """True, and one token less, when there is one.  `now` is monotonic, in seconds."""
         since = self._taken_at if self._taken_at is not None else now

@@ -123,6 +123,19 @@ class SyncSession:
         """How to write to the client now."""
         return wire.Dialect(self.framing, self.naming, self.edition)
 
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        """May change while the connection lives."""
+        self._limits = limits
+        self._messages.resize(limits.messages_per_second_max, limits.message_burst_max)
+        self._reads.resize(limits.reads_per_second_max, limits.read_burst_max)
+        self._presences.resize(limits.presence_per_second_max, limits.presence_burst_max)
+        self._faults.resize(limits.faults_per_second_max, limits.fault_burst_max)
+
     def receive(self, frame: wire.Frame, now: float) -> list[Effect]:
         """What the frame asks for, in order; nothing once the session is closed.
 

@@ -205,10 +205,12 @@ class Welcome(_Outbound, frozen=True, tag="welcome"):
 
 
 class Rights(_Outbound, frozen=True, tag="rights"):
-    """The connection has other rights than it was told; native clients are told."""
+    """The connection has other rights, or limits, than it was told; native clients are told."""
 
     rights: list[str]
     """All that it has now."""
+    limits: dict[str, Any] | None = None
+    """All that hold now; None: as before."""
 
 
 class Batch(Struct, frozen=True, gc=False):
