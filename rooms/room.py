@@ -1,9 +1,11 @@
 """One document, live: its graph, and the steps from what came in to what everybody is told.
 
-All methods run on the event loop and none but `catch_up` waits, so each is one atomic step: a connection that
-joins at sequence S gets S+1 next, and what is broadcast has been committed and applied.
+All methods run on the event loop, and only `prepare` and `catch_up` wait, the latter between steps that could be calls
+of their own.  So each is one atomic step: a connection that joins at sequence S gets S+1 next, and what is broadcast
+has been committed and applied.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -18,6 +20,7 @@ from rooms.answer import Answers
 from rooms.audience import Audience, Replies, send_state
 from rooms.batch import Batch, Submission
 from rooms.fanout import Delivery, Fanout
+from rooms.foreign import Batches, in_steps
 from rooms.native import undoable_ids
 from rooms.peer import Peer, ack_of
 from rooms.settings import settings
@@ -253,9 +256,12 @@ class LiveRoom:
         except JournalTruncated:
             await self._rehydrate()
         else:
-            self._absorb(batches)
+            for step in in_steps(batches):
+                if not self.is_closed:
+                    self._absorb(step)
+                    await asyncio.sleep(0)
 
-    def _absorb(self, batches: Sequence[tuple[int, list[Entry]]]) -> None:
+    def _absorb(self, batches: Batches) -> None:
         """Apply and broadcast other writers' batches, and our own whose fate was unknown.
 
         A published client that has one of these messages waiting here gets no broadcast of it: its
