@@ -25,6 +25,7 @@ class Growing(Protocol):
     def waiting_count(self) -> int: ...
     def has_node(self, key: str) -> bool: ...
     def text_size(self, key: str, path: str) -> int: ...
+    def member_count(self, key: str, path: str) -> int: ...
 
 
 class Growth(NamedTuple):
@@ -36,6 +37,8 @@ class Growth(NamedTuple):
     """Operations on nodes that are not there."""
     typed: dict[Place, int]
     """Characters, by text."""
+    joined: dict[Place, int]
+    """Members, by list or map."""
 
 
 class Capacity:
@@ -49,6 +52,7 @@ class Capacity:
         """Counted when it is needed: that means a look at everything that waits."""
         self._made: set[str] = set()
         self._sizes: dict[Place, int] = {}
+        self._counts: dict[Place, int] = {}
 
     def take(self, message: Message) -> None:
         """Afterwards what the message may add is reckoned with.
@@ -60,21 +64,28 @@ class Capacity:
         if growth.made and node_count > self._limits.nodes_max:
             detail = "the document has as many nodes as it takes"
             raise ClientFault(ErrorCode.TOO_MANY_NODES, detail, message.id)
-        if growth.waiting:
-            self._wait(growth.waiting, message)
         sizes = {place: self._size(place) + count for place, count in growth.typed.items()}
         bound = self._limits.text_chars_max
         for size in sizes.values():
             if size > bound:
                 detail = f"text_chars_max is {bound}, the text would have {size}, deleted ones included"
                 raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        counts = {place: self._count(place) + count for place, count in growth.joined.items()}
+        bound = self._limits.value_members_max
+        for count in counts.values():
+            if count > bound:
+                detail = f"value_members_max is {bound}, the list or map could have {count}"
+                raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        if growth.waiting:
+            self._wait(growth.waiting, message)
         self._node_count = node_count
         self._made |= growth.made
         self._sizes.update(sizes)
+        self._counts.update(counts)
 
     def _growth(self, message: Message) -> Growth:
         made: set[str] = set()
-        waiting, typed = 0, dict[Place, int]()
+        waiting, typed, joined = 0, dict[Place, int](), dict[Place, int]()
         for op in message.ops:
             if op.ot in CREATE_OPS:
                 made.add(op.value["key"])
@@ -83,7 +94,9 @@ class Capacity:
                 waiting += not is_there
                 for count in _characters(op):
                     typed[op.key, op.path] = typed.get((op.key, op.path), 0) + count
-        return Growth(made, waiting, typed)
+                if count := _members(op):
+                    joined[op.key, op.path] = joined.get((op.key, op.path), 0) + count
+        return Growth(made, waiting, typed, joined)
 
     def _wait(self, count: int, message: Message) -> None:
         if self._waiting_count is None:
@@ -96,6 +109,22 @@ class Capacity:
     def _size(self, place: Place) -> int:
         found = self._sizes.get(place)
         return self._graph.text_size(*place) if found is None else found
+
+    def _count(self, place: Place) -> int:
+        found = self._counts.get(place)
+        return self._graph.member_count(*place) if found is None else found
+
+
+def _members(op: Op) -> int:
+    """How many the op may add to the list or map that is there."""
+    match op.ot, op.value:
+        case "array.push", _:
+            return 1
+        case "array.union", list(members):
+            return len(members)
+        case "object.merge", dict(members) if op.path != ".":
+            return len(members)
+    return 0
 
 
 def _characters(op: Op) -> Iterator[int]:

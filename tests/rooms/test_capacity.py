@@ -92,3 +92,29 @@ def test_an_undone_text_counts_no_more_than_it_holds() -> None:
         message("ann", 1, insert("n")), message("ann", 2, typed(0, "abc")), message("ann", 3, undo)
     )
     assert graph.text_size("n", "t") in (0, 3)
+
+
+def test_a_list_that_grows_is_bounded_by_what_might_be_added() -> None:
+    graph = graph_of(message("ann", 1, insert("n"), Op("array.set", "n", "a", [1, 2])))
+    for same in (graph, folded(graph, 1)):
+        assert same.member_count("n", "a") == 2
+        capacity = Capacity(same, Limits(value_members_max=5))
+        assert_refused(capacity, Op("array.union", "n", "a", [1, 2, 3, 4]), by="value_members_max is 5")
+        capacity.take(message("ann", 2, Op("array.push", "n", "a", 3), Op("array.union", "n", "a", [3])))
+        capacity.take(message("ann", 3, Op("array.push", "n", "a", 4)))
+        assert_refused(capacity, Op("array.push", "n", "a", 5), by="could have 6")
+        capacity.take(message("ann", 4, Op("array.remove", "n", "a", 1), Op("array.set", "n", "a", [])))
+
+
+def test_a_map_that_grows_is_bounded_likewise_and_what_overwrites_it_makes_room() -> None:
+    graph = graph_of(message("ann", 1, insert("n"), Op("object.set", "n", "o", {"a": 1, "b": 2})))
+    merge = Op("object.merge", "n", "o", {"c": 3})
+    assert_refused(Capacity(graph, Limits(value_members_max=2)), merge, by="value_members_max is 2")
+    graph.apply(msgspec.structs.replace(message("ann", 2, Op("object.set", "n", "o", {})), server_seq=2))
+    Capacity(graph, Limits(value_members_max=2)).take(message("ann", 3, merge))
+
+
+def test_a_message_that_is_refused_for_its_size_takes_no_place_among_those_that_wait() -> None:
+    capacity = Capacity(Graph(), Limits(waiting_ops_max=1, value_members_max=0))
+    assert_refused(capacity, Op("array.push", "ghost", "a", 1), by="value_members_max")
+    capacity.take(message("ann", 2, put("ghost")))

@@ -339,6 +339,12 @@ class Graph:
             return size
         return len(register.value) if type(register.value) is str else 0
 
+    def member_count(self, key: str, path: str) -> int:
+        """Members of a list or map; 0 for anything else."""
+        register = self._scene.register(key, path)
+        is_nested = register is not None and type(register.value) in (list, dict)
+        return len(register.value) if register is not None and is_nested else 0
+
     @property
     def retained_count(self) -> int:
         """Messages above the cut."""

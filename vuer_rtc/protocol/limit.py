@@ -1,7 +1,7 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`nodes_max`, `text_chars_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the
-document is, what depends on connections where those are.
+What depends on the document (`nodes_max`, `text_chars_max`, `value_members_max`, `waiting_ops_max`,
+`lamport_jump_max`) is checked where the document is, what depends on connections where those are.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,9 @@ class Limits:
     """Nodes of a document, tombstones included."""
     text_chars_max: int = 1_000_000
     """Characters of one text or string as it grows, deleted ones included: they keep their places for ever."""
+    value_members_max: int = 100_000
+    """Members of one list or map as it grows by operations that add to it.  Each costs its message only once, and
+    everybody's memory for ever."""
     waiting_ops_max: int = 10_000
     """Operations on nodes that are not there.  They wait for them, through every compaction."""
     sessions_max: int = 1_000
