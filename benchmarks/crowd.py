@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,10 @@ HANDSHAKE = (
 )
 ACK, BROADCAST, CRDT = b"\xa3ack", b"\xa9broadcast", b"\xa4crdt"
 """Their `mtype` in msgpack: counted without decoding."""
+SENT_AT = b"\xa2at\xcb"
+"""The key in front of the double that `edit` writes."""
 PADDING = "p" * 60
 encode = msgspec.msgpack.encode
-decode = msgspec.msgpack.decode
 
 
 class Room:
@@ -66,8 +68,13 @@ class Client(asyncio.Protocol):
                    "ts": 1.75e9, "ops": [op]}  # fmt: skip
         self.send({"mtype": "crdt", "msg": message})
 
+    def greet(self) -> None:
+        """The connection stands: nothing has to be said."""
+
     def send(self, wire: dict[str, Any]) -> None:
-        payload = encode(wire)
+        self.send_bytes(encode(wire))
+
+    def send_bytes(self, payload: bytes) -> None:
         size = len(payload)
         head = bytes([0x82, 0x80 | size]) if size < 126 else bytes([0x82, 0xFE]) + size.to_bytes(2)
         self.transport.write(head + b"\0\0\0\0" + payload)
@@ -89,6 +96,7 @@ class Client(asyncio.Protocol):
             del self._buffer[: end + 4]
             self._is_open = True
             self.opened.set_result(None)
+            self.greet()
         self._read_frames()
 
     def _read_frames(self) -> None:
@@ -111,24 +119,28 @@ class Client(asyncio.Protocol):
             return
         assert kind != 0x8, f"{self.name} was closed: {payload!r}"
         self.frames += 1
+        self.take_message(payload)
+
+    def take_message(self, payload: bytes) -> None:
         if not self.joined.done():
             self.joined.set_result(None)
             if b"state" in payload[:20] or b"welcome" in payload[:20]:
                 return
         self.heard += payload.count(BROADCAST) + payload.count(CRDT)
         if self.is_observer:
-            self._observe(payload)
+            self.observe(payload, SENT_AT)
         for _ in range(payload.count(ACK)):
             self.acks += 1
             self.on_ack(self)
 
-    def _observe(self, payload: bytes) -> None:
+    def observe(self, payload: bytes, marker: bytes) -> None:
+        """Behind each marker stands a big-endian double: when that edit was sent."""
         now = time.perf_counter()
-        at = payload.find(b"\xa2at\xcb")
+        at = payload.find(marker)
         while at >= 0:
-            sent_at = msgspec.msgpack.decode(payload[at + 3 : at + 12])
+            [sent_at] = struct.unpack_from(">d", payload, at + len(marker))
             self.room.delays_s.append(now - sent_at)
-            at = payload.find(b"\xa2at\xcb", at + 12)
+            at = payload.find(marker, at + len(marker) + 8)
 
 
 async def connect(port: int, path: str, client: Client) -> Client:

@@ -8,6 +8,13 @@ s5  memory of an idle connection, at 1,000
 
 The server runs on core 0, the load on core 1.  `per_cpu_s`: messages journalled, acknowledged and sent to all others
 for each second of the server's processor time (acc/CPU-s).  Delays go from sending to another client's receiving.
+
+`--peers hocuspocus` puts Hocuspocus with its SQLite extension under the same load in s1, s2, s3 (needs Node, npm).
+Comparable: clients, rates, messages in flight and their size, the field of an object that is replaced (there a key of a
+map), both figures, and frames: it too merges what a turn of its event loop has for a socket.  Not comparable, in its
+favour: it acknowledges what is in its memory and stores the whole document 2 seconds after the last edit, 10 after the
+first at most, which shorter runs never see; it looks at no rights and no limits.  Against it: everybody gets his own
+edits too.
 """
 
 import argparse
@@ -15,96 +22,16 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import uvloop
 
 from benchmarks.crowd import Client, Room, connect, cpu_seconds, resident_kib
 from benchmarks.joins import measure_joins
-from tests.server import HOST, ROOT, ServerProcess, free_port
-
-LIMITS = {
-    "messages_per_second_max": 1e9,
-    "message_burst_max": 10**9,
-    "reads_per_second_max": 1e9,
-    "read_burst_max": 10**9,
-}
-SETTINGS: dict[str, Any] = {"LIMITS": LIMITS}
-NATIVE = "&format=msgpack&v=2&features=batch"
-PLAIN = "&format=msgpack"
-ROOMS = 50
-
-
-@dataclass
-class Target:
-    """Something to put under load."""
-
-    name: str
-    port: int
-    pid: int
-    query: str = PLAIN
-
-    def path(self, room: str, client: str) -> str:
-        return f"/ws/rooms/{room}/?client={client}{self.query}"
-
-
-def pin(pid: int, core: int) -> None:
-    """To one core, where there are two; a thread may have ended meanwhile."""
-    if (os.cpu_count() or 1) > 1:
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(pid, {core})
-
-
-@contextmanager
-def our_server() -> Iterator[tuple[ServerProcess, int]]:
-    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), settings=SETTINGS) as server:
-        assert server.process is not None
-        pid = server.process.pid
-        for task in os.listdir(f"/proc/{pid}/task"):
-            pin(int(task), 0)
-        server.create_documents([f"bench-{number}" for number in range(ROOMS)])
-        yield server, pid
-
-
-@contextmanager
-def relay(*, is_coalescing: bool) -> Iterator[Target]:
-    port = free_port()
-    options = (
-        "--log-level error --ws websockets-sansio --ws-per-message-deflate false --loop uvloop --lifespan off"
-    )
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.relay:application", "--port", str(port)]
-    command += options.split()
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "COALESCE": str(int(is_coalescing))})
-    try:
-        wait_for(port)
-        pin(process.pid, 0)
-        yield Target("relay, coalescing" if is_coalescing else "relay", port, process.pid)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urlopen(f"http://{HOST}:{port}/", timeout=1)
-            return
-        except OSError as error:
-            if "refused" not in str(error) or time.monotonic() > deadline:
-                return
-        except Exception:
-            return
-        time.sleep(0.05)
+from benchmarks.targets import NATIVE, PEERS_BY_NAME, PLAIN, ROOMS, Target, our_server, pin, relay
 
 
 @dataclass
@@ -115,6 +42,8 @@ class Figures:
     p50_ms: float
     p99_ms: float
     per_s: float
+    load_cpu: float
+    """Share of its core that the load took: close to 1, it is what is measured."""
 
 
 async def load(target: Target, rooms: int, clients: int, seconds: float, rate: float | None) -> Figures:
@@ -130,16 +59,16 @@ async def load(target: Target, rooms: int, clients: int, seconds: float, rate: f
     for number in range(rooms):
         room = Room()
         for seat in range(clients):
-            client = Client(f"c{seat}-{mark}", room, is_observer=seat == 0, on_ack=again)
+            client = target.client(f"c{seat}-{mark}", room, is_observer=seat == 0, on_ack=again)
             everybody.append(await connect(target.port, target.path(f"bench-{number}", client.name), client))
-    if not target.name.startswith("relay"):
+    if not target.is_quiet:
         await asyncio.gather(*(client.joined for client in everybody))
     for client in everybody:
         client.insert()
     await until(lambda: all(client.acks for client in everybody))
     for client in everybody:
         client.room.delays_s.clear()
-    begun, cpu = time.perf_counter(), cpu_seconds(target.pid)
+    begun, cpu, own_cpu = time.perf_counter(), cpu_seconds(target.pid), time.process_time()
     before = sum(client.acks for client in everybody)
     if rate is None:
         for client in everybody:
@@ -155,12 +84,13 @@ async def load(target: Target, rooms: int, clients: int, seconds: float, rate: f
         lambda: sum(client.heard for client in everybody) >= sent * (clients - 1) - len(everybody) * clients
     )
     spent, elapsed = cpu_seconds(target.pid) - cpu, time.perf_counter() - begun
+    load_cpu = (time.process_time() - own_cpu) / elapsed
     accepted = sum(client.acks for client in everybody) - before
     delays = sorted(delay for client in everybody if client.is_observer for delay in client.room.delays_s)
     for client in everybody:
         client.transport.abort()
     p50, p99 = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
-    return Figures(accepted / spent, p50 * 1000, p99 * 1000, accepted / elapsed)
+    return Figures(accepted / spent, p50 * 1000, p99 * 1000, accepted / elapsed, load_cpu)
 
 
 async def pace(everybody: list[Client], rate: float, seconds: float) -> None:
@@ -189,7 +119,7 @@ SCENARIOS: dict[str, tuple[int, int, float | None]] = {
 }
 
 
-def measure(scenario: str, seconds: float, runs: int) -> dict[str, dict[str, float]]:
+def measure(scenario: str, seconds: float, runs: int, peers: list[str]) -> dict[str, dict[str, float]]:
     """Medians by target, the runs of the targets interleaved."""
     found: dict[str, list[Figures]] = {}
     for _ in range(runs):
@@ -202,9 +132,12 @@ def measure(scenario: str, seconds: float, runs: int) -> dict[str, dict[str, flo
         for is_coalescing in (False, True):
             with relay(is_coalescing=is_coalescing) as target:
                 run_one(scenario, target, seconds, found)
+        for peer in peers:
+            with PEERS_BY_NAME[peer]() as target:
+                run_one(scenario, target, seconds, found)
     return {
         name: {field: statistics.median(getattr(figures, field) for figures in all_)
-               for field in ("per_cpu_s", "p50_ms", "p99_ms", "per_s")}
+               for field in ("per_cpu_s", "p50_ms", "p99_ms", "per_s", "load_cpu")}
         for name, all_ in found.items()
     }  # fmt: skip
 
@@ -238,7 +171,7 @@ async def idle(target: Target, connections: int) -> dict[str, float]:
         clients.append(
             await connect(target.port, target.path(f"bench-{number % ROOMS}", client.name), client)
         )
-        if not target.name.startswith("relay"):
+        if not target.is_quiet:
             await client.joined
     await asyncio.sleep(1)
     return {"kib_each": (resident_kib(target.pid) - before) / connections}
@@ -251,9 +184,10 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", default=["s1", "s2", "s3", "s4", "s5"])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--peers", nargs="+", default=[], choices=PEERS_BY_NAME, help="in s1, s2 and s3")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    pin(0, 1)
+    pin(os.getpid(), 1)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for scenario in arguments.scenarios:
         match scenario:
@@ -263,7 +197,7 @@ def main() -> None:
             case "s5":
                 results[scenario] = measure_idle()
             case _:
-                results[scenario] = measure(scenario, arguments.seconds, arguments.runs)
+                results[scenario] = measure(scenario, arguments.seconds, arguments.runs, arguments.peers)
     if arguments.json:
         print(json.dumps(results))
         return
@@ -271,7 +205,7 @@ def main() -> None:
         for name, figures in rows.items():
             print(
                 f"{scenario}  {name:<40}"
-                + "  ".join(f"{field} {value:,.1f}" for field, value in figures.items())
+                + "  ".join(f"{field} {value:,.2f}" for field, value in figures.items())
             )
 
 
