@@ -50,5 +50,8 @@ def placed_at(message: Message, cut: int) -> Placed:
 
 
 def end_of_cut(cut: int) -> Spot:
-    """Above every entry at or below the cut, below those of late messages."""
-    return ((cut + HALF,),)
+    """Above every entry at or below a cut that comes into force: so far nothing is late for it.  Below all others.
+
+    An integer, for whatever is folded is compared with it, and fractions compare slowly.
+    """
+    return ((cut + 1,),)

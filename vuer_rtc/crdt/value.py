@@ -50,6 +50,23 @@ def exact(value: Number) -> Any:
     return value if math.isfinite(value) else NO_EFFECT
 
 
+def vector(value: Any, length: int) -> Any:
+    """`value` as it is stored, if it is a list of `length` numbers, else no effect.
+
+    What `is_vector` and `exact_vector` say, by one look at each component in the usual case.
+    """
+    if type(value) is not list or len(value) != length:
+        return NO_EFFECT
+    for component in value:
+        kind = type(component)
+        if kind is float:
+            if component - component != 0.0:
+                return NO_EFFECT
+        elif kind is not int or not -INTEGER_MAX <= component <= INTEGER_MAX:
+            return exact_vector(value) if is_vector(value, length) else NO_EFFECT
+    return value
+
+
 def exact_vector(components: list[Number]) -> Any:
     """The vector with each component `exact`, itself if they are; no effect when one of them has none."""
     for component in components:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ..message import UNSET, Op
-from ..value import NO_EFFECT, Number, exact_vector, is_vector
+from ..value import NO_EFFECT, Number, exact_vector, is_vector, vector
 
 ORDERS = frozenset({"XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"})
 
@@ -36,7 +36,7 @@ def from_euler(angles: list[Number], order: str) -> list[Number] | None:
 
 
 def assign(current: Any, op: Op) -> Any:
-    return exact_vector(op.value) if is_vector(op.value, 4) else NO_EFFECT
+    return vector(op.value, 4)
 
 
 def multiply(current: Any, op: Op) -> Any:

@@ -4,22 +4,22 @@ from collections.abc import Callable
 from typing import Any
 
 from ..message import UNSET, Op
-from ..value import NO_EFFECT, Number, exact_vector, is_vector
+from ..value import NO_EFFECT, Number, exact_vector, is_vector, vector
 from .quaternion import from_euler, product
 
 
 def assign(current: Any, op: Op) -> Any:
-    return exact_vector(op.value) if is_vector(op.value, 3) else NO_EFFECT
+    return vector(op.value, 3)
 
 
 def componentwise(combine: Callable[[Number, Number], Number]) -> Callable[[Any, Op], Any]:
     """Combine the current vector with the operand; an unset vector becomes the operand."""
 
     def apply(current: Any, op: Op) -> Any:
+        if current is UNSET:
+            return vector(op.value, 3)
         if not is_vector(op.value, 3):
             return NO_EFFECT
-        if current is UNSET:
-            return exact_vector(op.value)
         if not is_vector(current, 3):
             return NO_EFFECT
         return exact_vector([combine(a, b) for a, b in zip(current, op.value, strict=True)])
