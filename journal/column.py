@@ -5,6 +5,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -23,13 +24,19 @@ def bounded(text: str) -> str:
 
 def storable(value: Any) -> Any:
     """`value` with the NUL character, which PostgreSQL does not store, replaced by its picture."""
+    if isinstance(value, str):
+        return value.replace("\x00", "␀") if "\x00" in value else value
+    return _without_nul(value) if value and b"\\u0000" in msgspec.json.encode(value) else value
+
+
+def _without_nul(value: Any) -> Any:
     match value:
         case str():
-            return value.replace("\x00", "␀") if "\x00" in value else value
+            return value.replace("\x00", "␀")
         case dict():
-            return {storable(name): storable(member) for name, member in value.items()}
+            return {_without_nul(name): _without_nul(member) for name, member in value.items()}
         case list():
-            return [storable(member) for member in value]
+            return [_without_nul(member) for member in value]
     return value
 
 

@@ -1,9 +1,11 @@
 """What the database promises about a committed batch, as the live connection itself says."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 
 from journal.settings import settings
 
@@ -54,6 +56,33 @@ def journal_alias() -> str:
 def journal_connection() -> Connection:
     """This thread's connection to the database that journals are written to."""
     return connections[journal_alias()]
+
+
+@contextmanager
+def derived_rows(alias: str) -> Iterator[None]:
+    """A transaction whose commit need not wait for the disk: what it writes can be made again from the journal (J16).
+
+    A power cut may take it back, but none that the durable commit of another connection has followed: both databases
+    have one log, and write it in order.
+    """
+    connection = connections[alias]
+    is_outermost = not connection.in_atomic_block
+    with ExitStack() as stack:
+        if is_outermost and connection.vendor == "sqlite":
+            before = _execute(connection, "PRAGMA synchronous")
+            _execute(connection, "PRAGMA synchronous = NORMAL")
+            stack.callback(_execute, connection, f"PRAGMA synchronous = {before}")
+        stack.enter_context(transaction.atomic(using=alias))
+        if is_outermost and connection.vendor == "postgresql":
+            _execute(connection, "SET LOCAL synchronous_commit = off")  # a pooler may share the session
+        yield
+
+
+def _execute(connection: Connection, statement: str) -> Any:
+    """The first value of its answer, if it has one."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
 
 
 def read_durability(connection: Connection) -> Durability:

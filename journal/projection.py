@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connections
 from django.utils import timezone
 
 from journal.column import bounded, moment, storable
-from journal.durability import journal_alias
+from journal.durability import derived_rows, journal_alias
 from journal.error import UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, Operation, SceneObject
@@ -46,29 +46,31 @@ def project(
     from the state at `since`; without, they are all there are.  Idempotent.  False, and nothing written, when
     the rows have not come as far as `since`: call again with all nodes.
 
-    Operation rows go in bounded transactions; nodes, undone flags and the head in a last one.
+    Operation rows go in bounded transactions; the last of them, nodes, undone flags and the head in a last one.
 
     Raises: JournalGap when a compaction has overtaken it (take the next occasion), CorruptJournal,
     UnknownDocument, JournalUnavailable.
     """
+    alias = journal_alias()
     with answering():
         reached = reached_seq(document_id)
         if since is not None and not since <= reached < seq:
             return reached >= seq
-        targets, epoch = _project_operations(document_id, reached, seq, undone)
-        reach("project.operations")
-        alias = journal_alias()
-        with transaction.atomic(using=alias):
+        pending, targets, epoch = _project_operations(document_id, reached, seq, undone)
+        with derived_rows(alias):
             document = _locked(alias, document_id)
             if document is None:
                 raise UnknownDocument(str(document_id))
             if document.head_seq > seq:
                 return True  # another process has written a later state while we prepared ours
+            create_operations(pending)
+            reach("project.operations")
             _flag_undone(document_id, targets, undone)
             _write_objects(document_id, seq, nodes, is_whole=since is None)
             reach("project.objects")
             Document.objects.filter(pk=document_id).update(head_seq=seq, updated_at=timezone.now())
-            note_epoch(document_id, epoch)
+            if epoch:
+                note_epoch(document_id, epoch)
     reach("project.done")
     return True
 
@@ -147,9 +149,9 @@ def _locked(alias: str, document_id: UUID) -> Document | None:
 
 def _project_operations(
     document_id: UUID, after: int, upto: int, undone: Collection[str]
-) -> tuple[set[str], int]:
-    """Writes the rows of (after, upto]; ids of the messages that were undone or redone there, and the highest epoch
-    that began there."""
+) -> tuple[list[Row], set[str], int]:
+    """Writes the rows of (after, upto] but for the last; these, ids of the messages that were undone or redone there,
+    and the highest epoch that began there."""
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
@@ -160,10 +162,10 @@ def _project_operations(
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(document_id, batch.id, entry, undone)
         if len(pending) >= settings.projection_rows_max:
-            create_operations(pending)
+            with derived_rows(journal_alias()):
+                create_operations(pending)
             pending = []
-    create_operations(pending)
-    return targets, epoch.number
+    return pending, targets, epoch.number
 
 
 def _batches(document_id: UUID, after: int, upto: int) -> Iterator[Batch]:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import override_settings
 
-from journal import operation
+from journal import operation, projection
 from journal.column import bounded, moment, storable
+from journal.error import UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.operation import create_by_object
 from journal.projection import catch_up, project, rebuild
@@ -256,6 +258,32 @@ def test_large_projections_go_by_bounded_statements(
     assert Operation.objects.count() == 40
 
 
+def waits_for_the_disk() -> Any:
+    """What the database says of the commits of this connection."""
+    ask = {"sqlite": "PRAGMA synchronous", "postgresql": "SHOW synchronous_commit"}.get(connection.vendor)
+    if ask is None:
+        pytest.skip("commits of this database wait as its server is configured")
+    with connection.cursor() as cursor:
+        cursor.execute(ask)
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_j16_only_the_commits_of_rows_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = Document.objects.create(slug="room")
+    append_each(document, HISTORY)
+    before, within = waits_for_the_disk(), []
+    reached = projection.reach
+    monkeypatch.setattr(
+        projection, "reach", lambda point: within.append(waits_for_the_disk()) or reached(point)
+    )
+    project_all(document)
+    assert within == [*[1 if connection.vendor == "sqlite" else "off"] * 2, before]
+    with pytest.raises(UnknownDocument):
+        project(uuid4(), 1, (), {})
+    assert waits_for_the_disk() == before
+
+
 def awkward() -> Message:
     long = "k" * 3000
     return message(
@@ -276,6 +304,11 @@ def test_what_does_not_fit_a_column_is_cut_and_marked(document: Document) -> Non
     assert len(put_row.key) == 512
     assert (nul_row.key, nul_row.value) == ("␀", "␀")
     assert objects(document)[bounded("k" * 3000)].properties["nul␀"] == "a␀b"
+
+
+def test_what_only_looks_like_a_nul_character_stays() -> None:
+    value = {"a": ["\\u0000", {"b": "\x00\\u0000"}]}
+    assert storable(value) == {"a": ["\\u0000", {"b": "␀\\u0000"}]}
 
 
 def test_bounded_texts_stay_apart() -> None:
