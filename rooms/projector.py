@@ -73,33 +73,47 @@ class Projector:
         """Writes until cancelled."""
         while True:
             await self._has_due.wait()
-            is_done = await self.write()
-            await asyncio.sleep(settings.projection_interval_s if is_done else RETRY_PAUSE_S)
+            pause_s = settings.projection_interval_s / len(self._due)
+            if not await self.write(pause_s):
+                await asyncio.sleep(RETRY_PAUSE_S)
 
-    async def write(self) -> bool:
+    async def write(self, pause_s: float = 0) -> bool:
         """Afterwards the rows of all rooms that were due are at their heads; False when some could not be
-        written and wait for the next time."""
-        due, self._due = self._due, {}
-        self._has_due.clear()
+        written and wait for the next time.
+
+        With a pause after each room: all at once, they would keep the event loop from Python's lock for as long as they
+        take, and everybody's messages with it.
+        """
         failed: list[LiveRoom] = []
-        for room in due:
-            self._current = room
-            try:
-                await self._project(room)
-            except UnknownDocument:
-                self._reached.pop(room, None)  # nobody will ask for its rows
-            except (Error, JournalError) as error:
-                logger.warning("rows of document %s wait: %s", room.document_id, error)
-                failed.append(room)
-            except Exception:
-                tally.failures["projection"] += 1
-                logger.exception("rows of document %s were not written", room.document_id)
-                self._reached.pop(room, None)  # the next projection is a whole one
-            finally:
-                self._current = None
+        for room in list(self._due):
+            if room in self._due:  # else somebody else has written it meanwhile
+                del self._due[room]
+                if not await self._try(room):
+                    failed.append(room)
+                await asyncio.sleep(pause_s)
+        if not self._due:
+            self._has_due.clear()
         for room in failed:
             self.note(room)
         return not failed
+
+    async def _try(self, room: LiveRoom) -> bool:
+        """False when its rows wait for the next time."""
+        self._current = room
+        try:
+            await self._project(room)
+        except UnknownDocument:
+            self._reached.pop(room, None)  # nobody will ask for its rows
+        except (Error, JournalError) as error:
+            logger.warning("rows of document %s wait: %s", room.document_id, error)
+            return False
+        except Exception:
+            tally.failures["projection"] += 1
+            logger.exception("rows of document %s were not written", room.document_id)
+            self._reached.pop(room, None)  # the next projection is a whole one
+        finally:
+            self._current = None
+        return True
 
     async def _project(self, room: LiveRoom) -> None:
         reached = self._reached.get(room)

@@ -1,6 +1,12 @@
 """Which nodes a projection takes along."""
 
-from rooms.projector import Reached, hidden_after, nodes_since
+import asyncio
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from rooms.projector import Projector, Reached, hidden_after, nodes_since
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
 
@@ -63,3 +69,28 @@ def test_what_is_hidden_or_shown_with_a_node_above_is_taken_along() -> None:
 def test_what_is_no_longer_known_needs_a_whole_projection() -> None:
     graph = Graph.restore(family().snapshot())
     assert nodes_since(graph, Reached(0, set())) is None
+
+
+async def test_rooms_take_turns_over_the_interval_and_a_stop_does_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[Any] = []
+
+    async def project(self: Projector, room: Any) -> None:
+        written.append(room)
+
+    monkeypatch.setattr(Projector, "_project", project)
+    worker: Any = None
+    projector, rooms = Projector(worker), list[Any](["one", "two", "three"])
+    for room in rooms:
+        projector.note(room)
+    with override_settings(VUER_RTC={"PROJECTION_INTERVAL_S": 3600}):
+        task = asyncio.create_task(projector.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert written == ["one"]
+        assert projector.is_busy_with(rooms[1])
+        projector.note(rooms[0])
+        assert await projector.write()
+        assert written == ["one", "two", "three", "one"]
+        task.cancel()
