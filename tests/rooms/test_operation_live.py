@@ -91,8 +91,8 @@ async def test_a_scrape_counts_what_happened(
             if found["vuer_sessions native"] + found["vuer_sessions published"] == 0:
                 break
             found = await scrape(server)
-        assert found["vuer_closes_total 4404 unknown-room"] == 1
-        assert found["vuer_closes_total 1000"] == 3
+        assert found["vuer_closes_total server 4404 unknown-room"] == 1
+        assert found["vuer_closes_total client 1000"] == 3
         assert found["vuer_presences"] == 0
 
 
