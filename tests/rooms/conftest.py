@@ -23,8 +23,14 @@ def open_document(transactional_db: None) -> Document:
 
 
 @pytest.fixture
-async def hub(open_document: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = dict(QUICK)
+def hub_settings() -> dict[str, Any]:
+    """Of the hub; a module with others has a fixture of this name."""
+    return QUICK
+
+
+@pytest.fixture
+async def hub(open_document: Document, hub_settings: dict[str, Any], settings: Any) -> AsyncIterator[Hub]:
+    settings.VUER_RTC = dict(hub_settings)
     running = current_hub()
     yield running
     await running.stop()

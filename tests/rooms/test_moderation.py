@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from django.test import Client as Browser
 import rooms
 from journal.models import Document
 from rooms import access
-from rooms.hub import Hub, current_hub
+from rooms.hub import Hub
 from rooms.models import Session
 from rooms.moderation import kick, reset
 from tests.journal.site import Site
@@ -33,16 +32,13 @@ LIST = "/admin/vuer_rooms/session/"
 
 
 @pytest.fixture
-def room(transactional_db: None) -> Document:
-    return Document.objects.create(slug="room", visibility="public-edit")
+def room(open_document: Document) -> Document:
+    return open_document
 
 
 @pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = {"RIGHTS_RECHECK_S": 0, "HEAD_POLL_S": 0.05}
-    running = current_hub()
-    yield running
-    await running.stop()
+def hub_settings() -> dict[str, Any]:
+    return {"RIGHTS_RECHECK_S": 0, "HEAD_POLL_S": 0.05}
 
 
 async def close_code_of(socket: Socket) -> int | None:

@@ -1,6 +1,5 @@
 """Rights that change while sockets are open, in one process; rule R3.  Between processes: test_rights_live."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -33,16 +32,13 @@ def ann(transactional_db: None) -> Any:
 
 
 @pytest.fixture
-def room(ann: Any) -> Document:
-    return Document.objects.create(slug="room", visibility="public-edit")
+def room(open_document: Document) -> Document:
+    return open_document
 
 
 @pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = {"RIGHTS_RECHECK_S": NEVER, "HEAD_POLL_S": 0.05}
-    running = current_hub()
-    yield running
-    await running.stop()
+def hub_settings() -> dict[str, Any]:
+    return {"RIGHTS_RECHECK_S": NEVER, "HEAD_POLL_S": 0.05}
 
 
 async def change(room: Document, **fields: Any) -> None:

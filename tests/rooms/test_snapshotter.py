@@ -1,6 +1,5 @@
 """J21, J22: live rooms fold old messages away and write snapshots, and nobody notices."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import Hydrated, hydrate, read_after
 from rooms import snapshotter
-from rooms.hub import Hub, current_hub
+from rooms.hub import Hub
 from rooms.room import LiveRoom
 from tests.journal.history import append_each
 from vuer_rtc.crdt.graph import Graph
@@ -31,16 +30,13 @@ SMALL = {
 
 
 @pytest.fixture
-def room(transactional_db: None) -> Document:
-    return Document.objects.create(slug="room", visibility="public-edit")
+def room(open_document: Document) -> Document:
+    return open_document
 
 
 @pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = dict(SMALL)
-    running = current_hub()
-    yield running
-    await running.stop()
+def hub_settings() -> dict[str, Any]:
+    return SMALL
 
 
 def replay(document: Document) -> Graph:
