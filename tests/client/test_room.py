@@ -114,7 +114,7 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
 async def test_a_refreshed_client_keeps_what_is_pending(server: ServerProcess) -> None:
     async with room(server, "alice") as alice:
         alice.scene.add("Scene", key="scene", x=1)
-        alice.commit()
+        assert alice.commit("a description, as a store's commit takes it") is not None
         await alice.synced()
         alice.scene["scene"].x = 2
         alice.commit()

@@ -150,8 +150,11 @@ class RoomClient:
         """
         self.store.edit(op)
 
-    def commit(self) -> CRDTMessage | None:
-        """Send the edit buffer as one commit; None when it is empty.  Does not wait, `synced` does."""
+    def commit(self, description: str | None = None) -> CRDTMessage | None:
+        """Send the edit buffer as one commit; None when it is empty.  Does not wait, `synced` does.
+
+        The description does not travel, as in the published client: the protocol has no field for it (rule C1).
+        """
         return self.store.commit()
 
     def cancel(self) -> None:
