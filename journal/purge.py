@@ -163,9 +163,10 @@ def _delete_last(held: Lease) -> None:
 def _forget_log(model: type[models.Model], keys: Sequence[Any]) -> None:
     """What the admin's log says of these rows: it names them, and with them the document."""
     if apps.is_installed("django.contrib.admin"):
+        name = {"app_label": model._meta.app_label, "model": model._meta.model_name}
+        types = apps.get_model("contenttypes", "ContentType").objects.filter(**name)
         entries = apps.get_model("admin", "LogEntry").objects.filter(
-            content_type__app_label=model._meta.app_label,
-            content_type__model=model._meta.model_name,
+            content_type__in=list(types),  # not by a join: MongoDB deletes from one collection only
             object_id__in=[str(key) for key in keys],
         )
         entries.delete()
