@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
+.PHONY: run test test-mongodb fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -29,6 +29,10 @@ run: $(VENV)/runtime.stamp
 test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 	@sh .ci/system-packages
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# All tests of the journal on a stand-in for MongoDB; MONGO_URI=mongodb://… names a replica set to be used instead.
+test-mongodb: $(VENV)/development.stamp
+	VUER_RTC_TEST_DATABASE=mongodb $(BIN)/python -m pytest -m 'storage and not sql' tests/journal $(ARGS)
 
 fuzz: $(VENV)/development.stamp
 	$(BIN)/python -m tests.crdt.fuzz --seed $(SEED) --minutes $(MINUTES)
@@ -69,7 +73,7 @@ wheel: $(VENV)/development.stamp
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
-	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra postgres --extra mongodb --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

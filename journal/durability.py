@@ -92,6 +92,8 @@ def read_durability(connection: Connection) -> Durability:
             return _read_sqlite(connection)
         case "postgresql":
             return _read_postgresql(connection)
+        case "mongodb":
+            return _read_mongodb(connection)
         case vendor:
             return Durability(True, f"{vendor}: as its server is configured")
 
@@ -117,6 +119,15 @@ def _read_postgresql(connection: Connection) -> Durability:
         is_full="off" not in found.values(),
         detail="PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in found.items()),
         hint="Switch them on in postgresql.conf, or for synchronous_commit for the role of this site.",
+    )
+
+
+def _read_mongodb(connection: Connection) -> Durability:
+    concern = connection.database.write_concern.document
+    return Durability(
+        is_full=concern.get("w") == "majority" and concern.get("j") is True,
+        detail=f"MongoDB: write concern w={concern.get('w', 1)}, j={str(concern.get('j', False)).lower()}",
+        hint='OPTIONS = {"w": "majority", "journal": True}',
     )
 
 

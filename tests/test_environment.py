@@ -73,3 +73,16 @@ def test_redis_is_used_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     layer = environment.channel_layers()["default"]
     assert layer["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
     assert layer["CONFIG"]["hosts"] == ["redis://cache.example:6379/1"]
+
+
+def test_mongodb_acknowledges_what_a_majority_has_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "mongodb://anna:p%40ss@db.example/scenes?replicaSet=one"
+    monkeypatch.setenv("DATABASE_URL", url)
+    found = environment.database(tmp_path)
+    assert (found["ENGINE"], found["HOST"], found["NAME"]) == ("django_mongodb_backend", url, "scenes")
+    assert (found["OPTIONS"]["w"], found["OPTIONS"]["journal"]) == ("majority", True)
+    monkeypatch.setenv("DATABASE_URL", "mongodb://db.example/")
+    with pytest.raises(ValueError, match="name the database"):
+        environment.database(tmp_path)

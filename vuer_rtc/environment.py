@@ -5,7 +5,8 @@
 `VUER_RTC_DEBUG`          `1` shows tracebacks in the browser; default off
 `VUER_RTC_ALLOWED_HOSTS`  host names, separated by commas, of pages and browsers' WebSockets; default loopback
 `VUER_RTC_HTTPS`          `1` behind a proxy that ends TLS and sets `X-Forwarded-Proto`; default off
-`DATABASE_URL`            `postgres://user:pass@host/name` or `sqlite:////path`; default: in the data folder
+`DATABASE_URL`            `postgres://user:pass@host/name`, `mongodb://host/name` or `sqlite:////path`; default: a file
+                          in the data folder
 `VUER_RTC_METRICS_TOKEN`  what Prometheus sends as its bearer token; default: metrics are for staff only
 `REDIS_URL`               channel layer between several server processes; default: one process, in memory
 """
@@ -14,11 +15,15 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 
 SQLITE_BUSY_TIMEOUT_S = 20
 """How long a writer waits for another process's transaction before SQLite says `locked`."""
+
+MONGODB = "django_mongodb_backend"
+"""Django's backend for it."""
 
 POSTGRES_POOL_SIZE_MAX = 8
 """Connections of one server process: the committer, a few readers, the pages."""
@@ -76,6 +81,8 @@ def database(folder: Path) -> dict[str, Any]:
     Raises: ValueError for a database that the project does not know how to set up.
     """
     url = os.environ.get("DATABASE_URL") or f"sqlite:///{folder / 'db.sqlite3'}"
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        return mongodb_database(url)
     found: dict[str, Any] = dict(dj_database_url.parse(url))
     options = found.setdefault("OPTIONS", {})
     match found["ENGINE"]:
@@ -89,9 +96,21 @@ def database(folder: Path) -> dict[str, Any]:
             options["pool"] = {"min_size": 1, "max_size": POSTGRES_POOL_SIZE_MAX, "timeout": 10}
         case engine:
             raise ValueError(
-                f"DATABASE_URL: {engine} is not set up by vuer_rtc.settings; use SQLite or PostgreSQL"
+                f"DATABASE_URL: {engine} is not set up by vuer_rtc.settings; use SQLite, PostgreSQL or MongoDB"
             )
     return found
+
+
+def mongodb_database(url: str) -> dict[str, Any]:
+    """The same for MongoDB: a commit counts when a majority of the replica set has it in its journals.
+
+    Raises: ValueError for an address without the name of a database.
+    """
+    name = urlsplit(url).path.strip("/")
+    if not name:
+        raise ValueError("DATABASE_URL: name the database, as in mongodb://host/name")
+    options = {"w": "majority", "journal": True, "readConcernLevel": "majority"}
+    return {"ENGINE": MONGODB, "HOST": url, "NAME": name, "OPTIONS": options}
 
 
 def channel_layers() -> dict[str, Any]:

@@ -7,7 +7,7 @@ VUER_RTC only; see docs/embed.md.  What the environment may change is listed in 
 from pathlib import Path
 from typing import Any
 
-from vuer_rtc import environment
+from vuer_rtc import environment, mongodb
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = environment.data_dir(BASE_DIR / "data")
@@ -62,6 +62,10 @@ ASGI_APPLICATION = "vuer_rtc.asgi.application"
 
 DATABASES = {"default": environment.database(DATA_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if DATABASES["default"]["ENGINE"] == environment.MONGODB:
+    INSTALLED_APPS = [mongodb.APPS.get(app, app) for app in INSTALLED_APPS]
+    MIGRATION_MODULES = mongodb.MIGRATION_MODULES
+    DEFAULT_AUTO_FIELD = mongodb.AUTO_FIELD
 CHANNEL_LAYERS = environment.channel_layers()
 
 STORAGES: dict[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,3 +109,19 @@ def test_the_promise_names_what_it_found(database: Any) -> None:
 def test_settings_of_the_wrong_kind_are_refused(given: dict[str, Any], expected: list[str]) -> None:
     with override_settings(VUER_RTC=given):
         assert ids(check.check_settings()) == expected
+
+
+@pytest.mark.parametrize(
+    ("concern", "is_full"),
+    [
+        ({"w": "majority", "j": True}, True),
+        ({"w": "majority"}, False),
+        ({"w": 1, "j": True}, False),
+        ({}, False),
+    ],
+)
+def test_mongodb_has_to_wait_for_a_majority_and_its_disks(concern: dict[str, Any], is_full: bool) -> None:
+    database = SimpleNamespace(write_concern=SimpleNamespace(document=concern))
+    promise = read_durability(SimpleNamespace(vendor="mongodb", database=database))
+    assert promise.is_full is is_full
+    assert "majority" in promise.hint

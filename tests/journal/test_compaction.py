@@ -336,6 +336,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "process_name", lambda: name)
 
 
+@pytest.mark.sql
 @pytest.mark.django_db(transaction=True)
 def test_j15_killed_before_any_statement_it_is_resumed_by_running_again(mortal: None) -> None:
     nth = 0

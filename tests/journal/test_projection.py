@@ -240,6 +240,7 @@ def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(
     assert set(objects(document)) == {"a", "b"}
 
 
+@pytest.mark.sql
 def test_large_projections_go_by_bounded_statements(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:

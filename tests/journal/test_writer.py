@@ -29,7 +29,7 @@ connection: Any = connections["default"]
 Append = Callable[..., list[Outcome]]
 
 
-@pytest.fixture(params=[SqlTable, OrmTable])
+@pytest.fixture(params=[pytest.param(SqlTable, marks=pytest.mark.sql), OrmTable])
 def table_of(request: pytest.FixtureRequest) -> TableOf:
     way: TableOf = request.param
     return way
@@ -185,6 +185,7 @@ def rival_holding_the_lock() -> Iterator[None]:
     rival.close()
 
 
+@pytest.mark.sql
 def test_j9_a_lock_that_lasts_is_a_conflict(append: Append, impatient: None) -> None:
     document = Document.objects.create(slug="room")
     with rival_holding_the_lock():
@@ -192,6 +193,7 @@ def test_j9_a_lock_that_lasts_is_a_conflict(append: Append, impatient: None) -> 
     assert append(draft(document, 1)) == [Appended(1, 1)]
 
 
+@pytest.mark.sql
 @pytest.mark.django_db(transaction=True)
 def test_j9_a_database_that_cannot_write_is_unavailable_until_it_can(append: Append) -> None:
     document = Document.objects.create(slug="room")
@@ -205,6 +207,7 @@ def test_j9_a_database_that_cannot_write_is_unavailable_until_it_can(append: App
     assert append(draft(document, 1)) == [Appended(1, 1)]
 
 
+@pytest.mark.sql
 @pytest.mark.django_db(transaction=True)
 def test_j9_a_commit_of_unknown_outcome_shows_as_a_conflict_with_ourselves(
     append: Append, monkeypatch: pytest.MonkeyPatch
