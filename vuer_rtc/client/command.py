@@ -13,11 +13,11 @@ from typing import Any, TextIO
 
 from vuer_rtc.crdt.plain import InvalidMessage
 
+from .assignment import set_op
 from .message import Operation
 from .node import SceneGraph, node_to_dict
 from .outbox import OutboxError
 from .room import RoomClient, RoomError
-from .scene import set_op
 
 URL = "the room's address, for example ws://127.0.0.1:8000/ws/rooms/demo/"
 

@@ -4,16 +4,15 @@ What an object does is an operation in the edit buffer; `commit()` sends them.  
 other end too, so both count when two do it at once; `=` sets, and the later one wins.
 """
 
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from .assignment import plain, set_op
+from .bound_value import bind, is_done
 from .message import Operation
 from .node import ROOT, SceneNode
-
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 class Editor(Protocol):
@@ -141,12 +140,12 @@ class Node:
         """Raises: KeyError for a property that is not set."""
         node = self.data
         value = getattr(node, path) if path in ("tag", "name") else node.properties[path]
-        return _bound(value, self, path)
+        return bind(value, self, path)
 
     def __setitem__(self, path: str, value: Any) -> None:
-        if isinstance(value, _Bound) and value._place == (self.key, path) and value._is_done:
+        if is_done(value, self, path):
             return
-        self.edit({**set_op(path, _plain(value)), "key": self.key})
+        self.edit({**set_op(path, plain(value)), "key": self.key})
 
     def __getattr__(self, path: str) -> Any:
         if path.startswith("_"):
@@ -239,123 +238,8 @@ class Text:
         self._node.edit({"ot": ot, "key": self._node.key, "path": self._path, **fields})
 
 
-def set_op(path: str, value: Any) -> dict[str, Any]:
-    """The operation, without its key, that sets a property to a JSON value."""
-    dtype = _dtype(path, value)
-    if dtype is None:
-        return {"ot": "object.merge", "path": ".", "value": {path: value}}
-    return {"ot": f"{dtype}.set", "path": path, "value": value}
-
-
-def _dtype(path: str, value: Any) -> str | None:
-    match value:
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "color" if _COLOR.fullmatch(value) and "color" in path.lower() else "string"
-        case dict():
-            return "object"
-        case list():
-            numbers = len(value) if all(type(member) in (int, float) for member in value) else 0
-            if numbers == 3:
-                return "euler" if path.rpartition(".")[2] == "rotation" else "vector3"
-            return "quaternion" if numbers == 4 and "quaternion" in path.lower() else "array"
-    return None
-
-
 def _key(node: Node | str) -> str:
     return node if isinstance(node, str) else node.key
 
 
-# Values that know where they come from, so that `+=` is an addition everywhere
-
-
-class _Bound:
-    _node: Node
-    _path: str
-    _is_done = False
-
-    @property
-    def _place(self) -> tuple[str, str]:
-        return self._node.key, self._path
-
-    def _do(self, ot: str, value: Any) -> "_Bound":
-        self._node.apply(ot, self._path, _plain(value))
-        self._is_done = True
-        return self
-
-
-class _Vector(_Bound, list):  # type: ignore[type-arg]
-    def __iadd__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("euler.add" if self._path.rpartition(".")[2] == "rotation" else "vector3.add", other)
-
-    def __imul__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("vector3.multiply", [other] * 3 if isinstance(other, int | float) else other)
-
-
-class _Quaternion(_Bound, list):  # type: ignore[type-arg]
-    def __imul__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("quaternion.multiply", other)
-
-
-class _List(_Bound, list):  # type: ignore[type-arg]
-    def __iadd__(self, other: Any) -> Any:  # type: ignore[misc]
-        for member in list(other):
-            self._do("array.push", member)
-        self._is_done = True
-        return self
-
-
-class _Int(_Bound, int):
-    def __iadd__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("number.add", other)
-
-    def __isub__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("number.add", -other)
-
-    def __imul__(self, other: Any) -> Any:  # type: ignore[misc]
-        return self._do("number.multiply", other)
-
-
-class _Float(_Bound, float):
-    __iadd__ = _Int.__iadd__
-    __isub__ = _Int.__isub__
-    __imul__ = _Int.__imul__
-
-
-def _bound(value: Any, node: Node, path: str) -> Any:
-    """The value, knowing where it comes from; strings, booleans and objects stay as they are."""
-    kind: Any = None
-    if type(value) in (int, float):
-        kind = _Int if type(value) is int else _Float
-    elif type(value) is list:
-        dtype = _dtype(path, value)
-        kind = {"vector3": _Vector, "euler": _Vector, "quaternion": _Quaternion}.get(dtype or "", _List)
-    if kind is None:
-        return value
-    bound = kind(value)
-    bound._node, bound._path = node, path
-    return bound
-
-
-def _plain(value: Any) -> Any:
-    """The value without where it came from."""
-    match value:
-        case bool() | str() | None:
-            return value
-        case int():
-            return int(value)
-        case float():
-            return float(value)
-        case list() | tuple():
-            return [_plain(member) for member in value]
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value
-
-
-__all__ = ["Node", "Scene", "Text", "set_op"]
+__all__ = ["Node", "Scene", "Text"]
