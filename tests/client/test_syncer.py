@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from vuer_rtc.client.message import core_message, journalled
-from vuer_rtc.client.syncer import WINDOW_MAX, NotNative
+from vuer_rtc.client.send_window import WINDOW_MAX
+from vuer_rtc.client.syncer import NotNative
 from vuer_rtc.crdt.message import cut_record
 
 from .fuzz import insert_op, random_op, shown

@@ -17,10 +17,11 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from vuer_rtc.protocol.codes import CloseCode
 
+from .answer import Refusal
 from .error import RoomClosed
 from .handshake import Handshake
 from .presence import Presence
-from .syncer import NotNative, Refusal, Syncer, Wire
+from .syncer import NotNative, Syncer, Wire
 from .watcher import Watchers
 
 logger = logging.getLogger(__name__)

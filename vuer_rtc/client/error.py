@@ -5,7 +5,7 @@ RoomError
     CommitRefused   commits that the server did not take
 """
 
-from .syncer import Refusal
+from .answer import Refusal
 
 
 class RoomError(RuntimeError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .answer import Refusal, Status, Welcome
 from .connection import BACKOFF, Backoff, Connection
 from .error import CommitRefused, RoomClosed, RoomError
 from .graph_store import GraphStore
@@ -19,7 +20,7 @@ from .message import CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
 from .outbox import Outbox
 from .scene import Scene
-from .syncer import Refusal, Status, Syncer, Welcome
+from .syncer import Syncer
 from .watcher import Watchers
 
 if TYPE_CHECKING:

@@ -10,66 +10,25 @@ a gap      in the sequences means that something was lost: come back, and be sen
 """
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message, epoch_of
 from vuer_rtc.protocol.codec import message_fields
 
+from .answer import Refusal, Status, Welcome
 from .graph_store import GraphStore
 from .message import native_message
 from .outbox import Outbox
+from .send_window import SendWindow
 from .store import Store
 
 Wire = dict[str, Any]
 
-STALE = "stale-epoch: the document was reset before this was journalled"
-
-WINDOW_MAX = 200
-"""Commits on the way at a time.  Far below the burst that a server takes, far above what one group commit holds."""
-
 
 class NotNative(RuntimeError):
     """The server does not speak to native clients."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A commit that the server does not take; it has been taken back here."""
-
-    message_id: str
-    code: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far the document was when the server answered."""
-
-    server_seq: int
-    vector_clock: dict[str, int]
-    digest: str
-    is_same: bool | None = None
-    """Whether the scene here was the document then; None: nobody asked, or own commits were on the way."""
-
-
-@dataclass(frozen=True)
-class Welcome:
-    """What the server told when this connection joined, and of its rights since."""
-
-    document: str = ""
-    """The document's key: sequences of another mean nothing here."""
-    features: frozenset[str] = frozenset()
-    """Those granted of those asked for."""
-    rights: frozenset[str] = frozenset()
-    """Of `view`, `edit`, `moderate`."""
-    limits: dict[str, float] = field(default_factory=dict)
-    """In force in this document, by name."""
-    durability: dict[str, Any] = field(default_factory=dict)
-    """`full`: whether an acknowledged commit survives a power cut; `detail`: for people."""
-    undoable: tuple[str, ...] = ()
-    """Ids of this client's commits that could be undone when it joined, oldest first."""
 
 
 class Syncer:
@@ -104,7 +63,7 @@ class Syncer:
         self._may_send = False
         self._numbers = itertools.count(1)
         self._to_verify: set[str] = set()
-        self._in_flight: dict[str, None] = {}
+        self._window = SendWindow()
         if outbox is not None:
             self._begin_from(outbox)
 
@@ -139,7 +98,7 @@ class Syncer:
     def lost(self) -> None:
         """The connection is gone."""
         self.is_live = False
-        self._in_flight.clear()
+        self._window.clear()
 
     def receive(self, wire: Wire) -> list[Wire]:
         """Take in what the server sent; what to send now.
@@ -181,21 +140,13 @@ class Syncer:
         """Commits that may travel now."""
         if not self._may_send or self.must_pause or self.has_lost_track:
             return []
-        room = WINDOW_MAX - len(self._in_flight)
-        if room <= 0:
-            return []
-        own = self.store.inner.unacked.values()
-        fresh = itertools.islice((message for message in own if message.id not in self._in_flight), room)
-        return [self._travel(message) for message in list(fresh)]
-
-    def _travel(self, message: Message) -> Wire:
-        self._in_flight[message.id] = None
-        return {"mtype": "crdt", "msg": message_fields(message)}
+        messages = self._window.fill(self.store.inner.unacked.values())
+        return [{"mtype": "crdt", "msg": message_fields(message)} for message in messages]
 
     def again(self) -> list[Wire]:
         """The pause is over: everything that is not settled travels again."""
         self.must_pause = False
-        self._in_flight.clear()
+        self._window.clear()
         return self.to_send()
 
     def ask(self, *, verify: bool = False) -> tuple[str, Wire]:
@@ -213,7 +164,7 @@ class Syncer:
     # What the server sends
 
     def _take_welcome(self, wire: Wire) -> None:
-        known, self.welcome, self.is_welcome = self.welcome.document, welcome_of(wire), True
+        known, self.welcome, self.is_welcome = self.welcome.document, Welcome.of(wire), True
         self._live_at = wire["serverSeq"]
         if not wire.get("resumed"):
             return
@@ -230,7 +181,7 @@ class Syncer:
         self._carry_over(self.store.inner, fresh)
         self.store.replace(fresh)
         self._seq = wire["serverSeq"]
-        self._in_flight.clear()
+        self._window.clear()
         self.is_joined = self._may_send = True
         self.beginnings += 1
         self._look_whether_live()
@@ -243,7 +194,7 @@ class Syncer:
             if message.id in replica.log or replica.graph.identify(message) is Identity.DUPLICATE:
                 self._forget(message.id)
             elif replica.graph.is_stale(message):
-                self._refuse(message.id, "stale-epoch", STALE)
+                self._refuse(Refusal.stale(message.id))
             else:
                 unsettled.append(message)
         replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
@@ -267,19 +218,18 @@ class Syncer:
         ids = self.waiting
         self.store.inner.reject(*ids)
         for message_id in ids:
-            self._refuse(message_id, "stale-epoch", STALE)
+            self._refuse(Refusal.stale(message_id))
 
-    def _refuse(self, message_id: str, code: str, text: str) -> None:
-        self._forget(message_id)
-        self.refusals.append(Refusal(message_id, code, text))
+    def _refuse(self, refusal: Refusal) -> None:
+        self._forget(refusal.message_id)
+        self.refusals.append(refusal)
 
     def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
         if message_id not in self.store.inner.unacked:
             self._note_seq(seq)
         elif not seq:
-            self._lose_track(
-                begin_anew=True
-            )  # it stands in history that is folded away, and so may more of what we show
+            # It stands in history that is folded away, and so may more of what we show.
+            self._lose_track(begin_anew=True)
         elif self._note_seq(seq):
             self.store.ack(message_id, seq, auth=auth)
             self._forget(message_id)
@@ -304,7 +254,7 @@ class Syncer:
             self.is_live = True
 
     def _forget(self, message_id: str) -> None:
-        self._in_flight.pop(message_id, None)
+        self._window.discard(message_id)
         if self.outbox is not None:
             self.outbox.discard(message_id)
 
@@ -313,19 +263,17 @@ class Syncer:
         if not message_id:
             self.fault = str(wire.get("error", ""))
         if wire.get("retry"):
-            self.must_pause = self.must_pause or message_id in self._in_flight
+            self.must_pause = self.must_pause or message_id in self._window
         elif message_id in self.store.inner.unacked:
             self.store.reject(message_id)
-            text = str(wire.get("error", ""))
-            self._refuse(message_id, str(wire.get("code") or text.partition(":")[0]), text)
+            self._refuse(Refusal.of(wire))
 
     def _take_status(self, wire: Wire) -> None:
-        request, status = str(wire.get("requestId")), wire.get("status") or {}
-        digest = status.get("digest", "")
-        is_same = self._is_same(digest) if request in self._to_verify else None
-        seq, clock = status.get("serverSeq", 0), status.get("vectorClock", {})
-        self.answers[request] = Status(seq, clock, digest, is_same)
-        self._to_verify.discard(request)
+        request, status = str(wire.get("requestId")), Status.of(wire)
+        if request in self._to_verify:
+            self._to_verify.discard(request)
+            status = replace(status, is_same=self._is_same(status.digest))
+        self.answers[request] = status
 
     def _is_same(self, digest: str) -> bool | None:
         if self.waiting or not self.is_live:
@@ -333,16 +281,4 @@ class Syncer:
         return self.store.inner.replica.graph.digest() == digest
 
 
-def welcome_of(wire: Wire) -> Welcome:
-    """What a `welcome` tells."""
-    return Welcome(
-        document=wire["document"],
-        features=frozenset(wire.get("features", ())),
-        rights=frozenset(wire.get("rights", ())),
-        limits=wire.get("limits", {}),
-        durability=wire.get("durability", {}),
-        undoable=tuple(wire.get("undoable", ())),
-    )
-
-
-__all__ = ["WINDOW_MAX", "NotNative", "Refusal", "Status", "Syncer", "Welcome"]
+__all__ = ["NotNative", "Syncer"]

@@ -1,0 +1,37 @@
+"""Which commits of one's own are on the way to the server: a window of those that it has not acknowledged, in order."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from vuer_rtc.crdt.message import Message
+
+WINDOW_MAX = 200
+"""Commits on the way at a time.  Far below the burst that a server takes, far above what one group commit holds."""
+
+
+class SendWindow:
+    """Ids of the commits on the way over this connection."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._ids
+
+    def fill(self, unacked: Iterable[Message]) -> list[Message]:
+        """The next of these that may travel; afterwards they are on the way."""
+        room = WINDOW_MAX - len(self._ids)
+        fresh = list(islice((message for message in unacked if message.id not in self._ids), max(room, 0)))
+        self._ids.update((message.id, None) for message in fresh)
+        return fresh
+
+    def discard(self, message_id: str) -> None:
+        """Note that a commit has arrived, or will not."""
+        self._ids.pop(message_id, None)
+
+    def clear(self) -> None:
+        """Note that nothing is on the way: all of it may travel again."""
+        self._ids.clear()
+
+
+__all__ = ["WINDOW_MAX", "SendWindow"]
