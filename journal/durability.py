@@ -69,13 +69,22 @@ def derived_rows(alias: str) -> Iterator[None]:
     is_outermost = not connection.in_atomic_block
     with ExitStack() as stack:
         if is_outermost and connection.vendor == "sqlite":
-            before = _execute(connection, "PRAGMA synchronous")
+            stack.callback(_put_back, connection, _execute(connection, "PRAGMA synchronous"))
             _execute(connection, "PRAGMA synchronous = NORMAL")
-            stack.callback(_execute, connection, f"PRAGMA synchronous = {before}")
         stack.enter_context(transaction.atomic(using=alias))
         if is_outermost and connection.vendor == "postgresql":
             _execute(connection, "SET LOCAL synchronous_commit = off")  # a pooler may share the session
         yield
+
+
+def _put_back(connection: Connection, synchronous: int) -> None:
+    """Afterwards commits of SQLite's connection wait for the disk as before; or it is closed, and the next one begins
+    as the site has it: what comes next may be acknowledged."""
+    try:
+        _execute(connection, f"PRAGMA synchronous = {synchronous}")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _execute(connection: Connection, statement: str) -> Any:
