@@ -3,6 +3,7 @@ wrong."""
 
 import io
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -191,6 +192,18 @@ def test_projections_that_differ_are_no_damage(rooms: tuple[Document, Document])
     assert findings(rooms[0]) == [(False, 7)]
     run("rebuild_projections")
     assert findings(rooms[0]) == []
+
+
+@pytest.mark.parametrize(("difference_us", "found"), [(400, []), (-400, []), (2000, [(False, 7)])])
+def test_times_of_rows_count_to_the_millisecond(
+    rooms: tuple[Document, Document], difference_us: int, found: list[tuple[bool, int]]
+) -> None:
+    """Rows that were written with microseconds, and whose nodes nothing has changed since, are not wrong."""
+    run("rebuild_projections")
+    row = SceneObject.objects.get(document=rooms[0])
+    row.updated_at += timedelta(microseconds=difference_us)
+    row.save()
+    assert findings(rooms[0]) == found
 
 
 def test_verification_changes_nothing(rooms: tuple[Document, Document]) -> None:
