@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,15 @@ def test_the_example_of_the_documentation_works(server: ServerProcess, token: st
     exec(example("arm.py"), names)
     assert names["state"]["mtype"] == "state"
     assert names["socket"].subprotocol == "vuer-rtc"
+
+
+def test_the_first_room_of_the_documentation_opens_to_its_first_client(server: ServerProcess) -> None:
+    token = shell(server, example("first_room.py").replace('"stage"', '"first"'))
+    client = example("first_client.py").replace(":8000/ws/rooms/stage/", f":{server.port}/ws/rooms/first/")
+    for height in (1, 2):
+        command = [sys.executable, "-c", client, token]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.stdout == f"the cube is at [0, {height}, 0]\n", done.stderr
 
 
 def test_a_token_comes_as_a_header_or_in_the_address_as_well(server: ServerProcess, token: str) -> None:
