@@ -1,13 +1,12 @@
 """J21: how many messages of a live room stay open, however fast they come."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from journal.models import Document
 from journal.reader import hydrate
-from rooms.hub import Hub, current_hub
+from rooms.hub import Hub
 from tests.journal.history import append_each
 
 from .build import insert, message, put
@@ -21,20 +20,12 @@ NATIVE = "&format=json&v=2"
 
 
 @pytest.fixture
-def room(transactional_db: None) -> Document:
-    return Document.objects.create(slug="room", visibility="public-edit")
+def hub_settings() -> dict[str, Any]:
+    return {**QUICK, "OPEN_MESSAGES": 20, "OPEN_MINUTES": 30, "OPEN_MESSAGES_MAX": 60, "FOLD_MESSAGES": 10,
+            "FOLD_MESSAGES_MAX": 20, "SNAPSHOT_INTERVAL_S": 3600}  # fmt: skip
 
 
-@pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = {**QUICK, "OPEN_MESSAGES": 20, "OPEN_MINUTES": 30, "OPEN_MESSAGES_MAX": 60,
-                         "FOLD_MESSAGES": 10, "FOLD_MESSAGES_MAX": 20, "SNAPSHOT_INTERVAL_S": 3600}  # fmt: skip
-    running = current_hub()
-    yield running
-    await running.stop()
-
-
-async def test_j21_a_room_keeps_pace_with_who_writes_into_it(room: Document, hub: Hub) -> None:
+async def test_j21_a_room_keeps_pace_with_who_writes_into_it(open_document: Document, hub: Hub) -> None:
     async with Socket("room", "ann") as ann:
         ann.edit(insert("n"))
         most = 0
@@ -42,21 +33,25 @@ async def test_j21_a_room_keeps_pace_with_who_writes_into_it(room: Document, hub
             ids = [ann.edit(put("n", value=batch)) for _ in range(10)]
             await ann.until(lambda ids=ids: set(ids) <= ann.acks.keys())
             if batch % 3 == 2:  # a round of cuts, or two
-                await until(lambda: hub.rooms[room.pk].graph.retained_count < 60)
-            most = max(most, hub.rooms[room.pk].graph.retained_count)
+                await until(lambda: hub.rooms[open_document.pk].graph.retained_count < 60)
+            most = max(most, hub.rooms[open_document.pk].graph.retained_count)
         assert 40 < most < 120
-        live = hub.rooms[room.pk].graph
+        live = hub.rooms[open_document.pk].graph
         assert live.cut > 200
-        assert (await in_database(lambda: hydrate(room.pk))).graph.full_digest() == live.full_digest()
+        assert (
+            await in_database(lambda: hydrate(open_document.pk))
+        ).graph.full_digest() == live.full_digest()
 
 
-async def test_j21_a_state_is_small_soon_after_a_long_history_was_opened(room: Document, hub: Hub) -> None:
+async def test_j21_a_state_is_small_soon_after_a_long_history_was_opened(
+    open_document: Document, hub: Hub
+) -> None:
     messages = [message("ann", counter, put(value=counter)) for counter in range(1, 301)]
-    await in_database(lambda: append_each(room, messages, size=50))
+    await in_database(lambda: append_each(open_document, messages, size=50))
     async with Socket("room", "bob", query=NATIVE) as bob:
         await bob.until(lambda: len(bob.frames) > 1)
         assert len(bob.frames[1]["journal"]) == 300
-        await until(lambda: hub.rooms[room.pk].graph.retained_count < 60)
+        await until(lambda: hub.rooms[open_document.pk].graph.retained_count < 60)
         async with Socket("room", "cy", query=NATIVE) as cy:
             await cy.until(lambda: len(cy.frames) > 1)
             assert len(cy.frames[1]["journal"]) < 60

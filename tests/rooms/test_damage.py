@@ -1,7 +1,7 @@
 """J23: a damaged document is open for looking, others are not affected, and repair needs no restart."""
 
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch
 from journal.reader import hydrate
-from rooms.hub import Hub, current_hub
+from rooms.hub import Hub
 from tests.journal.history import append_each
 
 from .build import insert, message, put
@@ -25,20 +25,16 @@ HISTORY = [message("ann", 1, insert("n")), *[message("ann", n, put(value=n)) for
 
 
 @pytest.fixture
-def room(transactional_db: None) -> Document:
+def room(open_document: Document) -> Document:
     other = Document.objects.create(slug="other", visibility="public-edit")
-    document = Document.objects.create(slug="room", visibility="public-edit")
-    append_each(document, HISTORY)
+    append_each(open_document, HISTORY)
     append_each(other, HISTORY)
-    return document
+    return open_document
 
 
 @pytest.fixture
-async def hub(room: Document, settings: Any) -> AsyncIterator[Hub]:
-    settings.VUER_RTC = {**QUICK, "DAMAGE_RECHECK_S": 0.05, "HEAD_POLL_S": 0.05}
-    running = current_hub()
-    yield running
-    await running.stop()
+def hub_settings() -> dict[str, Any]:
+    return {**QUICK, "DAMAGE_RECHECK_S": 0.05, "HEAD_POLL_S": 0.05}
 
 
 def damage(document: Document, seq: int) -> bytes:
