@@ -102,7 +102,7 @@ def catch_up(document_id: UUID) -> None:
     reached = reached_seq(document_id)
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
-        is_folded = reached < hydrated.covered_seq  # what has no rows yet, partly
+        is_folded = reached < hydrated.graph.folded_seq  # what has no rows yet, partly
         undone = undone_in(document_id) if is_folded else hydrated.graph.undone_ids()
         project(document_id, hydrated.head_seq, undone, hydrated.graph.nodes())
         note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away

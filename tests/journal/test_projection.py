@@ -120,6 +120,21 @@ def test_objects_are_the_nodes_of_the_graph(document: Document) -> None:
     assert document.head_seq == 4
 
 
+def test_what_was_undone_when_a_live_room_folded_it_stays_so_on_rows_that_are_written_later(
+    document: Document,
+) -> None:
+    """As those of an import are, or of a room whose process died before it wrote them."""
+    append_each(
+        document, [message(1, insert("a", x=0)), message(2, put("a", "x", 5)), message(3, undo("ann:2"))]
+    )
+    append_each(document, [cut_record("=server:1", 3, 0), message(4, put("a", "y", 1))])
+    catch_up(document.pk)
+    assert list(Operation.objects.filter(undone=True).values_list("message_id", flat=True)) == ["ann:2"]
+    before = list(Operation.objects.values_list("server_seq", "undone"))
+    rebuild(document.pk)
+    assert list(Operation.objects.values_list("server_seq", "undone")) == before
+
+
 def test_undo_and_redo_show_on_the_rows_of_the_target(document: Document) -> None:
     append_each(document, HISTORY[:2])
     project_all(document)
