@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections, router, transaction
 
 from journal.settings import settings
+from journal.turnstile import one_writer
 
 BROKEN = "this database may lose acknowledged messages in a power cut"
 
@@ -68,6 +69,7 @@ def derived_rows(alias: str) -> Iterator[None]:
     connection = connections[alias]
     is_outermost = not connection.in_atomic_block
     with ExitStack() as stack:
+        stack.enter_context(one_writer(connection))
         if is_outermost and connection.vendor == "sqlite":
             stack.callback(_put_back, connection, _execute(connection, "PRAGMA synchronous"))
             _execute(connection, "PRAGMA synchronous = NORMAL")

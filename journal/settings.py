@@ -67,8 +67,8 @@ class JournalSettings:
     history_steps_max: int = 50
     """Newest changes of one node that are told."""
 
-    projection_rows_max: int = 500
-    """Rows of one INSERT or UPDATE of a projection; bounds the parameters of one statement."""
+    projection_rows_max: int = 100
+    """Rows of one statement and of one transaction of a projection: commits of rooms wait for that."""
     admin_messages_max: int = 100
     """Messages decoded on one page of the admin."""
     admin_replay_messages_max: int = 20_000

@@ -20,6 +20,7 @@ from journal.failpoint import reach
 from journal.models import JournalBatch
 from journal.settings import settings
 from journal.turn import note_loss, note_win
+from journal.turnstile import one_writer
 
 ROWS_MAX = 100
 """Rows of one INSERT statement; bounds its parameters."""
@@ -85,7 +86,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
     connection = connections[alias]
     reach("append.drafted")
     try:
-        with transaction.atomic(using=alias, durable=True):
+        with one_writer(connection), transaction.atomic(using=alias, durable=True):
             reach("append.begun")
             written = _write(table_of(connection), ordered)
             reach("append.fenced")
