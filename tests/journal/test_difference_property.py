@@ -9,7 +9,7 @@ from hypothesis.extra.django import TestCase
 from journal.change import NodeChange, values_of
 from journal.difference import difference, step_at, steps_of
 from journal.history import graph_at, reach_of
-from tests.journal.test_history_property import documents, live_step
+from tests.journal.test_history_property import live_step, pair_of
 from vuer_rtc.crdt.message import UNSET
 
 
@@ -19,7 +19,7 @@ class Histories(TestCase):
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
     @given(steps=st.lists(live_step, min_size=2, max_size=20), where=st.randoms(use_true_random=False))
     def test_j31_every_difference_is_somebodys_work(self, steps: list[Any], where: Any) -> None:
-        document, _ = documents(steps)
+        document = pair_of(steps).compacted
         reach = reach_of(document.pk)
         seq_a, seq_b = sorted(where.randint(reach.oldest_seq, reach.head_seq) for _ in range(2))
         found = difference(document.pk, seq_a, seq_b)
@@ -37,7 +37,7 @@ class Histories(TestCase):
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
     @given(steps=st.lists(live_step, min_size=2, max_size=16))
     def test_j31_the_steps_of_a_node_lead_from_what_it_was_to_what_it_is(self, steps: list[Any]) -> None:
-        document, _ = documents(steps)
+        document = pair_of(steps).compacted
         reach = reach_of(document.pk)
         for key, view in graph_at(document.pk, reach.head_seq).nodes().items():
             told = steps_of(document.pk, key, reach.oldest_seq, reach.head_seq)

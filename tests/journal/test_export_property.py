@@ -17,8 +17,8 @@ from journal.models import Document, JournalBatch
 from journal.reader import hydrate, read_after
 from journal.reset import reset_document
 from journal.transfer_line import read_lines
+from tests.journal.document_pair import CLIENTS, RESET, message_of, step
 from tests.journal.history import append
-from tests.journal.test_compaction_property import CLIENTS, RESET, message_of, step
 from vuer_rtc.crdt.message import Message
 
 MEMORY = {"BACKEND": "django.core.files.storage.InMemoryStorage"}

@@ -8,16 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from journal.compaction import KeepRules, compact_document
+from journal.compaction import KeepRules
 from journal.error import OutOfReach
 from journal.history import graph_at, reach_of
 from journal.models import Document, Snapshot
 from journal.reader import hydrate, read_after
-from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
+from tests.journal.document_pair import CLIENTS, RESET, DocumentPair, op, step
 from tests.journal.history import append, copy_records, head_of, undo
 from tests.journal.history import message as numbered_by
-from tests.journal.test_compaction_property import CLIENTS, RESET, message_of, op, step
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
 
@@ -56,14 +55,14 @@ class Histories(TestCase):
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(st.one_of(any_step, live_step), min_size=2, max_size=24))
     def test_j30_every_state_that_is_told_is_the_state_that_was(self, steps: list[Any]) -> None:
-        compacted, whole = documents(steps)
-        self.assert_told(compacted, whole)
+        pair = pair_of(steps)
+        self.assert_told(pair.compacted, pair.whole)
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
     @given(steps=st.lists(live_step, min_size=4, max_size=24))
     def test_j30_also_in_the_life_of_a_room(self, steps: list[Any]) -> None:
-        compacted, whole = documents(steps)
-        self.assert_told(compacted, whole)
+        pair = pair_of(steps)
+        self.assert_told(pair.compacted, pair.whole)
 
     def assert_told(self, compacted: Document, whole: Document) -> None:
         """Every state of the reach is that of the whole journal; those before are refused; the reach is all that is
@@ -86,33 +85,28 @@ class Histories(TestCase):
         assert reach.oldest_seq == compacted.truncated_seq
 
 
-def documents(steps: list[Any]) -> tuple[Document, Document]:
-    """A document that is compacted and snapshotted on the way, and one that has the same messages and cuts, and all
-    of its batches."""
-    compacted, whole = (Document.objects.create(slug=slug) for slug in ("compacted", "whole"))
-    written: list[Message] = []
-    counters = dict.fromkeys(CLIENTS, 0)
+def pair_of(steps: list[Any]) -> DocumentPair:
+    """Documents after these steps; only `compacted` has snapshots."""
+    pair = DocumentPair()
+    compacted = pair.compacted
     for given_step in steps:
         if isinstance(given_step, KeepRules):
-            compact_document(compacted, given_step)
-            copy_records(compacted, whole)
+            pair.compact(given_step)
         elif given_step == RESET:
-            reset_document(compacted.pk)
-            copy_records(compacted, whole)
-            written.append(numbered_by(hydrate(compacted.pk).graph.lt))  # what follows is of the new epoch
+            pair.reset()
+            pair.written.append(
+                numbered_by(hydrate(compacted.pk).graph.lt)
+            )  # what follows is of the new epoch
         elif isinstance(given_step, LiveCut):
             cut = max(0, hydrate(compacted.pk).graph.lt - given_step.kept)
             append(compacted, cut_record(f"=server:{head_of(compacted)}", cut, 1))
-            copy_records(compacted, whole)
+            copy_records(compacted, pair.whole)
         elif given_step == SNAPSHOT:
             take_snapshot(compacted.pk, draft_snapshot(hydrate(compacted.pk).graph), Snapshot.Reason.COUNT)
             prune_snapshots(compacted.pk)
         else:
-            item = message_of(timed(given_step, written), counters, written)
-            written.append(item)
-            append(compacted, item)
-            append(whole, item)
-    return compacted, whole
+            pair.write(timed(given_step, pair.written))
+    return pair
 
 
 def timed(given_step: Any, written: list[Message]) -> Any:

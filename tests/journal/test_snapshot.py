@@ -12,8 +12,8 @@ from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate, read_after
 from journal.reset import reset_document
 from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot
+from tests.journal.document_pair import CLIENTS, message_of, step
 from tests.journal.history import append, append_each, insert, message, put, undo
-from tests.journal.test_compaction_property import CLIENTS, message_of, step
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
 
