@@ -255,7 +255,7 @@ def test_what_a_cut_folds_away_is_let_go_of() -> None:
     server.append(cut_record("=server:1", 90, 1))
     settle([line], random.Random(0))
     store = line.store.inner
-    assert len(store.replica.log) == len(store.journal) == 10
+    assert len(store.replica.log) == len(store.journal.entries) == 10
     assert line.store.graph.nodes["n"].properties["x"] == 99
     assert line.store.getState().snapshot.graph.nodes["n"].properties["x"] == 89
     assert line.store.getState().copy().graph.nodes["n"].properties["x"] == 99

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
 
 from .bootstrap import Origin, items_of, origin_of
@@ -39,6 +40,13 @@ class Snapshot:
             data.get("journalIndex", 0),
             data.get("textRopes") or {},
         )
+
+    @classmethod
+    def of(cls, graph: Graph) -> Self:
+        """The document of an engine."""
+        state = graph.state(0)
+        nodes = SceneGraph.from_dict(state.graph)
+        return cls(nodes, dict(state.vector_clock), state.lt, state.journal_index, state.text_ropes)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -184,7 +192,7 @@ class ClientState:
     @property
     def journal(self) -> list[JournalEntry]:
         """Commits in the order of arrival, since the last `compact()`."""
-        return self._store.journal
+        return self._store.journal.entries
 
     @property
     def edits(self) -> EditBuffer:
@@ -193,7 +201,7 @@ class ClientState:
     @property
     def snapshot(self) -> Snapshot:
         """The document as of the last `compact()`, or as it began; made when asked for."""
-        return self._store.checkpoint()
+        return self._store.journal.checkpoint()
 
     @property
     def lt(self) -> int:

@@ -200,7 +200,7 @@ class Syncer:
         replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
         replica.lt = max(replica.lt, old.replica.lt)
         fresh.restore(unsettled)
-        fresh.take_pending(old)
+        fresh.pending.take(old.pending)
 
     def _take_message(self, message: Message) -> None:
         if not self._note_seq(message.server_seq):
