@@ -7,6 +7,7 @@ shares a second pool.
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from django.db import connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+IDLE_S = 0.1
+"""A thread that had nothing to do for so long looks at its connections before it uses them: the database may have begun
+anew meanwhile, and whoever comes next must not be turned away for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +81,19 @@ class Worker:
         return future
 
     def _work(self) -> None:
-        while not self._answer(self._calls.get()):
+        while not self._answer(time.monotonic(), self._calls.get()):
             pass
 
-    def _answer(self, call: _Call) -> bool:
+    def _answer(self, idle_since: float, call: _Call) -> bool:
         """True when it was the last.  A function of its own: its variables would keep what they hold until the next."""
         if call.future.cancelled():
             return call.is_last
         try:
+            if time.monotonic() - idle_since > IDLE_S:
+                _drop_dead_connections()
             outcome = self._run(call.function)
+        except StopIteration as error:  # which no future takes: who awaits it would wait for ever
+            call.tell(call.future.set_exception, RuntimeError(f"{call.function} raised {error!r}"))
         except BaseException as error:
             call.tell(call.future.set_exception, error)
         else:
@@ -104,6 +113,14 @@ class Worker:
         """Afterwards everything handed over has run, and the threads and their connections are gone."""
         self._is_closed = True
         await asyncio.gather(*(self._hand_over(connections.close_all, is_last=True) for _ in self._threads))
+
+
+def _drop_dead_connections() -> None:
+    """Afterwards this thread's next query finds a connection that lives, or makes one."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(NotImplementedError):  # MongoDB's driver sees to that itself
+            if connection.connection is not None and not connection.is_usable():
+                connection.close()
 
 
 def in_database_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:

@@ -281,3 +281,18 @@ async def test_a_postgresql_that_restarts_under_load_loses_and_repeats_nothing(t
                 assert sorted(seq for seq in ann.acks.values() if seq) == list(range(1, len(ann.acks) + 1))
                 assert (await bob.status())["digest"] == ann.replica().digest()
             assert "good" in server.manage("verify_journals", "--json")
+
+
+async def test_who_comes_after_a_postgresql_has_restarted_unnoticed_is_let_in(tmp_path: Path) -> None:
+    idle = {**SETTINGS, "HEAD_POLL_S": 0, "SESSION_FLUSH_S": 60, "PROJECTION_INTERVAL_S": 60}
+    with PostgreSQL() as database:
+        url = database.create_database("rooms")
+        with ServerProcess(tmp_path, settings=idle, database_url=url) as server:
+            server.create_documents(["stage"])
+            crowd = [Client(server, "stage", f"c{number}") for number in range(12)]
+            await asyncio.gather(*(client.open() for client in crowd))
+            await asyncio.to_thread(database.restart)
+            for number in range(4):
+                async with Client(server, "stage", f"d{number}") as late:
+                    assert late.close_code is None
+            await asyncio.gather(*(client.leave() for client in crowd))

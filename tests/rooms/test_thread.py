@@ -1,8 +1,10 @@
+import asyncio
 import threading
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
+from rooms import thread
 from rooms.thread import Worker
 
 
@@ -20,6 +22,13 @@ async def test_what_a_function_raises_is_raised_where_it_is_awaited() -> None:
     await worker.close()
 
 
+async def test_a_function_that_raises_stop_iteration_keeps_nobody_waiting() -> None:
+    worker = Worker("one")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(worker.run(next, iter(())), 5)
+    await worker.close()
+
+
 async def test_close_ends_every_thread() -> None:
     worker = Worker("several", threads=3)
     await worker.run(int)
@@ -34,4 +43,16 @@ async def test_a_worker_keeps_its_connection_or_gives_it_back_after_every_functi
     worker = Worker("one", keeps_connections=keeps)
     await worker.run(lambda: connection.ensure_connection())
     assert await worker.run(lambda: connection.connection is not None) is keeps
+    await worker.close()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_connection_that_died_while_its_thread_was_idle_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(thread, "IDLE_S", 0)
+    worker = Worker("one")
+    await worker.run(lambda: connection.ensure_connection())
+    monkeypatch.setattr(type(connections["default"]), "is_usable", lambda _: False)
+    assert await worker.run(lambda: connection.connection is None)
     await worker.close()
