@@ -44,15 +44,19 @@ class DamageWatch:
                 async with asyncio.timeout_at(min(self._rooms.values(), default=None)):
                     await self._has_rooms.wait()
             self._has_rooms.clear()
-            for room in [room for room, due in self._rooms.items() if due <= loop.time()]:
-                self._rooms[room] = loop.time() + settings.damage_recheck_s
-                try:
-                    if await self._is_well(room):
-                        del self._rooms[room]
-                except (Error, JournalError) as error:
-                    logger.warning("document %s cannot be read now: %s", room.document_id, error)
-                except Exception:
-                    logger.exception("document %s cannot be looked after", room.document_id)
+            await self._look(loop.time())
+
+    async def _look(self, now: float) -> None:
+        """At the rooms that are due.  Not inside `run`, whose variables would keep the last alive until the next."""
+        for room in [room for room, due in self._rooms.items() if due <= now]:
+            self._rooms[room] = now + settings.damage_recheck_s
+            try:
+                if await self._is_well(room):
+                    del self._rooms[room]
+            except (Error, JournalError) as error:
+                logger.warning("document %s cannot be read now: %s", room.document_id, error)
+            except Exception:
+                logger.exception("document %s cannot be looked after", room.document_id)
 
     async def _is_well(self, room: LiveRoom) -> bool:
         """Afterwards the room is in order if its journal is, and what is known of that stands in the document's

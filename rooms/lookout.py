@@ -50,9 +50,12 @@ class Lookout:
         """Sweeps until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            for room in list(self._rooms.values()):
-                try:
-                    room.presence.sweep(now)
-                except Exception:
-                    logger.exception("a presence could not be swept")
+            self._sweep(time.monotonic())
+
+    def _sweep(self, now: float) -> None:
+        """Not inside `run`, whose variables would keep the last room alive when there is none any more."""
+        for room in list(self._rooms.values()):
+            try:
+                room.presence.sweep(now)
+            except Exception:
+                logger.exception("a presence could not be swept")

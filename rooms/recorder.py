@@ -44,12 +44,16 @@ class Recorder:
             await self._has_due.wait()
             await asyncio.sleep(settings.retry_delay_max_ms / 1000)
             try:
-                for connection in list(self._due):
-                    await self._try(connection)
+                await self._try_all()
             except (NotRecorded, *AWAY) as error:
                 logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
             if not self._due:  # or somebody has joined meanwhile
                 self._has_due.clear()
+
+    async def _try_all(self) -> None:
+        """Not inside `run`, whose variables would keep the last connection, and its room, alive until the next."""
+        for connection in list(self._due):
+            await self._try(connection)
 
     async def _try(self, connection: Connection) -> None:
         """Afterwards its row is there, or is not to be, or will be tried again behind the others.

@@ -88,17 +88,23 @@ class Snapshotter:
         """Writes until cancelled."""
         while True:
             await self._has_due.wait()
-            self._has_due.clear()
-            due, self._due = self._due, {}
-            failed = []
-            for room in due:
-                is_worth_it = self._is_worth_it(room, self._messages_of(room))
-                if is_worth_it and not await self._write(room, Snapshot.Reason.COUNT):
-                    failed.append(room)
-            await asyncio.sleep(RETRY_PAUSE_S if failed else settings.snapshot_interval_s)
-            for room in failed:
-                if room.connections:  # else it may leave
-                    self.note(room)
+            is_done = await self._round()
+            await asyncio.sleep(settings.snapshot_interval_s if is_done else RETRY_PAUSE_S)
+
+    async def _round(self) -> bool:
+        """Write what is due; False when some failed.  Not inside `run`, whose variables would keep the last rooms, and
+        all that is in them, alive until the next round."""
+        self._has_due.clear()
+        due, self._due = self._due, {}
+        failed = []
+        for room in due:
+            is_worth_it = self._is_worth_it(room, self._messages_of(room))
+            if is_worth_it and not await self._write(room, Snapshot.Reason.COUNT):
+                failed.append(room)
+        for room in failed:
+            if room.connections:  # else it may leave
+                self.note(room)
+        return not failed
 
     async def finish(self, rooms: Iterable[LiveRoom]) -> None:
         """For a shutdown: afterwards the next recovery of these rooms is short, as far as that can be had in

@@ -1,6 +1,7 @@
 """Rows of sessions that joined while the database took none: the task alone, its database a fake."""
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -85,4 +86,16 @@ async def test_who_joins_while_another_ones_row_is_written_gets_one_too(settings
     recorder.joined(second)  # type: ignore[arg-type]
     database.may_go_on.set()
     await until(lambda: first.is_recorded and second.is_recorded)
+    task.cancel()
+
+
+async def test_who_has_a_row_is_not_remembered(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    connections: set[Any] = {Newcomer()}
+    recorder = Recorder(PickyDatabase(None), connections)  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    recorder.joined(next(iter(connections)))
+    await until(lambda: all(connection.is_recorded for connection in connections))
+    gone = weakref.ref(connections.pop())
+    await until(lambda: gone() is None)
     task.cancel()

@@ -1,12 +1,15 @@
 """J21, J22: live rooms fold old messages away and write snapshots, and nobody notices."""
 
+import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import Hydrated, hydrate, read_after
-from rooms import snapshotter
+from rooms import lookout, snapshotter
 from rooms.hub import Hub
 from rooms.room import LiveRoom
 from tests.journal.history import append_each
@@ -195,3 +198,22 @@ async def test_j21_a_room_that_was_large_before_is_folded_a_step_at_a_time(
         await until(lambda: hub.rooms and hub.rooms[room.pk].graph.retained_count < 30)
         await assert_recovers(room, hub)
     assert await in_database(lambda: JournalBatch.objects.filter(message_count=1).count()) >= 5
+
+
+async def test_a_room_that_has_left_memory_is_kept_by_nobody(
+    room: Document, hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "SWEEP_S", 0.01)
+    settings.VUER_RTC = {**SMALL, "SNAPSHOT_MESSAGES": 90, "ROOM_IDLE_S": 0.2}
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 60)
+        live = weakref.ref(hub.rooms[room.pk])
+    await until(lambda: not hub.rooms)
+    assert await in_database(Snapshot.objects.count) == 1
+    for _ in range(50):
+        gc.collect()
+        if live() is None:
+            break
+        await asyncio.sleep(0.02)
+    assert live() is None
