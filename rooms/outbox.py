@@ -16,6 +16,9 @@ Write = Callable[[Iterable[Frame]], bool]
 EXTENSION = "vuer_rtc.frames"
 """By which our own server offers its `Write` (`vuer_rtc/websocket.py`): an event for each frame, as ASGI has it, costs
 a system call for each frame."""
+DOCUMENTS_MAX = 4
+"""On their way at once without counting as the client's fault: one that asks for the document again and again, and
+takes little, is behind like any other."""
 WRITE_BYTES_MAX = 65_536
 """Handed over at once: as much as a transport buffers before it asks for a pause."""
 
@@ -101,8 +104,8 @@ class Outbox:
 
     def push_document(self, frames: Sequence[Frame], size: int) -> None:
         """Queue frames whose size is the document's, not the client's fault: it does not count against the
-        bound."""
-        self._allowance += size
+        bound, `DOCUMENTS_MAX` times."""
+        self._allowance = max(self._allowance, min(self._allowance + size, DOCUMENTS_MAX * size))
         self.push(frames, size)
 
     def close(self, code: CloseCode) -> None:

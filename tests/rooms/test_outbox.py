@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rooms.outbox import EXTENSION, WRITE_BYTES_MAX, Outbox, write_of
+from rooms.outbox import DOCUMENTS_MAX, EXTENSION, WRITE_BYTES_MAX, Outbox, write_of
 from vuer_rtc.protocol.codes import CloseCode
 
 
@@ -220,3 +220,15 @@ async def test_a_close_follows_what_was_handed_over_at_once() -> None:
     await turns()
     assert socket.pieces == [[b"a"]]
     assert [event["type"] for event in socket.events] == ["websocket.close"]
+
+
+async def test_a_client_that_asks_for_the_document_again_and_again_and_takes_nothing_is_behind() -> None:
+    socket, overflow = Socket(), Overflow()
+    outbox = outbox_of(socket, overflow, frames_max=1000)
+    socket.is_readable.clear()
+    for _ in range(DOCUMENTS_MAX):
+        outbox.push_document([b"d" * 1000], 1000)
+    outbox.push([b"x" * 99], 99)
+    assert overflow.count == 0
+    outbox.push_document([b"d" * 1000], 1000)
+    assert overflow.count == 1
