@@ -83,10 +83,10 @@ class Cutter:
         """Cuts until cancelled."""
         while True:
             await self._has_due.wait()
-            self._has_due.clear()
             self._has_overfull.clear()
             while self._due:
                 self._cut(self._due.popitem()[0])
+            self._has_due.clear()  # not before: if one fails, the others are still due
             await asyncio.sleep(PAUSE_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._has_overfull.wait(), settings.snapshot_interval_s)

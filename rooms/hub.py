@@ -198,6 +198,12 @@ class Hub:
             await self._has_stopped.wait()
             return
         self.is_leaving = True
+        try:
+            await self._finish()
+        finally:
+            await self._end()
+
+    async def _finish(self) -> None:
         await asyncio.sleep(settings.shutdown_notice_s)
         self._gate.is_closed = True
         await self._drain()
@@ -210,6 +216,9 @@ class Hub:
         await self._projector.write()
         await self._herald.close(settings.close_timeout_s)
         await self._snapshotter.finish(rooms)
+
+    async def _end(self) -> None:
+        """Afterwards nothing runs any more, and whoever else waits for the end goes on."""
         self._registry.stop()
         for task in self._tasks:
             task.cancel()

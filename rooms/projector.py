@@ -73,7 +73,8 @@ class Projector:
         """Writes until cancelled."""
         while True:
             await self._has_due.wait()
-            pause_s = settings.projection_interval_s / len(self._due)
+            room_count = max(1, len(self._due))  # none, when a stop has written them all just now
+            pause_s = settings.projection_interval_s / room_count
             if not await self.write(pause_s):
                 await asyncio.sleep(RETRY_PAUSE_S)
 

@@ -97,6 +97,13 @@ class LiveRoom:
         Raises: RoomFull; Overtaken, when this connection took so long to be let in that its client had given it up.
         """
         self._audience.enter(peer, self.limits.sessions_max)
+        try:
+            self._begin_with(peer, since, read)
+        except BaseException:
+            self.leave(peer)  # else nobody would ever take it out
+            raise
+
+    def _begin_with(self, peer: Peer, since: int | None, read: Sequence[Message]) -> None:
         missing = self._answers.after(since, read) if since is not None else None
         if peer.dialect.edition is Edition.NATIVE:
             undoable = undoable_ids(self.graph, peer.client, settings.undoable_messages_max)

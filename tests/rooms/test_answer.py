@@ -97,3 +97,16 @@ def test_the_digest_is_computed_once_while_nothing_changes(
     assert room.standing() != first
     assert room.standing().digest == room.graph.digest()
     assert room.standing().vector_clock == {"ann": 1}
+
+
+def test_who_cannot_be_sent_the_document_is_not_in_the_room(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("state")
+
+    monkeypatch.setattr("rooms.room.send_state", fail)
+    with pytest.raises(RuntimeError):
+        room.enter("ann")
+    assert not room.connections
+    assert room.emptied == 1

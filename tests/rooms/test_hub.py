@@ -122,6 +122,19 @@ async def test_a_stop_commits_what_was_taken_and_closes_everybody(hub: Hub) -> N
     assert await in_database(lambda: Session.objects.connected().count()) == 0
 
 
+async def test_a_stop_that_fails_keeps_nobody_waiting_who_stops_too(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError("drain")
+
+    monkeypatch.setattr(hub, "_drain", fail)
+    with pytest.raises(RuntimeError):
+        await hub.stop()
+    await asyncio.wait_for(hub.stop(), 5)
+    assert all(task.done() for task in hub._tasks)
+
+
 async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,3 +94,22 @@ async def test_rooms_take_turns_over_the_interval_and_a_stop_does_not_wait_for_t
         assert await projector.write()
         assert written == ["one", "two", "three", "one"]
         task.cancel()
+
+
+async def test_a_projector_goes_on_when_a_stop_has_written_what_it_woke_up_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def project(self: Projector, room: Any) -> None:
+        pass
+
+    monkeypatch.setattr(Projector, "_project", project)
+    worker: Any = None
+    room: Any = "one"
+    projector = Projector(worker)
+    task = asyncio.create_task(projector.run())
+    await asyncio.sleep(0)
+    projector.note(room)
+    assert await projector.write()
+    await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
