@@ -11,6 +11,7 @@ from tests.rooms.client import Client
 from tests.rooms.disk import open_database
 from tests.rooms.raw_socket import RawSocket, close_frame
 from tests.server import ServerProcess
+from vuer_rtc import RoomClient
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,12 @@ async def test_a_client_whose_program_fails_has_closed_it_itself(server: ServerP
             await connection.recv()
             raise ZeroDivisionError
     assert await end_of(server, "clumsy") == (1011, "client")
+
+
+async def test_our_client_that_is_done_has_left(server: ServerProcess) -> None:
+    async with RoomClient(f"ws://127.0.0.1:{server.port}/ws/rooms/hall/", "done") as room:
+        await room.synced()
+    assert await end_of(server, "done") == (1000, "client")
 
 
 async def test_a_client_that_leaves_without_a_reason_has_left(server: ServerProcess) -> None:

@@ -142,6 +142,9 @@ class Connection:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                if self.end is not None:
+                    # Left by a cancellation, the block would close it with 1011: that we have failed.
+                    await socket.close()
             for task in done:
                 task.result()
 
