@@ -41,12 +41,9 @@ def _without_nul(value: Any) -> Any:
 
 
 def moment(ts: float) -> datetime | None:
-    """A raw `ts` (seconds below 1e11, else milliseconds) as a time, to the millisecond, as all databases keep it.
-
-    None when no calendar has it.
-    """
+    """A raw `ts` (seconds below 1e11, else milliseconds) as a time; None when no calendar has it."""
     try:
-        found = datetime.fromtimestamp(round(ts * 1000 if ts < 1e11 else ts) / 1000, UTC)
+        found = datetime.fromtimestamp(ts if ts < 1e11 else ts / 1000, UTC)
     except (OverflowError, OSError, ValueError):
         return None
     return found if django_settings.USE_TZ else found.replace(tzinfo=None)

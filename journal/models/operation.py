@@ -85,6 +85,8 @@ class Operation(models.Model):
             )
         ]
         indexes = [
+            # Beside the unique one, which MongoDB does not use for look-ups.
+            models.Index(fields=["document", "server_seq"], name="vuer_operation_seq"),
             models.Index(fields=["document", "key", "server_seq"], name="vuer_operation_key"),
             models.Index(fields=["document", "client", "server_seq"], name="vuer_operation_client"),
             models.Index(fields=["document", "message_id"], name="vuer_operation_message"),

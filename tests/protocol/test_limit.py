@@ -181,6 +181,7 @@ def test_a_bucket_never_lets_more_through_than_it_promises(
 
 
 def test_l7_a_bucket_that_is_resized_keeps_what_it_has_up_to_the_new_burst() -> None:
+    """L7: what was used stays used."""
     bucket = TokenBucket(per_second=1, burst=5)
     assert bucket.take(0)
     bucket.resize(per_second=1, burst=2)
