@@ -7,6 +7,7 @@ all of a crowd are sent the same bytes.
 from collections.abc import Iterable
 
 from rooms.fanout import Delivery, Frames, packed
+from rooms.settings import settings
 from vuer_rtc.crdt.message import epoch_of
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame
@@ -43,7 +44,7 @@ class KeptState:
                 frame = encode(broadcast, *self._dialect)
                 self._tail.append(frame)
                 self._bytes_left -= len(frame)
-                if self._bytes_left < 0:
+                if self._bytes_left < 0 or len(self._tail) > settings.since_messages_max:
                     return False
             self._authors.add(delivery.message.client)
             self.head_seq = delivery.message.server_seq

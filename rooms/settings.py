@@ -68,11 +68,11 @@ class RoomSettings:
     recent_messages_max: int = 2000
     """Messages that a live room remembers as they went out.  Who comes back within so many is sent those it
     missed without a look into the database; others cost a read, or get the whole state.  A state that was made serves
-    those who join for as long."""
+    who joins before so many have come since somebody did."""
     since_messages_max: int = 10_000
     """Messages that are read from the journal for a client that comes back; one that missed more gets the
-    state, which holds less.  Keep it below the limit
-    `outbound_frames_max`."""
+    state, which holds less.  So many may follow a state that was made a moment ago, too.  Keep it below the limit
+    `outbound_frames_max`: who is sent more frames at once is closed as too slow."""
     undoable_messages_max: int = 100
     """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
     before a reload."""

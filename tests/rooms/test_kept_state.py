@@ -77,6 +77,19 @@ def test_what_has_happened_since_stays_a_share_of_the_whole(room: Room) -> None:
             assert sum(map(len, tail)) <= kept_state.TAIL_SHARE * len(state)
 
 
+def test_what_has_happened_since_is_never_more_than_who_comes_back_is_sent(room: Room, settings: Any) -> None:
+    """Beside a large document a quarter is so many frames that the outbox would close whoever joins."""
+    settings.VUER_RTC = {"SINCE_MESSAGES_MAX": 3}
+    ann = filled(room)
+    for dialect in (NATIVE, JSON):
+        room.enter("bob", dialect)
+    edit(room, ann, 3)
+    assert room.enter("cy").got == ["state 1", "ann:2 at 2", "ann:3 at 3", "ann:4 at 4"]
+    edit(room, ann, 1)
+    assert room.enter("dan").got == ["state 5"]
+    assert room.enter("eve", NATIVE).got[1:] == ["state 5"]
+
+
 def test_a_room_forgets_a_state_that_nobody_asks_for(room: Room, settings: Any) -> None:
     settings.VUER_RTC = {"RECENT_MESSAGES_MAX": 5}
     room = Room(Journal())
