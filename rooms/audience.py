@@ -62,8 +62,8 @@ class Audience:
     def replies_to(self, peer: Peer, delivery: Delivery) -> list[Frame]:
         """What the author of a message gets for it."""
         frames = [encode(ack_of(peer, delivery), *peer.dialect)]
-        if peer in self._begun_anew and (echo := delivery.broadcast(peer.dialect.edition)) is not None:
-            frames.append(encode(echo, *peer.dialect))
+        if peer in self._begun_anew and (echo := delivery.frame(peer.dialect)) is not None:
+            frames.append(echo)
         return frames
 
     def shows_own(self, peer: Peer) -> bool:

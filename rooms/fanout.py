@@ -21,10 +21,10 @@ class Delivery(NamedTuple):
     """What published clients can be sent of it; None: nothing."""
     is_late: bool = False
 
-    def broadcast(self, edition: Edition) -> Broadcast | None:
-        """None when there is nothing that such clients could be sent."""
-        message = self.message if edition is Edition.NATIVE else self.relay
-        return Broadcast(message, self.is_late) if message is not None else None
+    def frame(self, dialect: Dialect) -> Frame | None:
+        """Its broadcast; None when there is nothing that such clients could be sent."""
+        message = self.message if dialect.edition is Edition.NATIVE else self.relay
+        return encode(Broadcast(message, self.is_late), *dialect) if message is not None else None
 
 
 class Fanout:
@@ -71,9 +71,7 @@ class Fanout:
     def _frames(self, dialect: Dialect) -> list[Frame | None]:
         frames = self._encoded.get(dialect)
         if frames is None:
-            broadcasts = [delivery.broadcast(dialect.edition) for delivery in self._deliveries]
-            frames = [None if item is None else encode(item, *dialect) for item in broadcasts]
-            self._encoded[dialect] = frames
+            frames = self._encoded[dialect] = [delivery.frame(dialect) for delivery in self._deliveries]
         return frames
 
 

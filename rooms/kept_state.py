@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from rooms.fanout import Delivery, Frames, packed
 from rooms.settings import settings
 from vuer_rtc.crdt.message import epoch_of
-from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame
 
 TAIL_SHARE = 0.25
@@ -39,9 +38,8 @@ class KeptState:
         for delivery in deliveries:
             if self._is_beginning(delivery):
                 return False
-            broadcast = delivery.broadcast(self._dialect.edition)
-            if broadcast is not None:
-                frame = encode(broadcast, *self._dialect)
+            frame = delivery.frame(self._dialect)
+            if frame is not None:
                 self._tail.append(frame)
                 self._bytes_left -= len(frame)
                 if self._bytes_left < 0 or len(self._tail) > settings.since_messages_max:
