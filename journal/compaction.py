@@ -160,7 +160,8 @@ class _Run:
         reach("compact.deleted")
         prune_snapshots(self.document_id, is_compacting=True)
         reach("compact.pruned")
-        project(self.document_id, head.head_seq, head.undone_ids(), head.nodes())
+        undone, folded_seq = head.undone_ids(), head.folded_seq
+        project(self.document_id, head.head_seq, undone, head.nodes(), folded_seq=folded_seq)
         reach("compact.projected")
 
 

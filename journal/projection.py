@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from journal.column import bounded, moment, storable
 from journal.durability import derived_rows, journal_alias
-from journal.error import UnknownDocument
+from journal.error import CorruptJournal, OutOfReach, UnknownDocument
 from journal.failpoint import reach
+from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
 from journal.operation import Row, create_operations, delete_operations, operation_rows
 from journal.reader import (
@@ -30,7 +31,7 @@ from journal.reader import (
     while_retained,
 )
 from journal.settings import settings
-from vuer_rtc.crdt.graph import NodeView
+from vuer_rtc.crdt.graph import Graph, NodeView
 from vuer_rtc.crdt.message import Epoch, epoch_of
 
 Nodes = Mapping[str, NodeView | None]
@@ -38,13 +39,20 @@ Nodes = Mapping[str, NodeView | None]
 
 
 def project(
-    document_id: UUID, seq: int, undone: Collection[str], nodes: Nodes, since: int | None = None
+    document_id: UUID,
+    seq: int,
+    undone: Collection[str],
+    nodes: Nodes,
+    since: int | None = None,
+    folded_seq: int = 0,
 ) -> bool:
     """Afterwards the rows of `document_id` are at least those of the state at `seq`.
 
     `undone` and `nodes` are taken from the graph at `seq`.  With `since`, `nodes` are those that may differ
     from the state at `since`; without, they are all there are.  Idempotent.  False, and nothing written, when
     the rows have not come as far as `since`: call again with all nodes.
+
+    The graph has folded all up to `folded_seq`: where the rows have not come as far, a replay tells what is undone.
 
     Operation rows go in bounded transactions; the last of them, nodes, undone flags and the head in a last one.
 
@@ -57,6 +65,8 @@ def project(
         if since is not None and not since <= reached < seq:
             return reached >= seq
         pending, targets, epoch = _project_operations(document_id, reached, seq, undone)
+        if targets and reached < folded_seq:
+            undone = undone_in(document_id)
         with derived_rows(alias):
             document = _locked(alias, document_id)
             if document is None:
@@ -102,10 +112,10 @@ def catch_up(document_id: UUID) -> None:
     reached = reached_seq(document_id)
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
-        is_folded = reached < hydrated.graph.folded_seq  # what has no rows yet, partly
-        undone = undone_in(document_id) if is_folded else hydrated.graph.undone_ids()
-        project(document_id, hydrated.head_seq, undone, hydrated.graph.nodes())
-        note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
+        graph = hydrated.graph
+        undone, folded_seq = graph.undone_ids(), graph.folded_seq
+        project(document_id, hydrated.head_seq, undone, graph.nodes(), folded_seq=folded_seq)
+        note_epoch(document_id, graph.epoch.number)  # its record may be folded away
 
 
 def undone_in(document_id: UUID) -> frozenset[str]:
@@ -116,7 +126,7 @@ def undone_in(document_id: UUID) -> frozenset[str]:
     """
 
     def collect(truncated_seq: int) -> frozenset[str]:
-        graph, undone = oldest_start(document_id, truncated_seq), frozenset[str]()
+        graph, undone = _beginning(document_id, truncated_seq), frozenset[str]()
         for batch in retained(document_id, truncated_seq):
             for entry in batch.entries:
                 before = graph.undone_ids() if entry.message.is_server_record else frozenset()
@@ -125,6 +135,15 @@ def undone_in(document_id: UUID) -> frozenset[str]:
         return undone | graph.undone_ids()
 
     return while_retained(document_id, collect)
+
+
+def _beginning(document_id: UUID, truncated_seq: int) -> Graph:
+    """The state at the truncation point, where it is told exactly (rule J30), so that nothing retained is folded in it;
+    else the oldest there is."""
+    try:
+        return state_before(document_id, truncated_seq, truncated_seq)[0]
+    except (OutOfReach, CorruptJournal):
+        return oldest_start(document_id, truncated_seq)
 
 
 def reached_seq(document_id: UUID) -> int:

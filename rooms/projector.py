@@ -129,10 +129,11 @@ class Projector:
         nodes = nodes_since(graph, reached) if reached else None
         since = reached.seq if reached and nodes is not None else None
         hidden = reached.hidden or set() if reached and since is not None else set()
+        folded_seq = 0  # what is new is not folded yet
         if nodes is None:
-            nodes = dict(graph.nodes())
+            nodes, folded_seq = dict(graph.nodes()), graph.folded_seq
         seq, undone = graph.head_seq, graph.undone_ids()
-        is_done = await self._worker.run(project, room.document_id, seq, undone, nodes, since)
+        is_done = await self._worker.run(project, room.document_id, seq, undone, nodes, since, folded_seq)
         if is_done:
             self._reached[room] = Reached(seq, hidden_after(hidden, nodes))
         return is_done
@@ -150,9 +151,9 @@ def project_graph(document_id: UUID, graph: Graph) -> None:
         hidden = read_hidden(document_id)
     if since >= seq:
         return
-    nodes = nodes_since(graph, Reached(since, hidden))
-    if nodes is None or not project(document_id, seq, undone, nodes, since):
-        project(document_id, seq, undone, dict(graph.nodes()))
+    nodes, folded_seq = nodes_since(graph, Reached(since, hidden)), graph.folded_seq
+    if nodes is None or not project(document_id, seq, undone, nodes, since, folded_seq):
+        project(document_id, seq, undone, dict(graph.nodes()), folded_seq=folded_seq)
 
 
 def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:

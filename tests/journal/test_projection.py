@@ -12,13 +12,14 @@ from django.test import override_settings
 
 from journal import operation, projection
 from journal.column import bounded, moment, storable
+from journal.compaction import KeepRules
 from journal.error import UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.operation import create_by_object
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
-from tests.journal.history import append, append_each, insert, message, put, undo
+from tests.journal.history import append, append_each, compact, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op, cut_record
 
 HISTORY = [
@@ -243,6 +244,23 @@ def test_j16_what_was_undone_before_it_was_folded_away_stays_so(document: Docume
     write(document.pk)
     undone = Operation.objects.filter(undone=True).values_list("message_id", flat=True)
     assert sorted(undone) == ["ann:2", "ann:3"]
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_j16_what_was_undone_before_a_compaction_folded_it_stays_so(
+    document: Document, is_behind: bool
+) -> None:
+    """J35: the snapshot has folded a message whose batch stays; the origin has not."""
+    append_each(document, [message(1, insert("n")), message(5, put("n", "x", 5))])
+    append(document, message(3, put("n", "y", 3), client="bob"))
+    append_each(document, [message(6, undo("bob:3"), client="bob"), message(7, put("n", "x", 7))])
+    if not is_behind:
+        catch_up(document.pk)
+    assert compact(document, KeepRules(3, 0)).truncated_seq == 2
+    undone = Operation.objects.filter(undone=True).values_list("message_id", flat=True)
+    assert list(undone) == ["bob:3"]
+    rebuild(document.pk)
+    assert list(undone.all()) == ["bob:3"]
 
 
 def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(

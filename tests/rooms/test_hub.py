@@ -12,9 +12,11 @@ from rooms.hub import Hub, current_hub
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 from rooms.tally import tally
+from tests.journal import history
+from vuer_rtc.crdt.message import cut_record
 from vuer_rtc.protocol.codes import CloseCode
 
-from .build import insert, put
+from .build import insert, put, undo
 from .in_process import QUICK, close_codes, in_database
 from .patience import until
 from .socket import Socket
@@ -83,6 +85,27 @@ async def test_rows_follow_a_live_room(hub: Hub) -> None:
                 return
             await asyncio.sleep(0.02)
         raise AssertionError("the rows did not follow")
+
+
+async def test_rows_that_a_room_finds_missing_say_what_was_undone_before_it_was_folded(hub: Hub) -> None:
+    """J16: as those are that a process has not written before it died."""
+
+    def journalled() -> None:
+        said = [
+            history.message(1, insert("n")),
+            history.message(2, put(value=2)),
+            history.message(3, undo("ann:2")),
+        ]
+        room = Document.objects.get(slug="room")
+        history.append(room, *said, cut_record("=server:1", 3, 0), history.message(4, put(value=4)))
+
+    await in_database(journalled)
+    async with Socket("room", "bob") as bob:
+        await bob.until(lambda: bob.frames)
+        [room] = hub.rooms.values()
+        await until(lambda: not hub._projector.is_busy_with(room))
+    undone = Operation.objects.filter(undone=True).values_list("message_id", flat=True)
+    assert await in_database(lambda: list(undone)) == ["ann:2"]
 
 
 async def test_rows_that_cannot_be_written_are_written_later(
