@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import override_settings
 
 from journal import check
 from journal.durability import read_durability
+from tests.journal.sqlite import FULL, sqlite_connection
 
 
 def ids(messages: Any) -> list[str | None]:
@@ -25,13 +25,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker:
     made: list[DatabaseWrapper] = []
 
     def make(init_command: str = "", transaction_mode: str | None = "IMMEDIATE") -> DatabaseWrapper:
-        options = {"init_command": init_command, "transaction_mode": transaction_mode}
-        values = {
-            **connections["default"].settings_dict,
-            "NAME": str(tmp_path / "own.sqlite3"),
-            "OPTIONS": options,
-        }
-        connection = DatabaseWrapper(values, alias="own")
+        connection = sqlite_connection(tmp_path, init_command, transaction_mode)
         made.append(connection)
         monkeypatch.setattr(check, "connections", {"own": connection})
         monkeypatch.setattr(check, "journal_alias", lambda: "own")
@@ -41,9 +35,6 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker:
         yield make
     for connection in made:
         connection.close()
-
-
-FULL = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
 
 
 @pytest.mark.parametrize("pragmas", [FULL, "PRAGMA journal_mode=WAL; PRAGMA synchronous=EXTRA"])
