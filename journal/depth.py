@@ -7,8 +7,8 @@ whether a folded one counts (it undoes or redoes it).
 
 from collections.abc import Iterable
 
-from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.message import Message, epoch_of
+from vuer_rtc.crdt.undo import targets_of
 
 GROUND = 0
 """As deep as can be: a message that undoes or redoes one that is not retained, or a reset, of which every snapshot of
@@ -20,7 +20,7 @@ class Depths:
 
     def __init__(self) -> None:
         self._lt: dict[str, int] = {}
-        self._messages: list[tuple[int, int, tuple[str, ...]]] = []
+        self._messages: list[tuple[int, int, list[str]]] = []
 
     def add(self, message: Message) -> None:
         """Afterwards the message, which is journalled, is known.  Of server records a reset alone reaches anywhere: to
@@ -28,8 +28,7 @@ class Depths:
         if message.is_server_record and epoch_of(message) is None:
             return
         self._lt[message.id] = message.lt
-        targets = tuple(str(op.target) for op in message.ops if op.ot in META_OPS)
-        self._messages.append((message.server_seq, message.lt, targets))
+        self._messages.append((message.server_seq, message.lt, targets_of(message)))
 
     def known(self) -> Iterable[tuple[int, int]]:
         """Sequence and depth of each message: the lowest Lamport time of itself and of those that it undoes or

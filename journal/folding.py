@@ -9,10 +9,11 @@ from django.db.models import Max
 from journal.error import JournalGap, OutOfReach
 from journal.history import state_before
 from journal.origin import draft_origin
-from journal.plan import Outline, Plan, targets_of
+from journal.plan import Outline, Plan
 from journal.reader import Batch, read_batches, retained, starting_point, usable_snapshots, while_retained
 from journal.snapshot import SnapshotDraft, draft_snapshot
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.undo import targets_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from uuid import UUID
 from journal.models import Document, JournalBatch
 from journal.reader import Batch, read_batches, retained, while_retained
 from journal.settings import settings
-from vuer_rtc.crdt.dtype import META_OPS
-from vuer_rtc.crdt.message import INTEGER_MAX, UNSET, Message
+from vuer_rtc.crdt.message import INTEGER_MAX
+from vuer_rtc.crdt.undo import targets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,6 @@ def span_of(batch: Batch) -> Span:
     return Span(
         batch.first_seq, batch.last_seq, batch.created_at, len(lts), highest, lowest, tuple(targets), cut
     )
-
-
-def targets_of(message: Message) -> list[str]:
-    """Ids of the messages that it undoes or redoes."""
-    return [str(op.target) for op in message.ops if op.target is not UNSET and op.ot in META_OPS]
 
 
 def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Plan | None:

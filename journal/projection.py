@@ -33,6 +33,7 @@ from journal.reader import (
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
 from vuer_rtc.crdt.message import Epoch, epoch_of
+from vuer_rtc.crdt.undo import targets_of
 
 Nodes = Mapping[str, NodeView | None]
 """Nodes by key; None: a node that is no longer part of the state, not even as a tombstone."""
@@ -177,7 +178,7 @@ def _project_operations(
     for batch in _batches(document_id, after, upto):
         for entry in batch.entries:
             if after < entry.message.server_seq <= upto:
-                targets.update(op.target for op in entry.message.ops if type(op.target) is str)
+                targets.update(targets_of(entry.message))
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(document_id, batch.id, entry, undone)
         if len(pending) >= settings.projection_rows_max:

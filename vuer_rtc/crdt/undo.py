@@ -34,6 +34,11 @@ class Meta(msgspec.Struct, gc=False, array_like=True):
         return self.auth or self.client == target.client
 
 
+def targets_of(message: Message) -> list[str]:
+    """Ids of the messages that it undoes or redoes."""
+    return [op.target for op in message.ops if op.ot in META_OPS and type(op.target) is str]
+
+
 class Undo:
     """Meta ops by the id of their target."""
 
@@ -71,7 +76,7 @@ class Undo:
 
     def drop(self, message: Message) -> list[str]:
         """Forget the meta ops of a message; their targets."""
-        targets = [op.target for op in message.ops if op.ot in META_OPS and type(op.target) is str]
+        targets = targets_of(message)
         for target in targets:
             self.metas[target] = [meta for meta in self.metas.get(target, []) if meta.stamp[2] != message.id]
         return targets
