@@ -8,9 +8,11 @@ import asyncio
 import logging
 from collections.abc import Collection
 
+from django.db import Error
+
 from rooms.connection import Connection
 from rooms.record import NotRecorded, record_session
-from rooms.session import AWAY
+from rooms.session import is_away
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.thread import Worker
@@ -45,7 +47,7 @@ class Recorder:
             await asyncio.sleep(settings.retry_delay_max_ms / 1000)
             try:
                 await self._try_all()
-            except (NotRecorded, *AWAY) as error:
+            except (NotRecorded, Error) as error:
                 logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
             if not self._due:  # or somebody has joined meanwhile
                 self._has_due.clear()
@@ -62,9 +64,9 @@ class Recorder:
         """
         try:
             await self._record(connection)
-        except (NotRecorded, *AWAY):
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, NotRecorded) or is_away(error):
+                raise
             tally.failures["session"] += 1
             logger.exception("the session of client %s could not be written", connection.client)
             self._due[connection] += 1

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
+from django.db import Error
+
 from rooms.connection import Connection
 from rooms.process import ProcessIdentity
 from rooms.session import (
-    AWAY,
     End,
     close_sessions_of_dead_processes,
+    is_away,
     save_ends,
     save_progress,
     touch_sessions,
@@ -64,7 +66,7 @@ class Register:
         """Close what crashed processes of this host left open."""
         try:
             count = await self._worker.run(close_sessions_of_dead_processes, self._process)
-        except AWAY as error:
+        except Error as error:
             logger.warning("sessions of crashed processes are left open: %s", error)
             return
         if count:
@@ -102,20 +104,21 @@ class Register:
     async def _touch(self) -> None:
         try:
             await self._worker.run(touch_sessions, self._process)
-        except AWAY as error:
-            logger.warning(LATER, error)
-        except Exception:
-            tally.failures["session"] += 1
-            logger.exception("sessions could not be touched")
+        except Exception as error:
+            if is_away(error):
+                logger.warning(LATER, error)
+            else:
+                tally.failures["session"] += 1
+                logger.exception("sessions could not be touched")
 
     async def _save(self, save: Callable[[list[T]], None], those: list[T]) -> bool:
         """Afterwards they are written, or they cannot be; False while the database is away."""
         try:
             await self._worker.run(save, those)
-        except AWAY as error:
-            logger.warning(LATER, error)
-            return False
-        except Exception:
+        except Exception as error:
+            if is_away(error):
+                logger.warning(LATER, error)
+                return False
             if len(those) == 1:
                 tally.failures["session"] += 1
                 logger.exception("a session's row cannot be written and stays as it is: %r", those[0])

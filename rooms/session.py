@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from rooms.models import Session
@@ -15,8 +15,6 @@ from rooms.process import ProcessIdentity
 CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
 ROWS_PER_STATEMENT = 200
-AWAY = (OperationalError, InterfaceError)
-"""What a database raises that is away, full or locked, whatever it is asked; anything else is about the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,12 @@ class End:
     progress: Progress
     close_code: int
     closed_by: Session.ClosedBy
+
+
+def is_away(error: Exception) -> bool:
+    """True for what a database raises that is away, full or locked, whatever it is asked; anything else is about the
+    row.  MongoDB's backend has nothing but the plain `DatabaseError` for that."""
+    return isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
 
 
 def owner_of_client(document_id: UUID, client: str) -> Any:

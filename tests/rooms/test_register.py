@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 
 from rooms.models import Session
 from rooms.process import ProcessIdentity
@@ -63,10 +63,19 @@ async def test_a_row_that_cannot_be_written_is_dropped_and_counted_the_others_ar
     assert database.taken == [UUID(int=1), UUID(int=3)], "nothing is left to write"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("the disk is full"),
+        InterfaceError("the connection is closed"),
+        DatabaseError("all that MongoDB's backend says of a replica set without a primary"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 async def test_while_the_database_is_away_rows_are_kept_in_order(
-    register: Register, database: Database
+    error: Exception, register: Register, database: Database
 ) -> None:
-    database.away = OperationalError("the disk is full")
+    database.away = error
     ended(register, 1, 2)
     await register.write()
     ended(register, 3)
