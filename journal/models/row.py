@@ -9,7 +9,7 @@ from django.db import models, router
 
 KEY_CHARS_MAX = 512
 """Node keys, paths and ids in projections.  Longer ones are cut and marked with a hash
-(`journal.projection`)."""
+(`journal.column`)."""
 
 
 def primary_key() -> "models.UUIDField[Any, Any]":
