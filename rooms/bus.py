@@ -27,6 +27,7 @@ WAITING_MAX = 10_000
 """News that wait for the layer; beyond it the oldest are dropped."""
 
 N = TypeVar("N", bound=News)
+T = TypeVar("T")
 
 _decoder = msgspec.json.Decoder(News)
 _encoder = msgspec.json.Encoder()
@@ -128,8 +129,7 @@ class Bus:
     async def _open_channel(self) -> None:
         while not self._channel:
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    self._channel = await self._layer.new_channel("vuer-process")
+                self._channel = await _patiently(self._layer.new_channel("vuer-process"))
             except Exception as error:
                 logger.warning("the channel layer does not answer, news come by polling: %r", error)
                 await asyncio.sleep(PAUSE_S)
@@ -172,8 +172,7 @@ class Bus:
 
     async def _try(self, request: Awaitable[Any]) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                await request
+            await _patiently(request)
         except Exception as error:
             logger.warning("the channel layer does not answer, news come by polling: %r", error)
             return False
@@ -204,6 +203,23 @@ class Bus:
     @property
     def is_alive(self) -> bool:
         return not self._loop.is_closed()
+
+
+async def _patiently(request: Awaitable[T]) -> T:
+    """What the layer answers.
+
+    The client of Redis may swallow a cancellation, with `asyncio.wait_for` of Python 3.11 (python/cpython#86296): one
+    that came meanwhile is raised again, or whoever cancelled us would wait for ever.
+
+    Raises: TimeoutError after `PATIENCE_S`; whatever the layer raises.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await request
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 _running: set[Bus] = set()

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -167,6 +167,29 @@ async def test_a_layer_that_is_away_at_the_start_is_found_later(layer: Layer) ->
         await until(lambda: members(layer, SITE_GROUP))
         await layer.group_send(SITE_GROUP, as_event(RightsChanged(), "b"))
         await until(lambda: of_a)
+
+
+@pytest.mark.parametrize("swallows", ["new_channel", "group_add", "group_send"])
+async def test_a_bus_ends_although_the_client_of_redis_swallows_the_cancellation(
+    layer: Layer, swallows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_asked = getattr(layer, swallows), asyncio.Event()
+
+    async def swallowing(*args: Any) -> Any:
+        is_asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await real(*args)
+
+    monkeypatch.setattr(layer, swallows, swallowing)
+    bus = Bus("a")
+    bus.tell(Kicked())
+    task = asyncio.create_task(bus.run())
+    await asyncio.wait_for(is_asked.wait(), 5)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    assert done
+    assert task.cancelled()
 
 
 async def test_a_page_of_this_process_is_heard_here_and_by_the_others(layer: Layer) -> None:
