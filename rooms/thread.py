@@ -110,7 +110,9 @@ class Worker:
                     connection.close_if_unusable_or_obsolete()
 
     async def close(self) -> None:
-        """Afterwards everything handed over has run, and the threads and their connections are gone."""
+        """Afterwards everything handed over has run, and the threads and their connections are gone.  Idempotent."""
+        if self._is_closed:
+            return
         self._is_closed = True
         await asyncio.gather(*(self._hand_over(connections.close_all, is_last=True) for _ in self._threads))
 

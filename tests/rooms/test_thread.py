@@ -35,6 +35,7 @@ async def test_close_ends_every_thread() -> None:
     await worker.close()
     with pytest.raises(RuntimeError):
         await worker.run(int)
+    await asyncio.wait_for(worker.close(), 5)
 
 
 @pytest.mark.django_db(transaction=True)
