@@ -89,7 +89,8 @@ class Cutter:
             self._has_due.clear()  # not before: if one fails, the others are still due
             await asyncio.sleep(PAUSE_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._has_overfull.wait(), settings.snapshot_interval_s)
+                async with asyncio.timeout(settings.snapshot_interval_s):
+                    await self._has_overfull.wait()
 
     def _cut(self, room: LiveRoom) -> None:
         """The next batch of the room holds a cut, if there is enough to fold away."""

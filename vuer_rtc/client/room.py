@@ -198,10 +198,10 @@ class RoomClient:
         request, question = self._syncer.ask(verify=verify)
         self._connection.put([question])
         with contextlib.suppress(TimeoutError):
-            has_come = self._connection.until(
-                lambda: request in self._syncer.answers or not self._syncer.is_live
-            )
-            await asyncio.wait_for(has_come, ANSWER_MAX_S)
+            async with asyncio.timeout(ANSWER_MAX_S):
+                await self._connection.until(
+                    lambda: request in self._syncer.answers or not self._syncer.is_live
+                )
         return self._syncer.answers.pop(request, None)
 
     async def refresh(self) -> None:
