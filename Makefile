@@ -28,7 +28,7 @@ run: $(VENV)/runtime.stamp
 
 test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 	@sh .ci/system-packages
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # All tests of the journal on a stand-in for MongoDB; MONGO_URI=mongodb://… names a replica set to be used instead.
 test-mongodb: $(VENV)/development.stamp

@@ -1,6 +1,7 @@
 """What all tests share: how much hypothesis tries, and where the tests' outside programs are."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -29,15 +30,15 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
-LONGEST = {"test_storage.py"}
-"""Begun first, so that two workers end at about the same time."""
+LONGEST = ("test_storage_postgresql.py", "test_storage_mongodb.py", "test_crash.py")
+"""Begun first, then the files with the most tests, so that two workers end at about the same time."""
 
 DATABASE_FIXTURES = {"db", "transactional_db"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that use Django's database are the storage contract: they hold on every database
-    (`test_storage`)."""
+    (`storage_contract`)."""
     for item in items:
         if isinstance(item, pytest.Function) and (
             item.get_closest_marker("django_db")
@@ -45,4 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or (item.cls is not None and issubclass(item.cls, TransactionTestCase))
         ):
             item.add_marker("storage")
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    tests_in = Counter(item.path for item in items)
+    items.sort(key=lambda item: (_rank(item.path.name), -tests_in[item.path]))
+
+
+def _rank(name: str) -> int:
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
