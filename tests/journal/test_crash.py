@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,6 @@ from tests.server import ROOT, ServerProcess
 from vuer_rtc.crdt.message import Op
 
 PATIENCE_S = 300
-IN_FLIGHT_MAX = 500
-"""More would be refused as a flood where the disk is slow."""
 
 
 def crash(*arguments: str) -> dict[str, Any]:
@@ -80,12 +79,6 @@ def edit(client: str, counter: int) -> Op:
     return Op(ot="number.add", key="n", path=client, value=1)
 
 
-async def hammer(client: Client) -> None:
-    for counter in range(5000):
-        await client.until(lambda: len(client.sent) - len(client.acks) <= IN_FLIGHT_MAX)
-        await client.send(edit(client.name, counter))
-
-
 async def test_j17_a_server_killed_again_and_again_loses_and_repeats_nothing(
     server: ServerProcess,
 ) -> None:
@@ -102,7 +95,7 @@ async def test_j17_a_server_killed_again_and_again_loses_and_repeats_nothing(
             for message in client.unacked:
                 await client.resend(message)
         known = len(clients[0].acks)
-        work = [asyncio.create_task(hammer(client)) for client in clients]
+        work = [asyncio.create_task(client.hammer(partial(edit, client.name))) for client in clients]
         await clients[0].until(lambda known=known: len(clients[0].acks) > known + 20)
         await asyncio.sleep(rng.uniform(0, 0.2))
         server.kill()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from itertools import count
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,6 +18,8 @@ from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
 
 PATIENCE_S = 20
+IN_FLIGHT_MAX = 500
+"""More would be refused as a flood where the disk is slow."""
 
 
 class Address(Protocol):
@@ -139,6 +142,12 @@ class Client:
 
     async def resend(self, message: Message) -> None:
         await self.send_raw({"mtype": "crdt", "msg": msgspec.to_builtins(message)})
+
+    async def hammer(self, op_of: Callable[[int], Op]) -> None:
+        """Send a message of the operation for 0, for 1, and so on, until the connection is gone."""
+        for value in count():
+            await self.until(lambda: len(self.sent) - len(self.acks) <= IN_FLIGHT_MAX)
+            await self.send(op_of(value))
 
     async def show(self, data: dict[str, Any] | None) -> None:
         """Send a presence; it has been sent."""

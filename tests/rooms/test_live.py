@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,7 @@ async def test_kill_in_the_middle_of_a_burst_loses_nothing_that_was_acked(own_se
         await client.open()
     await clients[0].edit(insert("n"))
 
-    async def burst(client: Client) -> None:
-        for value in range(3000):
-            await client.send(put("n", client.name, value))
-
-    bursts = [asyncio.create_task(burst(client)) for client in clients]
+    bursts = [asyncio.create_task(client.hammer(partial(put, "n", client.name))) for client in clients]
     await clients[0].until(lambda: len(clients[0].acks) > 30)
     server.kill()
     await asyncio.gather(*bursts, return_exceptions=True)
