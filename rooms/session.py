@@ -9,12 +9,12 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
+from journal.row_update import update_rows
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 
 CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
-ROWS_PER_STATEMENT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def owner_of_client(document_id: UUID, client: str) -> Any:
 def save_progress(progress: Iterable[Progress]) -> None:
     """Afterwards the rows know how far their sessions have come."""
     rows = [Session(id=p.session_id, vector_clock=p.vector_clock, acked_seq=p.acked_seq) for p in progress]
-    Session.objects.bulk_update(rows, ["vector_clock", "acked_seq"], batch_size=ROWS_PER_STATEMENT)
+    update_rows(rows, ["vector_clock", "acked_seq"])
 
 
 def save_ends(ends: Iterable[End]) -> None:
@@ -68,8 +68,7 @@ def save_ends(ends: Iterable[End]) -> None:
         )
         for end in ends
     ]
-    fields = ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code", "closed_by"]
-    Session.objects.bulk_update(rows, fields, batch_size=ROWS_PER_STATEMENT)
+    update_rows(rows, ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code", "closed_by"])
 
 
 def touch_sessions(process: ProcessIdentity) -> None:
