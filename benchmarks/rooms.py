@@ -1,15 +1,16 @@
-"""Rooms under load, beside a bare relay: `python -m benchmarks.rooms [s1 … s5] [--seconds 10] [--runs 3] [--json]`.
+"""Rooms under load, beside a bare relay: `python -m benchmarks.rooms [s1 … s6] [--seconds 10] [--runs 3] [--json]`.
 
 s1  1 room x 20 clients x 20 messages/s                     latency
 s2  1 room x 50 clients, 4 messages in flight each          throughput; with batch frames, and one frame a message
 s3  50 rooms x 4 clients x 30 messages/s                    many small rooms
 s4  join a room of 10,000 objects: fresh, after 100,000 updates, while it is edited, 300 at once
 s5  memory of an idle connection, at 1,000
+s6  200 rooms x 2 clients x 0.5 messages/s                  many quiet rooms
 
 The server runs on core 0, the load on core 1.  `per_cpu_s`: messages journalled, acknowledged and sent to all others
 for each second of the server's processor time (acc/CPU-s).  Delays go from sending to another client's receiving.
 
-`--peers hocuspocus` puts Hocuspocus with its SQLite extension under the same load in s1, s2, s3 (needs Node, npm).
+`--peers hocuspocus` puts Hocuspocus with its SQLite extension under the same load in s1, s2, s3, s6 (needs Node, npm).
 Comparable: clients, rates, messages in flight and their size, the field of an object that is replaced (there a key of a
 map), both figures, and frames: it too merges what a turn of its event loop has for a socket.  Not comparable, in its
 favour: it acknowledges what is in its memory and stores the whole document 2 seconds after the last edit, 10 after the
@@ -33,7 +34,8 @@ from benchmarks.crowd import Client, Room, connect, cpu_seconds, resident_kib
 from benchmarks.joins import measure_joins
 from benchmarks.targets import NATIVE, PEERS_BY_NAME, PLAIN, ROOMS, Target, our_server, pin, relay
 
-WARM_UP_S = 1
+IDLE_ROOMS = 50
+WARM_UP_S = 3
 """The same load before anything is measured: a server compiles and fills its caches meanwhile."""
 
 
@@ -122,7 +124,8 @@ async def until(condition: Any, patience_s: float = 60) -> None:
 SCENARIOS: dict[str, tuple[int, int, float | None]] = {
     "s1": (1, 20, 20),
     "s2": (1, 50, None),
-    "s3": (ROOMS, 4, 30),
+    "s3": (50, 4, 30),
+    "s6": (ROOMS, 2, 0.5),
 }
 
 
@@ -176,7 +179,7 @@ async def idle(target: Target, connections: int) -> dict[str, float]:
             before = resident_kib(target.pid)
         client = Client(f"idle{number}", Room(), is_observer=False, on_ack=lambda _: None)
         clients.append(
-            await connect(target.port, target.path(f"bench-{number % ROOMS}", client.name), client)
+            await connect(target.port, target.path(f"bench-{number % IDLE_ROOMS}", client.name), client)
         )
         if not target.is_quiet:
             await client.joined
@@ -188,10 +191,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scenarios", nargs="*", default=["s1", "s2", "s3", "s4", "s5"])
+    parser.add_argument("scenarios", nargs="*", default=["s1", "s2", "s3", "s4", "s5", "s6"])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peers", nargs="+", default=[], choices=PEERS_BY_NAME, help="in s1, s2 and s3")
+    parser.add_argument("--peers", nargs="+", default=[], choices=PEERS_BY_NAME, help="in s1, s2, s3 and s6")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     pin(os.getpid(), 1)

@@ -25,7 +25,7 @@ LIMITS = {
 SETTINGS: dict[str, Any] = {"LIMITS": LIMITS}
 NATIVE = "&format=msgpack&v=2&features=batch"
 PLAIN = "&format=msgpack"
-ROOMS = 50
+ROOMS = 200
 PEERS = ROOT / "benchmarks" / "peers"
 
 
