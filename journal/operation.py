@@ -1,13 +1,15 @@
 """Rows of operations: made of journalled messages, written once, deleted with their batches (rule J16)."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
 from django.utils import timezone
 
+from journal.chunk import chunks
 from journal.column import bounded, moment, storable, user_key
 from journal.durability import Connection, journal_alias
 from journal.entry import Entry
@@ -109,12 +111,12 @@ def extra_of(op: Op) -> dict[str, Any]:
 
 
 def create_operations(rows: Sequence[Row]) -> None:
-    """Writes those of the rows (of one document, in order) that are not there yet."""
+    """Writes those of the rows (of each document together, in order) that are not there yet."""
     connection = connections[journal_alias()]
     is_fast = connection.vendor in ("sqlite", "postgresql")
     create = create_by_statement if is_fast else create_by_object
-    for start in range(0, len(rows), settings.projection_rows_max):
-        create(connection, rows[start : start + settings.projection_rows_max])
+    for some in chunks(rows, settings.projection_rows_max):
+        create(connection, some)
 
 
 def create_by_statement(connection: Connection, rows: Sequence[Row]) -> None:
@@ -131,16 +133,20 @@ def create_by_statement(connection: Connection, rows: Sequence[Row]) -> None:
     table = connection.ops.quote_name(Operation._meta.db_table)
     marks = f"({', '.join(['%s'] * len(COLUMNS))})"
     with connection.cursor() as cursor:
-        for start in range(0, len(adapted), ROWS_PER_STATEMENT):
-            some = adapted[start : start + ROWS_PER_STATEMENT]
+        for some in chunks(adapted, ROWS_PER_STATEMENT):
             values = ", ".join([marks] * len(some))
             statement = f"INSERT INTO {table} ({names}) VALUES {values} ON CONFLICT DO NOTHING"
             cursor.execute(statement, list(chain.from_iterable(some)))
 
 
 def create_by_object(connection: Connection, rows: Sequence[Row]) -> None:
-    """Any database; the reference for the other way.  A rival that writes the same rows meanwhile is let
-    win."""
+    """Any database; the reference for the other way."""
+    for _, those in groupby(rows, itemgetter(COLUMNS.index("document_id"))):
+        _create_objects(connection, list(those))
+
+
+def _create_objects(connection: Connection, rows: Sequence[Row]) -> None:
+    """Those of one document.  A rival that writes the same rows meanwhile is let win."""
     for is_last_try in (False, True):
         there = Operation.objects.filter(
             document=rows[0][1], server_seq__gte=rows[0][3], server_seq__lte=rows[-1][3]
@@ -201,5 +207,5 @@ def delete_operations(document_id: UUID, upto: int | None = None) -> None:
     while some := list(
         rows.order_by("server_seq").values_list("pk", flat=True)[: settings.delete_messages_max]
     ):
-        for start in range(0, len(some), 500):
-            Operation.objects.filter(pk__in=some[start : start + 500]).delete()
+        for keys in chunks(some):
+            Operation.objects.filter(pk__in=keys).delete()

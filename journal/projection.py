@@ -5,14 +5,16 @@ J16).
 several processes at once; what is written follows from the journal alone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connections
 from django.utils import timezone
 
-from journal.column import bounded, moment, storable
+from journal.chunk import chunks
+from journal.column import bounded
 from journal.durability import derived_rows, journal_alias
 from journal.error import CorruptJournal, OutOfReach, UnknownDocument
 from journal.failpoint import reach
@@ -26,17 +28,32 @@ from journal.reader import (
     oldest_start,
     read_batches,
     read_heads,
+    read_tails,
     retained,
     still_there,
     while_retained,
 )
+from journal.row_update import update_rows
+from journal.scene_object import Nodes, Objects, write_objects
 from journal.settings import settings
-from vuer_rtc.crdt.graph import Graph, NodeView
+from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of
 from vuer_rtc.crdt.undo import targets_of
 
-Nodes = Mapping[str, NodeView | None]
-"""Nodes by key; None: a node that is no longer part of the state, not even as a tombstone."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What takes the rows of a document to the state at `seq`; `undone` and `nodes` are taken from its graph there."""
+
+    document_id: UUID
+    seq: int
+    undone: Collection[str]
+    """Ids of messages."""
+    nodes: Nodes
+    since: int | None = None
+    """`nodes` are those that may differ from the state at `since`; None: they are all there are."""
+    folded_seq: int = 0
+    """The graph has folded all up to there: where the rows have not come as far, a replay tells what is undone."""
 
 
 def project(
@@ -47,43 +64,30 @@ def project(
     since: int | None = None,
     folded_seq: int = 0,
 ) -> bool:
-    """Afterwards the rows of `document_id` are at least those of the state at `seq`.
+    """One `Step`, as `project_together` takes it."""
+    [is_done] = project_together([Step(document_id, seq, undone, nodes, since, folded_seq)])
+    return is_done
 
-    `undone` and `nodes` are taken from the graph at `seq`.  With `since`, `nodes` are those that may differ
-    from the state at `since`; without, they are all there are.  Idempotent.  False, and nothing written, when
-    the rows have not come as far as `since`: call again with all nodes.
 
-    The graph has folded all up to `folded_seq`: where the rows have not come as far, a replay tells what is undone.
+def project_together(steps: Sequence[Step]) -> list[bool]:
+    """Afterwards the rows of each document are at least those of the state that its step leads to.  Idempotent.
 
-    Operation rows go in bounded transactions; the last of them, nodes, undone flags and the head in a last one.
+    False, and nothing written of that step, when the rows have not come as far as its `since`: call again with all
+    nodes.  At most one step per document.
 
-    Raises: JournalGap when a compaction has overtaken it (take the next occasion), CorruptJournal,
-    UnknownDocument, JournalUnavailable.
+    Operation rows go in bounded transactions; the last of them, nodes, undone flags and the heads in a last one, which
+    is one for all: a transaction costs more than the few rows of a quiet room.
+
+    Raises, and then each may be tried by itself: JournalGap when a compaction has overtaken it (take the next
+    occasion), CorruptJournal, UnknownDocument, JournalUnavailable.
     """
-    alias = journal_alias()
     with answering():
-        reached = reached_seq(document_id)
-        if since is not None and not since <= reached < seq:
-            return reached >= seq
-        pending, targets, epoch = _project_operations(document_id, reached, seq, undone)
-        if targets and reached < folded_seq:
-            undone = undone_in(document_id)
-        with derived_rows(alias):
-            document = _locked(alias, document_id)
-            if document is None:
-                raise UnknownDocument(str(document_id))
-            if document.head_seq > seq:
-                return True  # another process has written a later state while we prepared ours
-            create_operations(pending)
-            reach("project.operations")
-            _flag_undone(document_id, targets, undone)
-            _write_objects(document_id, seq, nodes, is_whole=since is None)
-            reach("project.objects")
-            Document.objects.filter(pk=document_id).update(head_seq=seq, updated_at=timezone.now())
-            if epoch:
-                note_epoch(document_id, epoch)
+        marks = _marks([step.document_id for step in steps])
+        following = [step for step in steps if marks[step.document_id].precedes(step)]
+        if following:
+            _finish(_prepare_all(following, marks))
     reach("project.done")
-    return True
+    return [step in following or marks[step.document_id].head_seq >= step.seq for step in steps]
 
 
 def rebuild(document_id: UUID) -> tuple[int, int]:
@@ -155,46 +159,95 @@ def reached_seq(document_id: UUID) -> int:
     return found
 
 
-def _locked(alias: str, document_id: UUID) -> Document | None:
-    """The document's row, None when it is gone; nobody else projects it until the transaction ends, where the
-    database can lock rows."""
-    documents = still_there().only("head_seq")
-    if connections[alias].features.has_select_for_update:
+# How
+
+
+class _Mark(NamedTuple):
+    """How far a document's rows are, and from where on there are batches."""
+
+    head_seq: int
+    truncated_seq: int
+
+    def precedes(self, step: Step) -> bool:
+        """True when the rows are to be taken further, and the step begins early enough."""
+        return step.since is None or step.since <= self.head_seq < step.seq
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What of a step is left for the last transaction."""
+
+    step: Step
+    operations: list[Row]
+    targets: Collection[str]
+    """Ids of the messages that were undone or redone in it."""
+    undone: Collection[str]
+    epoch: int
+    """The highest that began in it, or 0."""
+
+
+def _marks(document_ids: Sequence[UUID], *, is_locking: bool = False) -> dict[UUID, _Mark]:
+    """Of each document; when locking, nobody else projects it until the transaction ends, where the database can lock
+    rows.  Raises: UnknownDocument."""
+    documents = still_there().filter(pk__in=document_ids).order_by("pk")  # one order everywhere: no deadlocks
+    if is_locking and connections[journal_alias()].features.has_select_for_update:
         documents = documents.select_for_update()
-    return documents.filter(pk=document_id).first()
+    rows = documents.values_list("pk", "head_seq", "truncated_seq")
+    found = {pk: _Mark(head_seq, truncated_seq) for pk, head_seq, truncated_seq in rows}
+    for document_id in document_ids:
+        if document_id not in found:
+            raise UnknownDocument(str(document_id))
+    return found
 
 
-# Operations
+def _prepare_all(steps: Sequence[Step], marks: Mapping[UUID, _Mark]) -> list[_Work]:
+    places = {step.document_id: max(marks[step.document_id]) for step in steps}
+    tails = read_tails(places) if len(places) > 1 else {}
+    return [
+        _prepare(step, marks[step.document_id].head_seq, tails.get(step.document_id) or read_batches(*place))
+        for step, place in zip(steps, places.items(), strict=True)
+    ]
 
 
-def _project_operations(
-    document_id: UUID, after: int, upto: int, undone: Collection[str]
-) -> tuple[list[Row], set[str], int]:
-    """Writes the rows of (after, upto] but for the last; these, ids of the messages that were undone or redone there,
-    and the highest epoch that began there."""
+def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
+    """Writes the operation rows of a step, but for the last."""
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
-    for batch in _batches(document_id, after, upto):
+    for batch in batches:
+        if batch.first_seq > step.seq:
+            break
         for entry in batch.entries:
-            if after < entry.message.server_seq <= upto:
+            if after < entry.message.server_seq <= step.seq:
                 targets.update(targets_of(entry.message))
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
-                pending += operation_rows(document_id, batch.id, entry, undone)
+                pending += operation_rows(step.document_id, batch.id, entry, step.undone)
         if len(pending) >= settings.projection_rows_max:
             with derived_rows(journal_alias()):
                 create_operations(pending)
             pending = []
-    return pending, targets, epoch.number
+    undone = undone_in(step.document_id) if targets and after < step.folded_seq else step.undone
+    return _Work(step, pending, targets, undone, epoch.number)
 
 
-def _batches(document_id: UUID, after: int, upto: int) -> Iterator[Batch]:
-    """Batches of (after, upto] that are retained."""
-    truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
-    for batch in read_batches(document_id, max(after, truncated_seq)):
-        if batch.first_seq > upto:
-            return
-        yield batch
+def _finish(works: Sequence[_Work]) -> None:
+    """The last transaction, but for documents that another process has brought to a later state meanwhile."""
+    with derived_rows(journal_alias()):
+        marks = _marks([work.step.document_id for work in works], is_locking=True)
+        works = [work for work in works if marks[work.step.document_id].head_seq <= work.step.seq]
+        steps = [work.step for work in works]
+        create_operations([row for work in works for row in work.operations])
+        reach("project.operations")
+        for work in works:
+            _flag_undone(work.step.document_id, work.targets, work.undone)
+        write_objects([Objects(step.document_id, step.seq, step.nodes, step.since is None) for step in steps])
+        reach("project.objects")
+        now = timezone.now()
+        heads = [Document(pk=step.document_id, head_seq=step.seq, updated_at=now) for step in steps]
+        update_rows(heads, ["head_seq", "updated_at"])
+        for work in works:
+            if work.epoch:
+                note_epoch(work.step.document_id, work.epoch)
 
 
 def note_epoch(document_id: UUID, number: int) -> None:
@@ -205,89 +258,6 @@ def note_epoch(document_id: UUID, number: int) -> None:
 def _flag_undone(document_id: UUID, targets: Collection[str], undone: Collection[str]) -> None:
     for is_undone in (True, False):
         ids = [bounded(target) for target in targets if (target in undone) is is_undone]
-        for some in _chunks(ids):
+        for some in chunks(ids):
             rows = Operation.objects.filter(document=document_id, message_id__in=some)
             rows.exclude(undone=is_undone).update(undone=is_undone)
-
-
-# Objects
-
-OBJECT_FIELDS = (
-    "tag",
-    "name",
-    "parent",
-    "properties",
-    "is_tombstone",
-    "is_hidden",
-    "lt",
-    "updated_at",
-    "seq",
-)
-
-
-def _write_objects(document_id: UUID, seq: int, nodes: Nodes, *, is_whole: bool) -> None:
-    """Afterwards the rows of `nodes` are these; with `is_whole` there are no others."""
-    wanted = {bounded(key): view for key, view in nodes.items()}
-    there = _objects(document_id, None if is_whole else list(wanted))
-    changed = [
-        row
-        for key, view in wanted.items()
-        if view is not None
-        and (row := object_row(document_id, key, view, seq))
-        and not _is_same(there.get(key), row)
-    ]
-    gone = [row.pk for key, row in there.items() if wanted.get(key) is None]
-    for some in _chunks(gone):
-        SceneObject.objects.filter(pk__in=some).delete()
-    _upsert(changed, there)
-
-
-def _objects(document_id: UUID, keys: Sequence[str] | None) -> dict[str, SceneObject]:
-    rows = SceneObject.objects.filter(document=document_id).order_by()
-    if keys is None:
-        return {row.key: row for row in rows.iterator(chunk_size=1000)}
-    return {row.key: row for some in _chunks(keys) for row in rows.filter(key__in=some)}
-
-
-def object_row(document_id: UUID, key: str, view: NodeView, seq: int) -> SceneObject:
-    """The row of one node, not saved."""
-    return SceneObject(
-        document_id=document_id,
-        key=key,
-        tag=bounded(view.tag),
-        name=storable(view.name),
-        parent=bounded(view.parent),
-        properties=storable(view.properties),
-        is_tombstone=view.deleted,
-        is_hidden=view.hidden,
-        lt=view.lt,
-        updated_at=moment(view.updated_at),
-        seq=seq,
-    )
-
-
-def _is_same(there: SceneObject | None, row: SceneObject) -> bool:
-    """True when only `seq` differs: such rows are left alone."""
-    return there is not None and all(
-        getattr(there, name) == getattr(row, name) for name in OBJECT_FIELDS if name != "seq"
-    )
-
-
-def _upsert(rows: Sequence[SceneObject], there: Mapping[str, SceneObject]) -> None:
-    alias, size = journal_alias(), settings.projection_rows_max
-    objects = SceneObject.objects
-    if connections[alias].features.supports_update_conflicts_with_target:
-        objects.bulk_create(
-            rows, size, update_conflicts=True, update_fields=OBJECT_FIELDS, unique_fields=("document", "key")
-        )
-        return
-    for row in rows:
-        if row.key in there:
-            row.pk = there[row.key].pk
-    objects.bulk_create([row for row in rows if row.key not in there], size)
-    objects.bulk_update([row for row in rows if row.key in there], OBJECT_FIELDS, size)
-
-
-def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    for start in range(0, len(items), 500):
-        yield items[start : start + 500]

@@ -1,16 +1,18 @@
 """Reads journals: the tail behind a sequence, and whole documents (rules J10 to J13)."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from itertools import islice
+from operator import or_
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import Error, models
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
 from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
@@ -297,14 +299,38 @@ def read_batches(document_id: UUID, seq: int) -> Iterator[Batch]:
     reached, expected_seq = seq, None
     while page := list(rows.filter(last_seq__gt=reached)[:PAGE_ROWS]):
         for row in page:
-            is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
-            if not is_next:
-                raise JournalGap(expected_seq or seq + 1, row.first_seq)
+            yield _next_batch(row, seq, expected_seq)
             expected_seq = row.last_seq + 1
-            yield verified(row)
         if len(page) < PAGE_ROWS:
             return
         reached = page[-1].last_seq
+
+
+def read_tails(places: Mapping[UUID, int]) -> dict[UUID, list[Batch]]:
+    """The same of several documents, by one query; for short tails: a document is missing in the result when so many
+    came that some of its own may be missing.
+
+    Raises: as `read_batches`.
+    """
+    wanted = [Q(document=document_id, last_seq__gt=seq) for document_id, seq in places.items()]
+    rows = list(JournalBatch.objects.filter(reduce(or_, wanted)).order_by("document", "last_seq")[:PAGE_ROWS])
+    tails: dict[UUID, list[Batch]] = {}
+    for row in rows:
+        tail = tails.setdefault(row.document_id, [])
+        expected_seq = tail[-1].last_seq + 1 if tail else None
+        tail.append(_next_batch(row, places[row.document_id], expected_seq))
+    if len(rows) < PAGE_ROWS:
+        return {document_id: tails.get(document_id, []) for document_id in places}
+    tails.popitem()
+    return tails
+
+
+def _next_batch(row: JournalBatch, seq: int, expected_seq: int | None) -> Batch:
+    """The content of the row that comes next; the first reaches beyond `seq`."""
+    is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
+    if not is_next:
+        raise JournalGap(expected_seq or seq + 1, row.first_seq)
+    return verified(row)
 
 
 def verified(row: JournalBatch) -> Batch:
@@ -368,6 +394,7 @@ __all__ = [
     "read_batches",
     "read_heads",
     "read_positions",
+    "read_tails",
     "restored",
     "retained",
     "starting_point",

@@ -9,8 +9,8 @@ from uuid import UUID
 from journal.column import bounded
 from journal.error import CorruptJournal
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
-from journal.projection import OBJECT_FIELDS, object_row
 from journal.reader import Batch, Hydrated, hydrate, verified
+from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."

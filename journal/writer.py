@@ -6,13 +6,14 @@ last_seq, and because of the fence: see FORMAT.md, rules J6 to J9.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import Error, connections, transaction
 from django.utils import timezone
 
 from journal.batch_table import BatchTable, batch_table
+from journal.chunk import chunks
 from journal.durability import Connection, journal_alias
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
@@ -132,11 +133,11 @@ def _write(table: BatchTable, rows: list[JournalBatch]) -> dict[uuid.UUID, Outco
     deleted; its writer had slept through a compaction.
     """
     written: set[uuid.UUID] = set()
-    for some in _chunks(rows):
+    for some in chunks(rows, ROWS_MAX):
         written |= table.insert(some)
     reach("append.inserted")
     outcomes: dict[uuid.UUID, Outcome] = {}
-    for some in _chunks([row for row in rows if row.pk in written]):
+    for some in chunks([row for row in rows if row.pk in written], ROWS_MAX):
         marks = table.marks([row.document_id for row in some])
         for row in some:
             outcomes[row.pk] = _outcome(row, *marks.get(row.document_id, (row.first_seq, 0)))
@@ -150,11 +151,6 @@ def _outcome(row: JournalBatch, truncated_seq: int, turns_wanted: int) -> Outcom
     if row.first_seq <= truncated_seq:
         return Fenced()
     return Appended(row.first_seq, row.last_seq, turns_wanted)
-
-
-def _chunks(rows: list[JournalBatch]) -> Iterator[list[JournalBatch]]:
-    for start in range(0, len(rows), ROWS_MAX):
-        yield rows[start : start + ROWS_MAX]
 
 
 # Failures

@@ -1,8 +1,9 @@
 """Brings `Operation` and `SceneObject` rows after what live rooms committed: off the hot path, a room at most once
-a second, as many commits at once as there were."""
+a second, as many commits at once as there were, and quiet rooms several at a time."""
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -11,7 +12,7 @@ from django.db import Error
 
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document, SceneObject
-from journal.projection import project
+from journal.projection import Step, project_together
 from journal.reader import answering
 from rooms.room import LiveRoom
 from rooms.settings import settings
@@ -23,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 5
 """After a failure: rows may wait, the journal does not need them."""
+
+ROOMS_MAX = 25
+MESSAGES_MAX = 100
+"""Of rooms that are written in one transaction, together: then it ends soon, and what it costs beside the rows is
+shared."""
 
 Nodes = dict[str, NodeView | None]
 
@@ -37,6 +43,15 @@ class Reached:
     which may be hidden or shown with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What takes the rows of a room to its head."""
+
+    step: Step
+    hidden: set[str]
+    """Keys of the nodes that are hidden there."""
+
+
 class Projector:
     """What each room's rows lack, and the task that writes it.
 
@@ -47,7 +62,7 @@ class Projector:
         self._worker = worker
         self._due: dict[LiveRoom, None] = {}
         self._reached: WeakKeyDictionary[LiveRoom, Reached] = WeakKeyDictionary()
-        self._current: LiveRoom | None = None
+        self._current: list[LiveRoom] = []
         self._has_due = asyncio.Event()
 
     def opened(self, room: LiveRoom) -> None:
@@ -62,7 +77,7 @@ class Projector:
 
     def is_busy_with(self, room: LiveRoom) -> bool:
         """True when rows of `room` wait or are being written."""
-        return room in self._due or room is self._current
+        return room in self._due or room in self._current
 
     def messages_behind(self, room: LiveRoom) -> int:
         """How many messages the rows of `room` lack."""
@@ -82,25 +97,71 @@ class Projector:
         """Afterwards the rows of all rooms that were due are at their heads; False when some could not be
         written and wait for the next time.
 
-        With a pause after each room: all at once, they would keep the event loop from Python's lock for as long as they
+        With a pause for each room: all at once, they would keep the event loop from Python's lock for as long as they
         take, and everybody's messages with it.
         """
         failed: list[LiveRoom] = []
-        for room in list(self._due):
-            if room in self._due:  # else somebody else has written it meanwhile
-                del self._due[room]
-                if not await self._try(room):
-                    failed.append(room)
-                await asyncio.sleep(pause_s)
+        waiting = deque(self._due)
+        while rooms := self._take(waiting):
+            failed += await self._try(rooms)
+            await asyncio.sleep(pause_s * len(rooms))
         if not self._due:
             self._has_due.clear()
         for room in failed:
             self.note(room)
         return not failed
 
-    async def _try(self, room: LiveRoom) -> bool:
+    def _take(self, waiting: deque[LiveRoom]) -> list[LiveRoom]:
+        """The first of those that are due still, off the list: one, or as many as lack few messages together."""
+        rooms: list[LiveRoom] = []
+        messages = 0
+        while waiting and len(rooms) < ROOMS_MAX:
+            room = waiting[0]
+            if room in self._due:  # else somebody else has written it meanwhile
+                messages += self._weight(room)
+                if rooms and messages > MESSAGES_MAX:
+                    break
+                del self._due[room]
+                rooms.append(room)
+            waiting.popleft()
+        return rooms
+
+    def _weight(self, room: LiveRoom) -> int:
+        """How many messages its rows lack; a room that they are to be written of anew goes alone."""
+        reached = self._reached.get(room)
+        return MESSAGES_MAX if reached is None or reached.hidden is None else self.messages_behind(room)
+
+    async def _try(self, rooms: list[LiveRoom]) -> list[LiveRoom]:
+        """Those of the rooms whose rows wait for the next time."""
+        self._current = rooms
+        try:
+            alone = rooms if len(rooms) == 1 else await self._project_together(rooms)
+            return [room for room in alone if not await self._try_alone(room)]
+        finally:
+            self._current = []
+
+    async def _project_together(self, rooms: list[LiveRoom]) -> list[LiveRoom]:
+        """Those whose rows have not been written: each may have a reason of its own."""
+        plans = {
+            room: plan
+            for room in rooms
+            if (plan := plan_of(room.graph, room.document_id, self._reached[room]))
+        }
+        try:
+            outcomes = await self._worker.run(project_together, [plan.step for plan in plans.values()])
+        except Exception as error:
+            logger.info("rows of %d documents are written one by one: %s", len(rooms), error)
+            return rooms
+        missed = [room for room in rooms if room not in plans]
+        for (room, plan), is_done in zip(plans.items(), outcomes, strict=True):
+            if is_done:
+                self._reached[room] = Reached(plan.step.seq, plan.hidden)
+            else:
+                missed.append(room)
+        return missed
+
+    async def _try_alone(self, room: LiveRoom) -> bool:
         """False when its rows wait for the next time."""
-        self._current = room
         try:
             await self._project(room)
         except UnknownDocument:
@@ -112,8 +173,6 @@ class Projector:
             tally.failures["projection"] += 1
             logger.exception("rows of document %s were not written", room.document_id)
             self._reached.pop(room, None)  # the next projection is a whole one
-        finally:
-            self._current = None
         return True
 
     async def _project(self, room: LiveRoom) -> None:
@@ -125,18 +184,29 @@ class Projector:
 
     async def _write(self, room: LiveRoom, reached: Reached | None) -> bool:
         """What is written is taken from the graph in one step of the event loop, so it is one state."""
-        graph = room.graph
-        nodes = nodes_since(graph, reached) if reached else None
-        since = reached.seq if reached and nodes is not None else None
-        hidden = reached.hidden or set() if reached and since is not None else set()
-        folded_seq = 0  # what is new is not folded yet
-        if nodes is None:
-            nodes, folded_seq = dict(graph.nodes()), graph.folded_seq
-        seq, undone = graph.head_seq, graph.undone_ids()
-        is_done = await self._worker.run(project, room.document_id, seq, undone, nodes, since, folded_seq)
+        plan = plan_of(room.graph, room.document_id, reached) if reached else None
+        plan = plan or plan_of_all(room.graph, room.document_id)
+        [is_done] = await self._worker.run(project_together, [plan.step])
         if is_done:
-            self._reached[room] = Reached(seq, hidden_after(hidden, nodes))
+            self._reached[room] = Reached(plan.step.seq, plan.hidden)
         return is_done
+
+
+def plan_of(graph: Graph, document_id: UUID, reached: Reached) -> Plan | None:
+    """How rows that have come so far come to the graph's head; None when what has changed since is not known any
+    more."""
+    nodes = nodes_since(graph, reached)
+    if nodes is None:
+        return None
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, graph.folded_seq)
+    return Plan(step, hidden_after(reached.hidden or set(), nodes))
+
+
+def plan_of_all(graph: Graph, document_id: UUID) -> Plan:
+    """How rows come to the graph's head, whatever they are."""
+    nodes: Nodes = dict(graph.nodes())
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, folded_seq=graph.folded_seq)
+    return Plan(step, hidden_after(set(), nodes))
 
 
 def project_graph(document_id: UUID, graph: Graph) -> None:
@@ -145,15 +215,14 @@ def project_graph(document_id: UUID, graph: Graph) -> None:
 
     Raises: as `journal.projection.project`.
     """
-    seq, undone = graph.head_seq, graph.undone_ids()
     with answering():
         since = Document.objects.values_list("head_seq", flat=True).get(pk=document_id)
         hidden = read_hidden(document_id)
-    if since >= seq:
+    if since >= graph.head_seq:
         return
-    nodes, folded_seq = nodes_since(graph, Reached(since, hidden)), graph.folded_seq
-    if nodes is None or not project(document_id, seq, undone, nodes, since, folded_seq):
-        project(document_id, seq, undone, dict(graph.nodes()), folded_seq=folded_seq)
+    plan = plan_of(graph, document_id, Reached(since, hidden))
+    if plan is None or project_together([plan.step]) == [False]:
+        project_together([plan_of_all(graph, document_id).step])
 
 
 def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:

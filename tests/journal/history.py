@@ -6,7 +6,7 @@ from uuid import UUID
 
 from journal.compaction import KeepRules, Report, compact_document
 from journal.entry import Entry
-from journal.models import Document, JournalBatch
+from journal.models import Document, JournalBatch, Operation, SceneObject
 from journal.reader import hydrate, read_after, read_heads
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
@@ -95,3 +95,13 @@ def compact(document: Document, keep: KeepRules = ALL, **options: Any) -> Report
 def state(document: Document) -> tuple[int, str]:
     found = hydrate(document.pk)
     return found.head_seq, found.graph.digest()
+
+
+def all_rows(document: Document) -> list[Any]:
+    """The projections of a document, without keys that differ each time they are made."""
+    operations = Operation.objects.filter(document=document).order_by("server_seq", "op_index")
+    found = SceneObject.objects.filter(document=document).order_by("key")
+    return [
+        [{k: v for k, v in row.items() if k != "id"} for row in operations.values()],
+        [{k: v for k, v in row.items() if k not in ("id", "seq")} for row in found.values()],
+    ]

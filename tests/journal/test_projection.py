@@ -19,7 +19,7 @@ from journal.operation import create_by_object
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
-from tests.journal.history import append, append_each, compact, insert, message, put, undo
+from tests.journal.history import all_rows, append, append_each, compact, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op, cut_record
 
 HISTORY = [
@@ -41,15 +41,6 @@ def project_all(document: Document, since: int | None = None) -> bool:
 
 def objects(document: Document) -> dict[str, SceneObject]:
     return {row.key: row for row in SceneObject.objects.filter(document=document)}
-
-
-def all_rows(document: Document) -> list[Any]:
-    operations = Operation.objects.filter(document=document).order_by("server_seq", "op_index")
-    found = SceneObject.objects.filter(document=document).order_by("key")
-    return [
-        [{k: v for k, v in row.items() if k != "id"} for row in operations.values()],
-        [{k: v for k, v in row.items() if k not in ("id", "seq")} for row in found.values()],
-    ]
 
 
 def test_every_op_has_a_row_that_says_who_what_and_when(document: Document) -> None:

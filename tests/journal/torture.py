@@ -19,8 +19,9 @@ from journal.compaction import KeepRules, compact_document
 from journal.durability import journal_connection
 from journal.failpoint import AT_COMMANDS, POINTS, arm
 from journal.models import Document, JournalBatch, SceneObject
-from journal.projection import OBJECT_FIELDS, catch_up, rebuild
+from journal.projection import catch_up, rebuild
 from journal.reader import hydrate, verified
+from journal.scene_object import OBJECT_FIELDS
 from journal.transfer_line import BatchLine
 from journal.verification import COMPACT_HINT, verify_document
 from tests.journal.victim import KEEP_MESSAGES, Backlog, Task, message_of, run

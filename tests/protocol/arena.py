@@ -13,7 +13,7 @@ import msgspec
 from journal.column import moment
 from journal.entry import Entry, decode_entries, encode_entries
 from journal.operation import operation_rows
-from journal.projection import object_row
+from journal.scene_object import object_row
 from journal.writer import Conflict
 from rooms.address import Address
 from rooms.admission import Admission

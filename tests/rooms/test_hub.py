@@ -120,7 +120,7 @@ async def test_rows_that_cannot_be_written_are_written_later(
     monkeypatch.setattr("rooms.projector.RETRY_PAUSE_S", 0.01)
     async with Socket("room", "ann") as ann:
         with monkeypatch.context() as patch:
-            patch.setattr("rooms.projector.project", failing)
+            patch.setattr("rooms.projector.project_together", failing)
             ann.edit(insert("n"))
             await ann.until(lambda: ann.acks)
             await until(lambda: len(calls) > 1)

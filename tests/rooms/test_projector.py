@@ -1,17 +1,25 @@
-"""Which nodes a projection takes along."""
+"""Which nodes a projection takes along, and which rooms are written together."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import override_settings
 
+from journal.models import Document, JournalBatch
+from journal.projection import Step, project_together, rebuild
+from rooms import projector
 from rooms.projector import Projector, Reached, hidden_after, nodes_since
+from rooms.room import LiveRoom
+from rooms.thread import Worker
+from tests.journal.history import all_rows, append
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op
 
 from .build import insert, message, put, undo
-from .fake_room import numbered
+from .fake_room import Journal, Room, numbered
 
 
 def remove(key: str, parent: str = "") -> Op:
@@ -71,44 +79,165 @@ def test_what_is_no_longer_known_needs_a_whole_projection() -> None:
     assert nodes_since(graph, Reached(0, set())) is None
 
 
+class Seat:
+    """Of a room what a projector needs; the journal holds what its graph has applied."""
+
+    def __init__(self, slug: str) -> None:
+        self.document = Document.objects.create(slug=slug)
+        self.document_id = self.document.pk
+        self.graph = Graph()
+        self.counter = 0
+
+    def edit(self, *ops: Op) -> None:
+        self.counter += 1
+        item = message("ann", self.counter, *ops)
+        append(self.document, item)
+        self.graph.apply(numbered(item, self.counter))
+
+    def assert_rows_are_right(self) -> None:
+        before = all_rows(self.document)
+        rebuild(self.document_id)
+        assert before == all_rows(self.document)
+        self.document.refresh_from_db()
+        assert self.document.head_seq == self.counter
+
+
+class Bench:
+    """A projector with rooms, and how many of them went into each of its transactions."""
+
+    def __init__(self, rooms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.together: list[int] = []
+        monkeypatch.setattr("rooms.projector.project_together", self._project)
+        self.worker = Worker("bench", keeps_connections=False)
+        self.projector = Projector(self.worker)
+        self.seats = [Seat(f"room-{number}") for number in range(rooms)]
+
+    def _project(self, steps: Sequence[Step]) -> list[bool]:
+        self.together.append(len(steps))
+        return project_together(steps)
+
+    async def write(self) -> bool:
+        self.together.clear()
+        for seat in self.seats:
+            self.projector.note(cast(LiveRoom, seat))
+        return await self.projector.write()
+
+    async def open(self) -> None:
+        """Afterwards the rows of all rooms are there, and the projector knows it."""
+        await sync_to_async(self.edit)(insert("a"), insert("b", "a"))
+        assert await self.write()
+        assert self.together == [1] * len(self.seats)
+
+    def edit(self, *ops: Op) -> None:
+        for seat in self.seats:
+            seat.edit(*ops)
+
+    @sync_to_async
+    def assert_rows_are_right(self) -> None:
+        for seat in self.seats:
+            seat.assert_rows_are_right()
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    made = await sync_to_async(Bench)(4, monkeypatch)
+    await made.open()
+    yield made
+    await made.worker.close()
+
+
+stored = pytest.mark.django_db(transaction=True)
+
+
+@stored
+async def test_j16_quiet_rooms_are_written_together_each_as_if_alone(bench: Bench) -> None:
+    await sync_to_async(bench.edit)(put("a"), insert("c"))
+    await sync_to_async(bench.seats[2].edit)(remove("a"), undo("ann:2"))
+    assert await bench.write()
+    assert bench.together == [4]
+    await bench.assert_rows_are_right()
+
+
+@stored
+async def test_rooms_with_many_messages_are_written_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "MESSAGES_MAX", 3)
+    await sync_to_async(bench.edit)(put("a"))
+    for _ in range(3):
+        await sync_to_async(bench.seats[1].edit)(put("b"))
+    assert await bench.write()
+    assert bench.together == [1, 1, 2]
+    await bench.assert_rows_are_right()
+
+
+@stored
+async def test_a_document_that_cannot_be_projected_holds_up_no_others(bench: Bench) -> None:
+    await sync_to_async(bench.edit)(put("a"))
+    damaged, *others = bench.seats
+    batches = JournalBatch.objects.filter(document=damaged.document)
+    await sync_to_async(batches.update)(payload=b"?")
+    assert not await bench.write()
+    assert bench.together == [4, 1, 1, 1, 1]
+    for seat in others:
+        await sync_to_async(seat.assert_rows_are_right)()
+
+
+@stored
+async def test_rows_that_are_not_where_they_were_are_written_anew(bench: Bench) -> None:
+    await sync_to_async(bench.edit)(put("a"))
+    await sync_to_async(Document.objects.filter(pk=bench.seats[3].document_id).update)(head_seq=0)
+    assert await bench.write()
+    assert bench.together[0] == 4
+    await bench.assert_rows_are_right()
+
+
+@stored
+async def test_rooms_that_have_not_changed_since_are_nothing_to_do(bench: Bench) -> None:
+    assert await bench.write()
+    assert bench.together == [4]
+    await bench.assert_rows_are_right()
+
+
+async def write_at_once(self: Projector, room: Any) -> bool:
+    return True
+
+
 async def test_rooms_take_turns_over_the_interval_and_a_stop_does_not_wait_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[Any] = []
 
-    async def project(self: Projector, room: Any) -> None:
+    async def write_alone(self: Projector, room: Any) -> bool:
         written.append(room)
+        return True
 
-    monkeypatch.setattr(Projector, "_project", project)
+    monkeypatch.setattr(Projector, "_try_alone", write_alone)
     worker: Any = None
-    projector, rooms = Projector(worker), list[Any](["one", "two", "three"])
+    projector, rooms = Projector(worker), [Room(Journal()) for _ in range(3)]
     for room in rooms:
         projector.note(room)
     with override_settings(VUER_RTC={"PROJECTION_INTERVAL_S": 3600}):
         task = asyncio.create_task(projector.run())
         for _ in range(5):
             await asyncio.sleep(0)
-        assert written == ["one"]
+        assert written == rooms[:1]
         assert projector.is_busy_with(rooms[1])
         projector.note(rooms[0])
         assert await projector.write()
-        assert written == ["one", "two", "three", "one"]
+        assert written == [*rooms, rooms[0]]
         task.cancel()
 
 
 async def test_a_projector_goes_on_when_a_stop_has_written_what_it_woke_up_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def project(self: Projector, room: Any) -> None:
-        pass
-
-    monkeypatch.setattr(Projector, "_project", project)
+    monkeypatch.setattr(Projector, "_try_alone", write_at_once)
     worker: Any = None
-    room: Any = "one"
     projector = Projector(worker)
     task = asyncio.create_task(projector.run())
     await asyncio.sleep(0)
-    projector.note(room)
+    projector.note(Room(Journal()))
     assert await projector.write()
     await asyncio.sleep(0)
     assert not task.done()
