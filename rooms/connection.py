@@ -9,8 +9,9 @@ from rooms.address import Address
 from rooms.admission import Admission
 from rooms.batch import Submission
 from rooms.models import Session
-from rooms.outbox import Outbox, Send, Write
+from rooms.outbox import Outbox, Send
 from rooms.room import LiveRoom
+from rooms.server_extension import Write
 from rooms.session import CLOSED_ABNORMALLY, End, Progress
 from rooms.settings import settings
 from rooms.tally import tally

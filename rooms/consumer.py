@@ -1,12 +1,13 @@
 """The border to Channels: one socket, from handshake to end.
 
-Frames do not pass through Channels' dispatch, which goes through a thread for every message; they are read
-here and handed to the connection, and what is sent goes through the server's own `send`.
+Frames do not pass through Channels' dispatch, which goes through a thread for every message: the server hands
+them over, or they are read here, and what is sent goes through the server's own `send`.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -17,9 +18,11 @@ from rooms.hub import current_hub
 from rooms.models import Session
 from rooms.outbox import close_event
 from rooms.refusal import Refused
+from rooms.server_extension import Take, read_with
 from rooms.session import CLOSED_ABNORMALLY
 from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
+from vuer_rtc.protocol.wire import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -48,24 +51,30 @@ class RoomConsumer(AsyncConsumer):
             await send(close_event(CloseCode.INTERNAL))
             return
         code = CLOSED_ABNORMALLY
+        take = partial(self.take, connection)
         try:
-            code = await self.read(receive, connection)
+            read_with(scope, take)
+            code = await self.read(receive, take)
         except asyncio.CancelledError:
             if not connection.is_cut_off:
                 raise
         finally:
             hub.leave(connection, code)
 
-    async def read(self, receive: Receive, connection: Connection) -> int:
-        """Hands over every frame; returns the close code once the socket has closed."""
+    async def read(self, receive: Receive, take: Take) -> int:
+        """Hands over the frames that come as events; returns the close code once the socket has closed."""
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 return int(event.get("code") or CLOSED_ABNORMALLY)
             frame = event.get("bytes")
-            try:
-                connection.receive(event["text"] if frame is None else frame)
-            except Exception:
-                tally.failures["frame"] += 1
-                logger.exception("a frame of client %s failed", connection.client)
-                connection.close(CloseCode.INTERNAL)
+            take(event["text"] if frame is None else frame)
+
+    def take(self, connection: Connection, frame: Frame) -> None:
+        """Have the connection do what the frame asks for."""
+        try:
+            connection.receive(frame)
+        except Exception:
+            tally.failures["frame"] += 1
+            logger.exception("a frame of client %s failed", connection.client)
+            connection.close(CloseCode.INTERNAL)

@@ -11,7 +11,7 @@ from rooms.admission import Admission, admit
 from rooms.connection import Connection
 from rooms.head import HeadWatch
 from rooms.models import Session
-from rooms.outbox import Send, write_of
+from rooms.outbox import Send
 from rooms.peer import Overtaken, RoomFull
 from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
@@ -19,6 +19,7 @@ from rooms.refusal import Refused
 from rooms.register import Register
 from rooms.registry import Registry
 from rooms.room import LiveRoom
+from rooms.server_extension import write_of
 from rooms.session import End, Progress
 from rooms.settings import settings
 from rooms.thread import Worker

@@ -2,36 +2,21 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from rooms.server_extension import Write, write_nothing
 from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.wire import Frame
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Write = Callable[[Iterable[Frame]], bool]
-"""Hands frames to the socket at once, without waiting; False, and nothing is written, when it takes none now."""
 
-EXTENSION = "vuer_rtc.frames"
-"""By which our own server offers its `Write` (`vuer_rtc/websocket.py`): an event for each frame, as ASGI has it, costs
-a system call for each frame."""
 DOCUMENTS_MAX = 4
 """On their way at once without counting as the client's fault: one that asks for the document again and again, and
 takes little, is behind like any other."""
 WRITE_BYTES_MAX = 65_536
 """Handed over at once: as much as a transport buffers before it asks for a pause."""
-
-
-def write_of(scope: Mapping[str, Any]) -> Write:
-    """How frames are written without waiting; of servers that cannot, nothing ever is."""
-    offered = (scope.get("extensions") or {}).get(EXTENSION, {})
-    write: Write = offered.get("write", _write_nothing)
-    return write
-
-
-def _write_nothing(frames: Iterable[Frame]) -> bool:
-    return False
 
 
 def close_event(code: CloseCode) -> dict[str, Any]:
@@ -54,7 +39,7 @@ class Outbox:
     def __init__(
         self,
         send: Send,
-        write: Write = _write_nothing,
+        write: Write = write_nothing,
         *,
         bytes_max: int,
         frames_max: int,
@@ -126,7 +111,7 @@ class Outbox:
         """The socket is gone: drop what is queued and the ways to the owner, who goes without the garbage collector."""
         self.abandon()
         self._on_overflow = _nothing
-        self._write = _write_nothing
+        self._write = write_nothing
 
     # Writing
 

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from rooms import outbox
+from rooms import server_extension
 from tests.server import HOST, free_port
 from vuer_rtc.websocket import EXTENSION, WebSocketProtocol
 
@@ -24,19 +24,33 @@ class Application:
         self.send: Any = None
         self.is_open = asyncio.Event()
         self.is_over = asyncio.Event()
+        self.may_receive = asyncio.Event()
+        self.may_receive.set()
+        self.events: list[Any] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         self.scope, self.send = scope, send
         self.is_open.set()
-        while (await receive())["type"] != "websocket.disconnect":
-            pass
+        while not self.events or self.events[-1]["type"] != "websocket.disconnect":
+            await self.may_receive.wait()
+            self.events.append(await receive())
         self.is_over.set()
 
     @property
     def write(self) -> Any:
         return self.scope["extensions"][EXTENSION]["write"]
+
+    @property
+    def read(self) -> Any:
+        return self.scope["extensions"][EXTENSION]["read"]
+
+    async def over(self) -> dict[str, Any]:
+        """The event that ended it."""
+        await asyncio.wait_for(self.is_over.wait(), PATIENCE_S)
+        end: dict[str, Any] = self.events[-1]
+        return end
 
 
 @asynccontextmanager
@@ -63,7 +77,7 @@ async def received(client: ClientConnection, count: int) -> list[Any]:
 
 
 def test_rooms_look_for_it_under_the_name_it_has() -> None:
-    assert outbox.EXTENSION == EXTENSION
+    assert server_extension.EXTENSION == EXTENSION
 
 
 async def test_frames_written_at_once_arrive_one_by_one_in_order_whatever_their_size() -> None:
@@ -115,3 +129,85 @@ async def test_the_way_to_write_at_once_goes_with_the_connection() -> None:
         await asyncio.wait_for(application.is_over.wait(), PATIENCE_S)
         await asyncio.sleep(0)
         assert EXTENSION not in application.scope["extensions"], "a cycle that garbage is made of"
+
+
+MESSAGES: list[bytes | str] = [b"", "", b"a", "ü", b"x" * 70_000, "the end"]
+
+
+async def taken(count: int, found: list[Any]) -> list[Any]:
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_messages_are_handed_over_as_they_are_read_and_receive_tells_of_the_end() -> None:
+    async with serving() as (application, client):
+        found: list[Any] = []
+        application.read(found.append)
+        for message in MESSAGES:
+            await client.send(message)
+        await client.send(["in ", "three ", "parts"])
+        assert await taken(7, found) == [*MESSAGES, "in three parts"]
+        await client.close(4001, "bye")
+        assert await application.over() == {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+        assert len(application.events) == 1
+
+
+async def test_messages_that_wait_to_be_received_are_handed_over_first() -> None:
+    async with serving() as (application, client):
+        application.may_receive.clear()
+        for message in ("taken before", *MESSAGES):
+            await client.send(message)
+        async with asyncio.timeout(PATIENCE_S):
+            while not application.events:  # noqa: ASYNC110 - this one was waited for already
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        found: list[Any] = []
+        application.read(found.append)
+        await client.send("after")
+        assert await taken(7, found) == [*MESSAGES, "after"]
+        application.may_receive.set()
+        await client.close()
+        assert (await application.over())["code"] == 1000
+
+
+async def test_a_disconnect_that_waits_stays_behind_what_is_handed_over() -> None:
+    async with serving() as (application, client):
+        application.may_receive.clear()
+        await client.send("taken before")
+        async with asyncio.timeout(PATIENCE_S):
+            while not application.events:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        client.transport.write(masked(b"last") + masked((1000).to_bytes(2), opcode=0x88))
+        await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
+        found: list[Any] = []
+        application.read(found.append)
+        assert found == ["last"]
+        application.may_receive.set()
+        assert (await application.over())["code"] == 1000
+
+
+def masked(payload: bytes, opcode: int = 0x81) -> bytes:
+    """A whole frame of a client, with a mask that changes nothing."""
+    return bytes((opcode, 0x80 | len(payload))) + bytes(4) + payload
+
+
+async def test_text_that_is_none_closes_the_connection_and_is_not_handed_over() -> None:
+    async with serving() as (application, client):
+        found: list[Any] = []
+        application.read(found.append)
+        client.transport.write(masked(b"\xff"))
+        assert (await application.over())["code"] == 1007
+        assert found == []
+
+
+async def test_what_comes_after_the_server_has_closed_is_not_handed_over() -> None:
+    async with serving() as (application, client):
+        found: list[Any] = []
+        application.read(found.append)
+        await application.send({"type": "websocket.close", "code": 1000})
+        client.transport.write(masked(b"late"))
+        await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
+        await application.over()
+        assert found == []

@@ -1,8 +1,9 @@
-"""uvicorn's WebSocket protocol with many frames in one system call, a bound on how long a closed connection may take to
-be gone, and another code for one that was lost than for one that its peer closed without a code."""
+"""uvicorn's WebSocket protocol with many frames in one system call, messages handed over as they are read, a bound on
+how long a closed connection may take to be gone, and another code for one that was lost than for one that its peer
+closed without a code."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ LOST = 1006
 """As RFC 6455 has it; uvicorn's own 1005 says that there was a close frame."""
 
 EXTENSION = "vuer_rtc.frames"
-"""In the scope's `extensions`: `{"write": WebSocketProtocol.write_frames}`."""
+"""In the scope's `extensions`: `{"write": WebSocketProtocol.write_frames, "read": WebSocketProtocol.read_frames}`."""
 BINARY, TEXT = 0x82, 0x81
 """First byte of a whole frame."""
 
@@ -27,12 +28,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     _gone_timer: asyncio.TimerHandle | None = None
+    _take: Callable[[bytes | str], object] | None = None
 
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
-        extensions[EXTENSION] = {"write": self.write_frames}
+        extensions[EXTENSION] = {"write": self.write_frames, "read": self.read_frames}
         await super().run_asgi()
-        del extensions[EXTENSION]  # a cycle: it would keep the connection until garbage is collected
+        self._take = None
+        del extensions[EXTENSION]  # cycles: they would keep the connection until garbage is collected
         self._gone_timer = self.loop.call_later(GONE_MAX_S, self.transport.abort)
 
     def write_frames(self, frames: Iterable[bytes | str]) -> bool:
@@ -43,6 +46,37 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return False
         self.transport.write(b"".join(_framed(frames)))
         return True
+
+    def read_frames(self, take: Callable[[bytes | str], object]) -> None:
+        """From now on `take`, which must not raise, is called with every message as soon as it has been read, first
+        with those that wait to be received; `receive` tells of the end alone.
+
+        Through the queue a message costs two system calls (reading is paused for it) and a turn of the event loop.
+        """
+        self._take = take
+        for _ in range(self.queue.qsize()):
+            event: Any = self.queue.get_nowait()
+            if event["type"] == "websocket.receive":
+                text = event.get("text")
+                take(event["bytes"] if text is None else text)
+            else:
+                self.queue.put_nowait(event)
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def send_receive_event_to_app(self) -> None:
+        if self._take is None or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        message = b"".join(self.frames)
+        try:
+            frame = message if self.curr_msg_data_type == "bytes" else message.decode()
+        except UnicodeDecodeError:
+            super().send_receive_event_to_app()
+        else:
+            self.frames = []
+            self._take(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._gone_timer is not None:

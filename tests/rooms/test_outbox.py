@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rooms.outbox import DOCUMENTS_MAX, EXTENSION, WRITE_BYTES_MAX, Outbox, write_of
+from rooms.outbox import DOCUMENTS_MAX, WRITE_BYTES_MAX, Outbox
+from rooms.server_extension import EXTENSION, write_of
 from vuer_rtc.protocol.codes import CloseCode
 
 
