@@ -92,10 +92,12 @@ class StubbornPublished(Stubborn):
         self.whole_clock: dict[str, int] = {}
         self.is_whole = True
 
+    def aim(self) -> None:
+        self.is_whole = self.connections == 0  # the document was empty
+
     async def ask(self) -> None:
         if self.connections == 1:
-            return  # the document was empty
-        self.is_whole = False
+            return
         if self.whole_clock:
             await self.send_raw({"mtype": "sync", "vectorClock": self.whole_clock, "count": 0})
         await self.send_raw({"mtype": "sync-check", "requestId": f"whole-{self.connections}"})
