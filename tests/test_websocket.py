@@ -1,12 +1,15 @@
 """Our server's WebSocket protocol, over real sockets."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 from rooms import server_extension
@@ -211,3 +214,20 @@ async def test_what_comes_after_the_server_has_closed_is_not_handed_over() -> No
         await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
         await application.over()
         assert found == []
+
+
+def test_one_who_floods_has_one_piece_a_turn() -> None:
+    async def most_in_a_turn() -> int:
+        taken_in: Counter[int] = Counter()
+        async with serving() as (application, client):
+            turn = 0
+            application.read(lambda frame: taken_in.update({turn: len(frame)}))
+            client.transport.write(masked(b"x" * 100) * 20_000)
+            async with asyncio.timeout(PATIENCE_S):
+                while taken_in.total() < 2_000_000:
+                    turn += 1
+                    await asyncio.sleep(0)
+                    time.sleep(0.001)  # noqa: ASYNC251 - the kernel has more for it meanwhile
+        return max(taken_in.values())
+
+    assert uvloop.run(most_in_a_turn()) <= 256_000

@@ -17,6 +17,9 @@ LOST = 1006
 
 EXTENSION = "vuer_rtc.frames"
 """In the scope's `extensions`: `{"write": WebSocketProtocol.write_frames, "read": WebSocketProtocol.read_frames}`."""
+CHUNK_BYTES_MAX = 16_384
+"""Of more that was read at once, nothing else is read in the same turn of the event loop: uvloop would go on, up to 32
+times 256 kB, and everybody would wait for one who floods."""
 BINARY, TEXT = 0x82, 0x81
 """First byte of a whole frame."""
 
@@ -64,6 +67,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.read_paused and not self.transport.is_closing():
             self.read_paused = False
             self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._take is not None and len(data) > CHUNK_BYTES_MAX:
+            self.transport.pause_reading()
+            self.loop.call_soon(self.transport.resume_reading)
 
     def send_receive_event_to_app(self) -> None:
         if self._take is None or self.close_sent:
