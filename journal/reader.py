@@ -209,20 +209,20 @@ def while_retained(document_id: UUID, use: Callable[[int], T]) -> T:
 
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
-    gap: JournalGap | None = None
     for _ in range(TRIES):
-        truncated_seq = truncated_seq_of(document_id)
+        truncated_seq, damage = truncated_seq_of(document_id), None
         try:
             with answering():
                 result = use(truncated_seq)
-        except JournalGap as error:
-            gap = error
-            continue
-        if truncated_seq_of(document_id) == truncated_seq:
+        except JournalGap as gap:
+            damage = _missing(document_id, gap)
+        except CorruptJournal as error:
+            damage = error
+        if truncated_seq_of(document_id) == truncated_seq:  # else what looks like damage may be a compaction
+            if damage is not None:
+                raise damage
             return result
-    if gap is None:
-        raise JournalUnavailable(f"document {document_id} was compacted {TRIES} times while it was read")
-    raise _missing(document_id, gap)
+    raise JournalUnavailable(f"document {document_id} was compacted {TRIES} times while it was read")
 
 
 def starting_point(document_id: UUID, truncated_seq: int, before: Snapshot | None = None) -> Start:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 
-from journal.error import CorruptJournal, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import (
     PAGE_ROWS,
@@ -20,6 +20,7 @@ from journal.reader import (
     read_after,
     read_batches,
     read_heads,
+    while_retained,
     with_history,
 )
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
@@ -240,6 +241,26 @@ def test_j13_after_three_overtakings_it_gives_up_for_now(document: Document) -> 
 
     with pytest.raises(JournalUnavailable, match="compacted 3 times"):
         with_history(document.pk, use)
+
+
+@pytest.mark.parametrize("kind", ["a gap", "no snapshot"])
+def test_j13_what_looks_like_damage_while_compactions_go_on_is_none(document: Document, kind: str) -> None:
+    append_each(document, HISTORY)
+    looks = {"a gap": JournalGap(2, 3), "no snapshot": CorruptJournal(document.pk, 1, "none", "hint")}[kind]
+
+    def use(truncated_seq: int) -> None:
+        truncate(document, cut=truncated_seq + 1, seq=truncated_seq + 1)
+        raise looks
+
+    with pytest.raises(JournalUnavailable, match="compacted 3 times"):
+        while_retained(document.pk, use)
+
+    def use_again(truncated_seq: int) -> int:
+        if truncated_seq == 3:
+            use(truncated_seq)
+        return truncated_seq
+
+    assert while_retained(document.pk, use_again) == 4
 
 
 def test_a_live_snapshot_that_a_compaction_has_overtaken_is_not_written(document: Document) -> None:
