@@ -5,7 +5,7 @@ Nothing depends on them (see `rooms.news`), so the layer may be slow, away, rest
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +23,8 @@ PATIENCE_S = 5
 """How long the layer may take for one message before it counts as failed."""
 SYNC_PATIENCE_S = 2
 """The same for somebody who waits: a page, a command, a server that stops."""
+CANCEL_AGAIN_S = 0.1
+"""How long a part that was cancelled may go on before it is cancelled once more."""
 WAITING_MAX = 10_000
 """News that wait for the layer; beyond it the oldest are dropped."""
 
@@ -118,9 +120,7 @@ class Bus:
             if self.has_others:
                 await self._open_channel()
                 self._has_work.set()
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._work())
-                    group.create_task(self._listen())
+                await _together(self._work(), self._listen())
             else:
                 await asyncio.Event().wait()
         finally:
@@ -203,6 +203,26 @@ class Bus:
     @property
     def is_alive(self) -> bool:
         return not self._loop.is_closed()
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Runs them until one fails or we are cancelled; afterwards none of them runs.
+
+    Not a `TaskGroup`, which cancels once: the client of Redis may swallow that (see `_patiently`) while it waits for
+    news, which nothing bounds.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ending = set(tasks)
+        while ending:
+            for task in ending:
+                task.cancel()
+            _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 async def _patiently(request: Awaitable[T]) -> T:

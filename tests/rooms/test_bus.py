@@ -169,7 +169,7 @@ async def test_a_layer_that_is_away_at_the_start_is_found_later(layer: Layer) ->
         await until(lambda: of_a)
 
 
-@pytest.mark.parametrize("swallows", ["new_channel", "group_add", "group_send"])
+@pytest.mark.parametrize("swallows", ["new_channel", "group_add", "group_send", "receive"])
 async def test_a_bus_ends_although_the_client_of_redis_swallows_the_cancellation(
     layer: Layer, swallows: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
