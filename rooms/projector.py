@@ -127,9 +127,9 @@ class Projector:
         return rooms
 
     def _weight(self, room: LiveRoom) -> int:
-        """How many messages its rows lack; a room that they are to be written of anew goes alone."""
+        """How many messages its rows lack; a room of which not all is known goes alone, so it is too many for two."""
         reached = self._reached.get(room)
-        return MESSAGES_MAX if reached is None or reached.hidden is None else self.messages_behind(room)
+        return MESSAGES_MAX + 1 if reached is None or reached.hidden is None else self.messages_behind(room)
 
     async def _try(self, rooms: list[LiveRoom]) -> list[LiveRoom]:
         """Those of the rooms whose rows wait for the next time."""

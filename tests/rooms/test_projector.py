@@ -199,6 +199,24 @@ async def test_rooms_that_have_not_changed_since_are_nothing_to_do(bench: Bench)
     await bench.assert_rows_are_right()
 
 
+@stored
+@pytest.mark.parametrize(("is_opened", "together"), [(True, [1, 3]), (False, [1, 1, 2])])
+async def test_a_room_of_which_not_all_is_known_goes_alone_also_among_those_with_nothing_new(
+    bench: Bench, together: list[int], *, is_opened: bool
+) -> None:
+    seat = bench.seats[1]
+    await sync_to_async(seat.edit)(remove("a"))
+    assert await bench.write()
+    if is_opened:
+        bench.projector.opened(cast(LiveRoom, seat))  # which of its nodes are hidden is not read yet
+    else:
+        bench.projector._reached.pop(cast(LiveRoom, seat))  # as after a failure
+    await sync_to_async(seat.edit)(undo("ann:2"))
+    assert await bench.write()
+    assert bench.together == together
+    await bench.assert_rows_are_right()
+
+
 async def write_at_once(self: Projector, room: Any) -> bool:
     return True
 
