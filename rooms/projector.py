@@ -19,6 +19,7 @@ from rooms.settings import settings
 from rooms.tally import tally
 from rooms.thread import Worker
 from vuer_rtc.crdt.graph import Graph, NodeView
+from vuer_rtc.crdt.view import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -226,19 +227,19 @@ def project_graph(document_id: UUID, graph: Graph) -> None:
 
 
 def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:
-    """The nodes whose rows may differ from the graph, those hidden or shown with a node above included; None when
-    that is not known any more."""
+    """The nodes whose rows may differ from the graph, those hidden or shown with a node above included, be it removed,
+    gone or new; None when that is not known any more."""
     changed = graph.changed_since(reached.seq)
     if changed is None:
         return None
     hidden = reached.hidden or set()
     nodes: Nodes = {}
     keys = list(changed)
+    scene, shown = graph.scene, Shown(graph.scene)
     while keys:
-        views = graph.views(keys)
-        nodes.update(views)
-        flipped = [view for key, view in views.items() if view is not None and view.hidden != (key in hidden)]
-        keys = [child for view in flipped for child in view.children if child not in nodes]
+        nodes.update(graph.views(keys))
+        children = [(child, key in shown) for key in keys for child in scene.children.get(key, ())]
+        keys = [child for child, is_shown in children if (child in hidden) is is_shown and child not in nodes]
     return nodes
 
 

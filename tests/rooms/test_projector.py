@@ -217,6 +217,16 @@ async def test_a_room_of_which_not_all_is_known_goes_alone_also_among_those_with
     await bench.assert_rows_are_right()
 
 
+@stored
+async def test_what_is_below_a_node_that_comes_or_goes_is_shown_or_hidden_with_it(bench: Bench) -> None:
+    seat = bench.seats[0]
+    redo = Op(ot="meta.redo", key="_meta", path="_meta", target="ann:3")
+    for ops in ([insert("d", "c"), insert("e", "d")], [insert("c")], [undo("ann:3")], [redo]):
+        await sync_to_async(seat.edit)(*ops)
+        assert await bench.write()
+        await sync_to_async(seat.assert_rows_are_right)()
+
+
 async def write_at_once(self: Projector, room: Any) -> bool:
     return True
 
