@@ -188,10 +188,11 @@ class _Work:
 
 def _marks(document_ids: Sequence[UUID], *, is_locking: bool = False) -> dict[UUID, _Mark]:
     """Of each document; when locking, nobody else projects it until the transaction ends, where the database can lock
-    rows.  Raises: UnknownDocument."""
+    rows; batches go in meanwhile.  Raises: UnknownDocument."""
     documents = still_there().filter(pk__in=document_ids).order_by("pk")  # one order everywhere: no deadlocks
-    if is_locking and connections[journal_alias()].features.has_select_for_update:
-        documents = documents.select_for_update()
+    features = connections[journal_alias()].features
+    if is_locking and features.has_select_for_update:
+        documents = documents.select_for_update(no_key=features.has_select_for_no_key_update)
     rows = documents.values_list("pk", "head_seq", "truncated_seq")
     found = {pk: _Mark(head_seq, truncated_seq) for pk, head_seq, truncated_seq in rows}
     for document_id in document_ids:

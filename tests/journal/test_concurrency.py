@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalTruncated, JournalUnavailable
 from journal.models import Document
+from journal.projection import catch_up
 from journal.reader import hydrate, read_after, read_heads
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
-from tests.journal.history import insert, message, put
+from tests.journal.history import append, insert, message, put
 from vuer_rtc.crdt.message import Message
 
 MESSAGES_EACH = 60
@@ -148,3 +149,27 @@ def test_two_processes_that_write_the_same_rooms_in_opposite_order_do_not_deadlo
     assert in_threads(writer("ann", rooms), writer("bob", rooms[::-1])) == []
     assert sum(acked.values()) == sum(read_heads([room.pk for room in rooms]).values()) > 0
     assert not any(verify_document(room).is_damaged for room in rooms)
+
+
+def test_writers_do_not_wait_for_a_projection() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite takes one writer at a time")
+    document = Document.objects.create(slug="room")
+    is_projecting, is_written = threading.Event(), threading.Event()
+    written: list[bool] = []
+
+    def hold(name: str) -> None:
+        if name == "project.objects":
+            is_projecting.set()
+            written.append(is_written.wait(5))
+
+    def write() -> None:
+        assert is_projecting.wait(SECONDS_MAX)
+        append(document, message(2))
+        is_written.set()
+
+    append(document, message(1, insert("n")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("journal.projection.reach", hold)
+        assert in_threads(lambda: catch_up(document.pk), write) == []
+    assert written == [True]
