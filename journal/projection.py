@@ -16,7 +16,7 @@ from django.utils import timezone
 from journal.chunk import chunks
 from journal.column import bounded
 from journal.durability import derived_rows, journal_alias
-from journal.error import CorruptJournal, OutOfReach, UnknownDocument
+from journal.error import CorruptJournal, JournalUnavailable, OutOfReach, UnknownDocument
 from journal.failpoint import reach
 from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
@@ -34,7 +34,7 @@ from journal.reader import (
     while_retained,
 )
 from journal.row_update import update_rows
-from journal.scene_object import Nodes, Objects, write_objects
+from journal.scene_object import Nodes, Objects, covers_flips, write_objects
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of
@@ -72,22 +72,21 @@ def project(
 def project_together(steps: Sequence[Step]) -> list[bool]:
     """Afterwards the rows of each document are at least those of the state that its step leads to.  Idempotent.
 
-    False, and nothing written of that step, when the rows have not come as far as its `since`: call again with all
-    nodes.  At most one step per document.
+    False, and nothing written of that step but operation rows, when the rows have not come as far as its `since`, or
+    somebody else has hidden or shown more than its nodes: call again with all nodes.  At most one step per document.
 
     Operation rows go in bounded transactions; the last of them, nodes, undone flags and the heads in a last one, which
     is one for all: a transaction costs more than the few rows of a quiet room.
 
     Raises, and then each may be tried by itself: JournalGap when a compaction has overtaken it (take the next
-    occasion), CorruptJournal, UnknownDocument, JournalUnavailable.
+    occasion), CorruptJournal, UnknownDocument, JournalUnavailable, also when the rows are being made anew.
     """
     with answering():
         marks = _marks([step.document_id for step in steps])
         following = [step for step in steps if marks[step.document_id].precedes(step)]
-        if following:
-            _finish(_prepare_all(following, marks))
+        done = _finish(_prepare_all(following, marks)) if following else []
     reach("project.done")
-    return [step in following or marks[step.document_id].head_seq >= step.seq for step in steps]
+    return [step in done or marks[step.document_id].head_seq >= step.seq for step in steps]
 
 
 def rebuild(document_id: UUID) -> tuple[int, int]:
@@ -178,6 +177,8 @@ class _Work:
     """What of a step is left for the last transaction."""
 
     step: Step
+    after: int
+    """How far the rows were."""
     operations: list[Row]
     targets: Collection[str]
     """Ids of the messages that were undone or redone in it."""
@@ -228,13 +229,18 @@ def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
                 create_operations(pending)
             pending = []
     undone = undone_in(step.document_id) if targets and after < step.folded_seq else step.undone
-    return _Work(step, pending, targets, undone, epoch.number)
+    return _Work(step, after, pending, targets, undone, epoch.number)
 
 
-def _finish(works: Sequence[_Work]) -> None:
-    """The last transaction, but for documents that another process has brought to a later state meanwhile."""
+def _finish(works: Sequence[_Work]) -> list[Step]:
+    """The last transaction, but for documents that another process has brought to a later state meanwhile; the steps
+    that have come to their ends."""
     with derived_rows(journal_alias()):
         marks = _marks([work.step.document_id for work in works], is_locking=True)
+        if any(marks[work.step.document_id].head_seq < work.after for work in works):
+            raise JournalUnavailable("rows are being made anew")
+        works = [work for work in works if _suffices(work.step, marks[work.step.document_id].head_seq)]
+        done = [work.step for work in works]
         works = [work for work in works if marks[work.step.document_id].head_seq <= work.step.seq]
         steps = [work.step for work in works]
         create_operations([row for work in works for row in work.operations])
@@ -249,6 +255,14 @@ def _finish(works: Sequence[_Work]) -> None:
         for work in works:
             if work.epoch:
                 note_epoch(work.step.document_id, work.epoch)
+    return done
+
+
+def _suffices(step: Step, head_seq: int) -> bool:
+    """True unless somebody else has taken the rows beyond the step's `since`, and some that have been hidden or shown
+    there are not among its nodes."""
+    is_ahead = step.since is not None and step.since < head_seq < step.seq
+    return not is_ahead or covers_flips(Objects(step.document_id, step.seq, step.nodes, is_whole=False))
 
 
 def note_epoch(document_id: UUID, number: int) -> None:

@@ -65,6 +65,19 @@ def write_objects(several: Sequence[Objects]) -> None:
     _upsert(changed, there)
 
 
+def covers_flips(objects: Objects) -> bool:
+    """True when below each node that its row says hidden and that is not, or the other way about, all are among the
+    nodes: they have been hidden or shown with it."""
+    nodes = objects.nodes
+    hidden = {row.key: row.is_hidden for row in _read([objects])}
+    return all(
+        bounded(key) not in hidden
+        if view is None  # what was below it is not told
+        else hidden.get(bounded(key), True) is view.hidden or all(child in nodes for child in view.children)
+        for key, view in nodes.items()
+    )
+
+
 def object_row(document_id: UUID, key: str, view: NodeView, seq: int) -> SceneObject:
     """The row of one node, not saved."""
     return SceneObject(

@@ -1,6 +1,7 @@
 """J16: rows that people read follow from the journal alone, whoever writes them and however often."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from django.test import override_settings
 from journal import operation, projection
 from journal.column import bounded, moment, storable
 from journal.compaction import KeepRules
-from journal.error import UnknownDocument
+from journal.error import JournalError, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.operation import create_by_object
 from journal.projection import catch_up, project, rebuild
@@ -354,3 +355,28 @@ def test_an_account_that_is_none_is_nobody(document: Document) -> None:
     append(document, HISTORY[0], user="not-a-key")
     project_all(document)
     assert {row.user_id for row in Operation.objects.all()} == {None}
+
+
+@pytest.mark.parametrize("since", [None, 2])
+def test_rows_that_are_begun_anew_meanwhile_are_not_left_without_what_was_there(
+    document: Document, since: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY[:2])
+    project_all(document)
+    append_each(document, HISTORY[2:])
+    prepare = projection._prepare_all
+
+    def overtaken(*args: Any) -> Any:
+        works = prepare(*args)
+        Document.objects.update(head_seq=0)  # as `rebuild` does
+        Operation.objects.all().delete()
+        return works
+
+    monkeypatch.setattr(projection, "_prepare_all", overtaken)
+    with suppress(JournalError):
+        assert not project_all(document, since)
+    monkeypatch.undo()
+    project_all(document)
+    before = all_rows(document)
+    rebuild(document.pk)
+    assert before == all_rows(document)

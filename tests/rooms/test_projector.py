@@ -11,7 +11,7 @@ from django.test import override_settings
 from journal.models import Document, JournalBatch
 from journal.projection import Step, project_together, rebuild
 from rooms import projector
-from rooms.projector import Projector, Reached, hidden_after, nodes_since
+from rooms.projector import Projector, Reached, hidden_after, nodes_since, project_graph
 from rooms.room import LiveRoom
 from rooms.thread import Worker
 from tests.journal.history import all_rows, append
@@ -225,6 +225,16 @@ async def test_what_is_below_a_node_that_comes_or_goes_is_shown_or_hidden_with_i
         await sync_to_async(seat.edit)(*ops)
         assert await bench.write()
         await sync_to_async(seat.assert_rows_are_right)()
+
+
+@stored
+async def test_rows_that_somebody_else_has_hidden_meanwhile_are_shown_again(bench: Bench) -> None:
+    seat = bench.seats[0]
+    await sync_to_async(seat.edit)(remove("a"))
+    await sync_to_async(project_graph)(seat.document_id, seat.graph)
+    await sync_to_async(seat.edit)(undo("ann:2"))
+    assert await bench.write()
+    await bench.assert_rows_are_right()
 
 
 async def write_at_once(self: Projector, room: Any) -> bool:
