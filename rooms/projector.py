@@ -42,6 +42,8 @@ class Reached:
     hidden: set[str] | None = None
     """Keys of the nodes whose rows say hidden; None: not read yet.  A change names a node, not those below it,
     which may be hidden or shown with it."""
+    cut: int | None = None
+    """Of the graph then: at the same cut, nothing that came since is folded.  None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class Plan:
     step: Step
     hidden: set[str]
     """Keys of the nodes that are hidden there."""
+    cut: int
+
+    @property
+    def end(self) -> Reached:
+        """How far the rows are afterwards."""
+        return Reached(self.step.seq, self.hidden, self.cut)
 
 
 class Projector:
@@ -156,7 +164,7 @@ class Projector:
         missed = [room for room in rooms if room not in plans]
         for (room, plan), is_done in zip(plans.items(), outcomes, strict=True):
             if is_done:
-                self._reached[room] = Reached(plan.step.seq, plan.hidden)
+                self._reached[room] = plan.end
             else:
                 missed.append(room)
         return missed
@@ -189,7 +197,7 @@ class Projector:
         plan = plan or plan_of_all(room.graph, room.document_id)
         [is_done] = await self._worker.run(project_together, [plan.step])
         if is_done:
-            self._reached[room] = Reached(plan.step.seq, plan.hidden)
+            self._reached[room] = plan.end
         return is_done
 
 
@@ -199,15 +207,16 @@ def plan_of(graph: Graph, document_id: UUID, reached: Reached) -> Plan | None:
     nodes = nodes_since(graph, reached)
     if nodes is None:
         return None
-    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, graph.folded_seq)
-    return Plan(step, hidden_after(reached.hidden or set(), nodes))
+    folded_seq = 0 if graph.cut == reached.cut else graph.folded_seq  # which looks at every message
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, folded_seq)
+    return Plan(step, hidden_after(reached.hidden or set(), nodes), graph.cut)
 
 
 def plan_of_all(graph: Graph, document_id: UUID) -> Plan:
     """How rows come to the graph's head, whatever they are."""
     nodes: Nodes = dict(graph.nodes())
     step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, folded_seq=graph.folded_seq)
-    return Plan(step, hidden_after(set(), nodes))
+    return Plan(step, hidden_after(set(), nodes), graph.cut)
 
 
 def project_graph(document_id: UUID, graph: Graph) -> None:
