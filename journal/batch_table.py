@@ -1,120 +1,86 @@
-"""How rows of batches get into the database, and what the fence reads beside them: by SQL of our own, and by the ORM.
-
-The SQL is what the ORM would write, built once: for one batch, Django's query compiler takes longer than the disk does.
-"""
+"""How rows of batches get into the database, and what the fence reads beside them: by the ORM, here; by SQL of our own
+in `journal.batch_sql`."""
 
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
 from django.db import IntegrityError, transaction
 
 from journal.durability import Connection
+from journal.failpoint import reach
 from journal.models import Document, JournalBatch
 
-Marks = tuple[int, int]
-"""A document's `truncated_seq` and `turns_wanted` (rules J8, J24)."""
+Marks = tuple[int, int] | None
+"""A document's `truncated_seq` and `turns_wanted` (rules J8, J24); None: the document is gone."""
+
+
+class BatchRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `JournalBatch` before it is written: the fields of the model, in the order of `COLUMNS`.
+
+    Django takes longer to make one of its objects than to write it.
+    """
+
+    id: uuid.UUID
+    document_id: uuid.UUID
+    first_seq: int
+    last_seq: int
+    message_count: int
+    payload: bytes
+    checksum: str
+    writer: str
+    created_at: datetime
+
+    def saved_as(self) -> JournalBatch:
+        """The object of Django, not saved."""
+        return JournalBatch(**msgspec.structs.asdict(self))
 
 
 class BatchTable(Protocol):
-    """One way to write batches over one connection, inside a transaction."""
+    """One way to write batches over one connection."""
 
     def __init__(self, connection: Connection) -> None: ...
-    def insert(self, rows: Sequence[JournalBatch]) -> set[uuid.UUID]:
-        """Writes the rows that do not conflict; returns their keys."""
+    def transaction(self) -> AbstractContextManager[Any]:
+        """What is written inside the block is there together, and durable, when the block has ended.
 
-    def marks(self, document_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Marks]:
-        """As others have committed them by now, of the documents that are there."""
+        Raises: what Django's `atomic(durable=True)` does.
+        """
 
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        """Writes the rows that do not conflict.  By their keys: the marks of their documents, as others have committed
+        them when the rows are in."""
 
-def batch_table(connection: Connection) -> BatchTable:
-    """The fast way where the database has it, the portable one elsewhere."""
-    return (SqlTable if connection.vendor in ("sqlite", "postgresql") else OrmTable)(connection)
-
-
-class SqlTable:
-    """SQLite and PostgreSQL: one INSERT … ON CONFLICT DO NOTHING RETURNING for all rows."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._has_uuids = connection.features.has_native_uuid_field
-
-    def insert(self, rows: Sequence[JournalBatch]) -> set[uuid.UUID]:
-        values = [value for row in rows for value in self._values(row)]
-        with self._connection.cursor() as cursor:
-            cursor.execute(_insert(len(rows)), values)
-            return {self._uuid(key) for (key,) in cursor.fetchall()}
-
-    def marks(self, document_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Marks]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_select_marks(len(document_ids)), [self._key(key) for key in document_ids])
-            return {self._uuid(key): (truncated, turns) for key, truncated, turns in cursor.fetchall()}
-
-    def _values(self, row: JournalBatch) -> tuple[Any, ...]:
-        """In the order of `COLUMNS`, as the database takes them."""
-        created_at = self._connection.ops.adapt_datetimefield_value(row.created_at)
-        place = (row.first_seq, row.last_seq, row.message_count)
-        keys = (self._key(row.pk), self._key(row.document_id))
-        return (*keys, *place, row.payload, row.checksum, row.writer, created_at)
-
-    def _key(self, key: uuid.UUID) -> Any:
-        return key if self._has_uuids else key.hex
-
-    def _uuid(self, value: Any) -> uuid.UUID:
-        return value if self._has_uuids else uuid.UUID(value)
+    def delete(self, keys: Sequence[uuid.UUID]) -> None:
+        """Takes rows back."""
 
 
 class OrmTable:
-    """Any database: one INSERT per row, guarded by the unique index; the reference for the other way."""
+    """Any database: one INSERT per row, guarded by the unique index; the reference for the other ways."""
 
     def __init__(self, connection: Connection) -> None:
         self._alias = connection.alias
 
-    def insert(self, rows: Sequence[JournalBatch]) -> set[uuid.UUID]:
-        written: set[uuid.UUID] = set()
-        for row in rows:
-            try:
-                with transaction.atomic(using=self._alias):
-                    row.save(force_insert=True, using=self._alias)
-            except IntegrityError:
-                continue
-            written.add(row.pk)
-        return written
+    def transaction(self) -> AbstractContextManager[Any]:
+        return transaction.atomic(using=self._alias, durable=True)
 
-    def marks(self, document_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Marks]:
-        documents = Document.objects.using(self._alias).filter(pk__in=document_ids).order_by()
-        found = documents.values_list("pk", "truncated_seq", "turns_wanted")
-        return {key: (truncated, turns) for key, truncated, turns in found}
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        written = [row for row in rows if self._is_inserted(row)]
+        reach("append.inserted")
+        documents = Document.objects.using(self._alias).filter(pk__in=[row.document_id for row in written])
+        found = documents.order_by().values_list("pk", "truncated_seq", "turns_wanted")
+        marks = {key: (truncated, turns) for key, truncated, turns in found}
+        return {row.id: marks.get(row.document_id) for row in written}
 
+    def _is_inserted(self, row: BatchRow) -> bool:
+        try:
+            with transaction.atomic(using=self._alias):
+                row.saved_as().save(force_insert=True, using=self._alias)
+        except IntegrityError:
+            return False
+        return True
 
-COLUMNS = (
-    "_id",
-    "document_id",
-    "first_seq",
-    "last_seq",
-    "message_count",
-    "payload",
-    "checksum",
-    "writer",
-    "created_at",
-)
-
-
-@lru_cache
-def _insert(rows: int) -> str:
-    table, row = JournalBatch._meta.db_table, f"({_marks(len(COLUMNS))})"
-    return (
-        f'INSERT INTO "{table}" ({", ".join(COLUMNS)}) VALUES {", ".join([row] * rows)}'
-        " ON CONFLICT DO NOTHING RETURNING _id"
-    )
-
-
-@lru_cache
-def _select_marks(documents: int) -> str:
-    table = Document._meta.db_table
-    return f'SELECT _id, truncated_seq, turns_wanted FROM "{table}" WHERE _id IN ({_marks(documents)})'
-
-
-def _marks(count: int) -> str:
-    return ", ".join(["%s"] * count)
+    def delete(self, keys: Sequence[uuid.UUID]) -> None:
+        JournalBatch.objects.using(self._alias).filter(pk__in=keys).delete()

@@ -18,7 +18,7 @@ from django.db import OperationalError, connections, transaction
 
 from journal.archive import delete_archives
 from journal.authoring import Author
-from journal.batch_table import batch_table
+from journal.batch_sql import batch_table
 from journal.column import bounded
 from journal.cut import numbered
 from journal.durability import journal_alias
@@ -184,7 +184,7 @@ def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
     record = cut_record(f"=server:{uuid4().hex}", draft.cut, time())
     place = build_row(Draft(document_id, draft.seq, [Entry(record, received_at=time())]), process_name())
     with transaction.atomic(using=alias):
-        if place.pk not in batch_table(connections[alias]).insert([place]):
+        if place.id not in batch_table(connections[alias]).insert([place]):
             return None
         if truncated_seq_of(document_id) >= draft.seq:
             raise JournalBusy(f"document {document_id}: another command has overtaken this one")

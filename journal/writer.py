@@ -9,22 +9,19 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from django.db import Error, connections, transaction
+from django.db import Error
 from django.utils import timezone
 
-from journal.batch_table import BatchTable, batch_table
-from journal.chunk import chunks
-from journal.durability import Connection, journal_alias
+from journal.batch_sql import batch_table
+from journal.batch_table import BatchRow, BatchTable, Marks
+from journal.durability import Connection, journal_connection
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
 from journal.failpoint import reach
-from journal.models import JournalBatch
+from journal.models.row import new_key
 from journal.settings import settings
 from journal.turn import note_loss, note_win
 from journal.turnstile import one_writer
-
-ROWS_MAX = 100
-"""Rows of one INSERT statement; bounds its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +80,29 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
         return []
     rows = {draft.document_id: build_row(draft, writer_id) for draft in drafts}
     ordered = [rows[document_id] for document_id in sorted(rows)]  # one order everywhere: no deadlocks
-    alias = journal_alias()
-    connection = connections[alias]
+    connection = journal_connection()
     reach("append.drafted")
     try:
-        with one_writer(connection), transaction.atomic(using=alias, durable=True):
-            reach("append.begun")
-            written = _write(table_of(connection), ordered)
-            reach("append.fenced")
+        with one_writer(connection):
+            table = table_of(connection)
+            with table.transaction():
+                reach("append.begun")
+                written = _write(table, ordered)
+                reach("append.fenced")
     except Error as error:
         if is_lock_failure(error):
             return [Conflict(was_locked=True) for _ in drafts]
         _drop_broken(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error
     reach("append.committed")
-    outcomes = [written.get(rows[draft.document_id].pk, Conflict()) for draft in drafts]
+    outcomes = [written.get(draft.document_id, Conflict()) for draft in drafts]
     for draft, outcome in zip(drafts, outcomes, strict=True):
         (note_loss if isinstance(outcome, Conflict) else note_win)(draft.document_id)
     return outcomes
 
 
-def build_row(draft: Draft, writer_id: str) -> JournalBatch:
-    """The row of a draft, not saved.
+def build_row(draft: Draft, writer_id: str) -> BatchRow:
+    """The row of a draft.
 
     Raises: BatchTooLarge; ValueError for a draft without entries or a place below 1.
     """
@@ -114,43 +112,38 @@ def build_row(draft: Draft, writer_id: str) -> JournalBatch:
     if len(payload) > settings.batch_bytes_max:
         raise BatchTooLarge(f"{len(payload)} bytes, {settings.batch_bytes_max} allowed")
     last_seq = draft.first_seq + len(draft.entries) - 1
-    return JournalBatch(
-        document_id=draft.document_id,
-        first_seq=draft.first_seq,
-        last_seq=last_seq,
-        message_count=len(draft.entries),
-        payload=payload,
-        checksum=checksum_of(payload, draft.document_id, draft.first_seq, last_seq),
-        writer=writer_id[:64],
-        created_at=timezone.now(),
+    return BatchRow(
+        new_key(),
+        draft.document_id,
+        draft.first_seq,
+        last_seq,
+        len(draft.entries),
+        payload,
+        checksum_of(payload, draft.document_id, draft.first_seq, last_seq),
+        writer_id[:64],
+        timezone.now(),
     )
 
 
-def _write(table: BatchTable, rows: list[JournalBatch]) -> dict[uuid.UUID, Outcome]:
-    """What became of the rows that went in, by their keys; what the fence finds is taken back (rule J8).
+def _write(table: BatchTable, rows: list[BatchRow]) -> dict[uuid.UUID, Outcome]:
+    """What became of the rows that went in, by their documents; what the fence finds is taken back (rule J8).
 
     It reads `truncated_seq` after the insert: a row at or below it went in because the one that was there has been
     deleted; its writer had slept through a compaction.
     """
-    written: set[uuid.UUID] = set()
-    for some in chunks(rows, ROWS_MAX):
-        written |= table.insert(some)
-    reach("append.inserted")
-    outcomes: dict[uuid.UUID, Outcome] = {}
-    for some in chunks([row for row in rows if row.pk in written], ROWS_MAX):
-        marks = table.marks([row.document_id for row in some])
-        for row in some:
-            outcomes[row.pk] = _outcome(row, *marks.get(row.document_id, (row.first_seq, 0)))
-    if fenced := [key for key, outcome in outcomes.items() if isinstance(outcome, Fenced)]:
-        JournalBatch.objects.filter(pk__in=fenced).delete()
+    marks = table.insert(rows)
+    outcomes = {row.document_id: _outcome(row, marks[row.id]) for row in rows if row.id in marks}
+    if fenced := [row.id for row in rows if isinstance(outcomes.get(row.document_id), Fenced)]:
+        table.delete(fenced)
     return outcomes
 
 
-def _outcome(row: JournalBatch, truncated_seq: int, turns_wanted: int) -> Outcome:
+def _outcome(row: BatchRow, marks: Marks) -> Outcome:
     """Of a row that went in."""
-    if row.first_seq <= truncated_seq:
+    if marks is None:
         return Fenced()
-    return Appended(row.first_seq, row.last_seq, turns_wanted)
+    truncated_seq, turns_wanted = marks
+    return Fenced() if row.first_seq <= truncated_seq else Appended(row.first_seq, row.last_seq, turns_wanted)
 
 
 # Failures

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from journal import redaction
+from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalTruncated, OutOfReach
@@ -190,7 +191,7 @@ def test_j61_a_message_that_comes_between_is_not_lost(
 ) -> None:
     build_row = redaction.build_row
 
-    def late(draft: Draft, writer_id: str) -> JournalBatch:
+    def late(draft: Draft, writer_id: str) -> BatchRow:
         monkeypatch.setattr(redaction, "build_row", build_row)
         append(scene, message(40, put("n", "x", 40)))
         return build_row(draft, writer_id)

@@ -1,0 +1,183 @@
+"""Batches by SQL of our own, straight to the drivers of SQLite and PostgreSQL.
+
+A commit of one message is two statements.  Through Django's transactions, cursors and objects they take as long in
+Python as the disk takes to keep them; on PostgreSQL each is a way to the server and back beside.  What Django adds
+there (savepoints, hooks on commit, a log of queries) no batch needs.  Inside a transaction of Django's they are part of
+that.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+from django.db import transaction
+from msgspec.structs import astuple
+
+from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable
+from journal.chunk import chunks
+from journal.durability import Connection
+from journal.failpoint import reach
+from journal.models import Document, JournalBatch
+
+ROWS_MAX = 100
+"""Rows of one statement; bounds its parameters."""
+COLUMNS = ("_id", *BatchRow.__struct_fields__[1:])
+BATCHES, DOCUMENTS = JournalBatch._meta.db_table, Document._meta.db_table
+
+
+def batch_table(connection: Connection) -> BatchTable:
+    """The fast way where the database and its driver have it, the portable one elsewhere."""
+    connection.ensure_connection()
+    if connection.vendor == "sqlite":
+        return SqliteTable(connection)
+    if connection.vendor == "postgresql" and _has_pipelines():
+        return PostgresTable(connection)
+    return OrmTable(connection)
+
+
+class SqliteTable:
+    """One statement writes and reads: nobody else writes in this transaction's time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._driver = connection.connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not _is_free(self._connection):
+            with transaction.atomic(using=self._connection.alias, durable=True):
+                yield
+            return
+        with self._connection.wrap_database_errors:
+            self._driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                self._driver.rollback()
+                raise
+
+    def _commit(self) -> None:
+        self._driver.execute("COMMIT")
+
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        marks: dict[uuid.UUID, Marks] = {}
+        with self._connection.wrap_database_errors:
+            for some in chunks(rows, ROWS_MAX):
+                values = [value for row in some for value in self._values(row)]
+                for key, truncated_seq, turns in self._driver.execute(_insert_and_read(len(some)), values):
+                    marks[uuid.UUID(key)] = None if truncated_seq is None else (truncated_seq, turns)
+        reach("append.inserted")
+        return marks
+
+    def _values(self, row: BatchRow) -> tuple[Any, ...]:
+        """In the order of `COLUMNS`, as Django stores them."""
+        _, _, *plain, created_at = astuple(row)
+        moment = self._connection.ops.adapt_datetimefield_value(created_at)
+        return (row.id.hex, row.document_id.hex, *plain, moment)
+
+    def delete(self, keys: Sequence[uuid.UUID]) -> None:
+        with self._connection.wrap_database_errors:
+            for some in chunks(keys, ROWS_MAX):
+                self._driver.execute(_delete(len(some), "?"), [key.hex for key in some])
+
+
+class PostgresTable:
+    """The statements go out one after the other, without a wait for their answers: there and back once for them, once
+    for the commit."""
+
+    def __init__(self, connection: Connection) -> None:
+        from psycopg import Cursor
+
+        self._connection = connection
+        self._driver = connection.connection
+        self._cursor = Cursor  # Django's own puts the values into the text of the statement
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not _is_free(self._connection):
+            with transaction.atomic(using=self._connection.alias, durable=True):
+                yield
+            return
+        with self._connection.wrap_database_errors:
+            try:
+                with self._driver.pipeline():
+                    self._execute("BEGIN ISOLATION LEVEL READ COMMITTED")  # whatever the site's is: J8
+                    yield
+                    self._commit()
+            except BaseException:
+                with suppress(self._connection.Database.Error):  # the connection is gone
+                    self._driver.rollback()
+                raise
+
+    def _commit(self) -> None:
+        self._execute("COMMIT")
+
+    def _execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
+        return self._cursor(self._driver).execute(statement, values)
+
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        marks: dict[uuid.UUID, Marks] = {}
+        with self._connection.wrap_database_errors:
+            for some in chunks(rows, ROWS_MAX):
+                written = self._execute(_insert(len(some)), [v for row in some for v in astuple(row)])
+                reach("append.inserted")
+                read = self._execute(_select_marks(len(some)), [row.document_id for row in some])
+                keys = {key for (key,) in written.fetchall()}
+                found = {key: (truncated, turns) for key, truncated, turns in read.fetchall()}
+                marks |= {row.id: found.get(row.document_id) for row in some if row.id in keys}
+        return marks
+
+    def delete(self, keys: Sequence[uuid.UUID]) -> None:
+        with self._connection.wrap_database_errors:
+            for some in chunks(keys, ROWS_MAX):
+                self._execute(_delete(len(some), "%s"), some)
+
+
+def _is_free(connection: Connection) -> bool:
+    """True when no transaction of Django's is around this one, nor will be."""
+    return not connection.in_atomic_block and bool(connection.get_autocommit())
+
+
+@lru_cache
+def _has_pipelines() -> bool:
+    """False for psycopg2, and for libpq before 14."""
+    try:
+        from psycopg import Pipeline
+    except ImportError:
+        return False
+    return Pipeline.is_supported()
+
+
+@lru_cache
+def _insert(rows: int, mark: str = "%s") -> str:
+    names, row = ", ".join(COLUMNS), f"({_marks(len(COLUMNS), mark)})"
+    return (
+        f'INSERT INTO "{BATCHES}" ({names}) VALUES {", ".join([row] * rows)}'
+        " ON CONFLICT DO NOTHING RETURNING _id"
+    )
+
+
+@lru_cache
+def _insert_and_read(rows: int) -> str:
+    return _insert(rows, "?") + "".join(
+        f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
+        for column in ("truncated_seq", "turns_wanted")
+    )
+
+
+@lru_cache
+def _select_marks(documents: int) -> str:
+    return (
+        f'SELECT _id, truncated_seq, turns_wanted FROM "{DOCUMENTS}" WHERE _id IN ({_marks(documents, "%s")})'
+    )
+
+
+def _delete(rows: int, mark: str) -> str:
+    return f'DELETE FROM "{BATCHES}" WHERE _id IN ({_marks(rows, mark)})'
+
+
+def _marks(count: int, mark: str) -> str:
+    return ", ".join([mark] * count)
