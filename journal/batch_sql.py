@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
-from django.db import transaction
+from django.db import Error, transaction
 from msgspec.structs import astuple
 
-from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable
+from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable, TableByStep
 from journal.chunk import chunks
 from journal.durability import Connection
 from journal.failpoint import reach
@@ -37,7 +37,7 @@ def batch_table(connection: Connection) -> BatchTable:
     return OrmTable(connection)
 
 
-class SqliteTable:
+class SqliteTable(TableByStep):
     """One statement writes and reads: nobody else writes in this transaction's time."""
 
     def __init__(self, connection: Connection) -> None:
@@ -84,16 +84,34 @@ class SqliteTable:
                 self._driver.execute(_delete(len(some), "?"), [key.hex for key in some])
 
 
-class PostgresTable:
-    """The statements go out one after the other, without a wait for their answers: there and back once for them, once
-    for the commit."""
+class PostgresTable(TableByStep):
+    """All statements of a transaction go out without a wait for their answers: there and back once, wherever the server
+    is."""
 
     def __init__(self, connection: Connection) -> None:
-        from psycopg import Cursor
-
         self._connection = connection
         self._driver = connection.connection
-        self._cursor = Cursor  # Django's own puts the values into the text of the statement
+
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        """With a fence that fails, and the transaction with it, when it finds a row; then step by step."""
+        from psycopg.errors import DivisionByZero, ForeignKeyViolation
+
+        if not _is_free(self._connection) or len(rows) > ROWS_MAX:
+            return super().append(rows)
+        try:
+            with self.transaction():
+                reach("append.begun")
+                written = self._insert(rows)
+                reach("append.inserted")
+                read = self._execute(
+                    _fence(len(rows)), [v for row in rows for v in (row.document_id, row.first_seq)]
+                )
+                reach("append.fenced")
+        except Error as error:
+            if isinstance(error.__cause__, DivisionByZero | ForeignKeyViolation):  # or the document is gone
+                return super().append(rows)
+            raise
+        return _marks_of(rows, written, read)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -115,25 +133,36 @@ class PostgresTable:
     def _commit(self) -> None:
         self._execute("COMMIT")
 
-    def _execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
-        return self._cursor(self._driver).execute(statement, values)
-
     def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
         marks: dict[uuid.UUID, Marks] = {}
         with self._connection.wrap_database_errors:
             for some in chunks(rows, ROWS_MAX):
-                written = self._execute(_insert(len(some)), [v for row in some for v in astuple(row)])
+                written = self._insert(some)
                 reach("append.inserted")
                 read = self._execute(_select_marks(len(some)), [row.document_id for row in some])
-                keys = {key for (key,) in written.fetchall()}
-                found = {key: (truncated, turns) for key, truncated, turns in read.fetchall()}
-                marks |= {row.id: found.get(row.document_id) for row in some if row.id in keys}
+                marks |= _marks_of(some, written, read)
         return marks
+
+    def _insert(self, rows: Sequence[BatchRow]) -> Any:
+        return self._execute(_insert(len(rows)), [value for row in rows for value in astuple(row)])
 
     def delete(self, keys: Sequence[uuid.UUID]) -> None:
         with self._connection.wrap_database_errors:
             for some in chunks(keys, ROWS_MAX):
                 self._execute(_delete(len(some), "%s"), some)
+
+    def _execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
+        """A cursor.  Not one of Django's, which put the values into the text of the statement."""
+        from psycopg import Cursor
+
+        return Cursor(self._driver).execute(statement, values)
+
+
+def _marks_of(rows: Sequence[BatchRow], written: Any, read: Any) -> dict[uuid.UUID, Marks]:
+    """From the cursors of `_insert` and of `_select_marks` or `_fence`."""
+    keys = {key for (key,) in written.fetchall()}
+    found = {key: (truncated, turns) for key, truncated, turns, *_ in read.fetchall()}
+    return {row.id: found.get(row.document_id) for row in rows if row.id in keys}
 
 
 def _is_free(connection: Connection) -> bool:
@@ -172,6 +201,15 @@ def _insert_and_read(rows: int) -> str:
 def _select_marks(documents: int) -> str:
     return (
         f'SELECT _id, truncated_seq, turns_wanted FROM "{DOCUMENTS}" WHERE _id IN ({_marks(documents, "%s")})'
+    )
+
+
+@lru_cache
+def _fence(rows: int) -> str:
+    """PostgreSQL's: `_select_marks` for pairs of a document and a first_seq, which fails where one is fenced."""
+    return (
+        "SELECT _id, truncated_seq, turns_wanted, 1 / (truncated_seq < v.column2)::int"
+        f' FROM "{DOCUMENTS}" JOIN (VALUES {", ".join(["(%s::uuid, %s::bigint)"] * rows)}) AS v ON _id = v.column1'
     )
 
 

@@ -2,6 +2,7 @@
 in `journal.batch_sql`."""
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -43,21 +44,50 @@ class BatchTable(Protocol):
     """One way to write batches over one connection."""
 
     def __init__(self, connection: Connection) -> None: ...
-    def transaction(self) -> AbstractContextManager[Any]:
-        """What is written inside the block is there together, and durable, when the block has ended.
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        """One transaction, durable when this returns: writes the rows that do not conflict, and takes back those that
+        the fence finds (`is_fenced`).  The marks of both, by the keys of the rows.
 
-        Raises: what Django's `atomic(durable=True)` does.
+        Raises: as Django's `atomic(durable=True)` does.
         """
 
     def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
-        """Writes the rows that do not conflict.  By their keys: the marks of their documents, as others have committed
-        them when the rows are in."""
+        """Writes the rows that do not conflict, as part of the caller's transaction.  By their keys: the marks of their
+        documents, as others have committed them when the rows are in."""
 
+
+def is_fenced(row: BatchRow, marks: Marks) -> bool:
+    """True for a row that went in only because the one that was there has been deleted: its writer had slept through a
+    compaction (rule J8)."""
+    return marks is None or row.first_seq <= marks[0]
+
+
+class TableByStep(ABC):
+    """A transaction, an insert and a look at the fence, one after the other."""
+
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        with self.transaction():
+            reach("append.begun")
+            marks = self.insert(rows)
+            if fenced := [row.id for row in rows if row.id in marks and is_fenced(row, marks[row.id])]:
+                self.delete(fenced)
+            reach("append.fenced")
+        return marks
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Any]:
+        """What is written inside the block is there together, and durable, when the block has ended."""
+
+    @abstractmethod
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+        """See `BatchTable`."""
+
+    @abstractmethod
     def delete(self, keys: Sequence[uuid.UUID]) -> None:
         """Takes rows back."""
 
 
-class OrmTable:
+class OrmTable(TableByStep):
     """Any database: one INSERT per row, guarded by the unique index; the reference for the other ways."""
 
     def __init__(self, connection: Connection) -> None:

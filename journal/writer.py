@@ -13,7 +13,7 @@ from django.db import Error
 from django.utils import timezone
 
 from journal.batch_sql import batch_table
-from journal.batch_table import BatchRow, BatchTable, Marks
+from journal.batch_table import BatchRow, BatchTable, Marks, is_fenced
 from journal.durability import Connection, journal_connection
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
@@ -84,18 +84,14 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
     reach("append.drafted")
     try:
         with one_writer(connection):
-            table = table_of(connection)
-            with table.transaction():
-                reach("append.begun")
-                written = _write(table, ordered)
-                reach("append.fenced")
+            marks = table_of(connection).append(ordered)
     except Error as error:
         if is_lock_failure(error):
             return [Conflict(was_locked=True) for _ in drafts]
         _drop_broken(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error
     reach("append.committed")
-    outcomes = [written.get(draft.document_id, Conflict()) for draft in drafts]
+    outcomes = [_outcome(rows[draft.document_id], marks) for draft in drafts]
     for draft, outcome in zip(drafts, outcomes, strict=True):
         (note_loss if isinstance(outcome, Conflict) else note_win)(draft.document_id)
     return outcomes
@@ -125,25 +121,14 @@ def build_row(draft: Draft, writer_id: str) -> BatchRow:
     )
 
 
-def _write(table: BatchTable, rows: list[BatchRow]) -> dict[uuid.UUID, Outcome]:
-    """What became of the rows that went in, by their documents; what the fence finds is taken back (rule J8).
-
-    It reads `truncated_seq` after the insert: a row at or below it went in because the one that was there has been
-    deleted; its writer had slept through a compaction.
-    """
-    marks = table.insert(rows)
-    outcomes = {row.document_id: _outcome(row, marks[row.id]) for row in rows if row.id in marks}
-    if fenced := [row.id for row in rows if isinstance(outcomes.get(row.document_id), Fenced)]:
-        table.delete(fenced)
-    return outcomes
-
-
-def _outcome(row: BatchRow, marks: Marks) -> Outcome:
-    """Of a row that went in."""
-    if marks is None:
+def _outcome(row: BatchRow, marks: dict[uuid.UUID, Marks]) -> Outcome:
+    if row.id not in marks:
+        return Conflict()
+    found = marks[row.id]
+    if found is None or is_fenced(row, found):
         return Fenced()
-    truncated_seq, turns_wanted = marks
-    return Fenced() if row.first_seq <= truncated_seq else Appended(row.first_seq, row.last_seq, turns_wanted)
+    _, turns_wanted = found
+    return Appended(row.first_seq, row.last_seq, turns_wanted)
 
 
 # Failures
