@@ -7,8 +7,9 @@ that.
 """
 
 import uuid
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -37,19 +38,33 @@ def batch_table(connection: Connection) -> BatchTable:
     return OrmTable(connection)
 
 
-class SqliteTable(TableByStep):
-    """One statement writes and reads: nobody else writes in this transaction's time."""
+class DriverTable(TableByStep):
+    """What the two have in common."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._driver = connection.connection
 
+    @property
+    def _is_free(self) -> bool:
+        """True when no transaction of Django's is around this one, nor will be."""
+        return not self._connection.in_atomic_block and bool(self._connection.get_autocommit())
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        if self._is_free:
+            return self._own_transaction()
+        return transaction.atomic(using=self._connection.alias, durable=True)
+
+    @abstractmethod
+    def _own_transaction(self) -> AbstractContextManager[Any]:
+        """Without Django."""
+
+
+class SqliteTable(DriverTable):
+    """One statement writes and reads: nobody else writes in this transaction's time."""
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        if not _is_free(self._connection):
-            with transaction.atomic(using=self._connection.alias, durable=True):
-                yield
-            return
+    def _own_transaction(self) -> Iterator[None]:
         with self._connection.wrap_database_errors:
             self._driver.execute("BEGIN IMMEDIATE")
             try:
@@ -84,19 +99,19 @@ class SqliteTable(TableByStep):
                 self._driver.execute(_delete(len(some), "?"), [key.hex for key in some])
 
 
-class PostgresTable(TableByStep):
+class PostgresTable(DriverTable):
     """All statements of a transaction go out without a wait for their answers: there and back once, wherever the server
     is."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._driver = connection.connection
+        from psycopg import Cursor  # Django's own puts the values into the text of the statement
+
+        super().__init__(connection)
+        self._cursor = Cursor
 
     def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
         """With a fence that fails, and the transaction with it, when it finds a row; then step by step."""
-        from psycopg.errors import DivisionByZero, ForeignKeyViolation
-
-        if not _is_free(self._connection) or len(rows) > ROWS_MAX:
+        if not self._is_free or len(rows) > ROWS_MAX:
             return super().append(rows)
         try:
             with self.transaction():
@@ -108,17 +123,15 @@ class PostgresTable(TableByStep):
                 )
                 reach("append.fenced")
         except Error as error:
+            from psycopg.errors import DivisionByZero, ForeignKeyViolation
+
             if isinstance(error.__cause__, DivisionByZero | ForeignKeyViolation):  # or the document is gone
                 return super().append(rows)
             raise
         return _marks_of(rows, written, read)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        if not _is_free(self._connection):
-            with transaction.atomic(using=self._connection.alias, durable=True):
-                yield
-            return
+    def _own_transaction(self) -> Iterator[None]:
         with self._connection.wrap_database_errors:
             try:
                 with self._driver.pipeline():
@@ -152,10 +165,7 @@ class PostgresTable(TableByStep):
                 self._execute(_delete(len(some), "%s"), some)
 
     def _execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
-        """A cursor.  Not one of Django's, which put the values into the text of the statement."""
-        from psycopg import Cursor
-
-        return Cursor(self._driver).execute(statement, values)
+        return self._cursor(self._driver).execute(statement, values)
 
 
 def _marks_of(rows: Sequence[BatchRow], written: Any, read: Any) -> dict[uuid.UUID, Marks]:
@@ -163,11 +173,6 @@ def _marks_of(rows: Sequence[BatchRow], written: Any, read: Any) -> dict[uuid.UU
     keys = {key for (key,) in written.fetchall()}
     found = {key: (truncated, turns) for key, truncated, turns, *_ in read.fetchall()}
     return {row.id: found.get(row.document_id) for row in rows if row.id in keys}
-
-
-def _is_free(connection: Connection) -> bool:
-    """True when no transaction of Django's is around this one, nor will be."""
-    return not connection.in_atomic_block and bool(connection.get_autocommit())
 
 
 @lru_cache

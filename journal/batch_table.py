@@ -35,8 +35,8 @@ class BatchRow(msgspec.Struct, frozen=True, gc=False):
     writer: str
     created_at: datetime
 
-    def saved_as(self) -> JournalBatch:
-        """The object of Django, not saved."""
+    def as_model(self) -> JournalBatch:
+        """The object of Django; not saved yet."""
         return JournalBatch(**msgspec.structs.asdict(self))
 
 
@@ -107,7 +107,7 @@ class OrmTable(TableByStep):
     def _is_inserted(self, row: BatchRow) -> bool:
         try:
             with transaction.atomic(using=self._alias):
-                row.saved_as().save(force_insert=True, using=self._alias)
+                row.as_model().save(force_insert=True, using=self._alias)
         except IntegrityError:
             return False
         return True

@@ -188,7 +188,7 @@ class Intake:
     def add_entries(self, entries: list[Entry], created_at: Any, writer: str) -> None:
         """One batch more, behind the last."""
         report = self.report
-        row = build_row(Draft(self._held.document_id, report.head_seq + 1, entries), writer).saved_as()
+        row = build_row(Draft(self._held.document_id, report.head_seq + 1, entries), writer).as_model()
         row.created_at = created_at
         self._rows.append(row)
         self._messages += row.message_count
