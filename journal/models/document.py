@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import models
 
-from journal.models.row import PrimaryManager, primary_key
+from journal.models.row import MongoIndex, PrimaryManager, primary_key
 
 document_checks: list[Callable[["Document"], None]] = []
 """What other apps have against a document that a form is about to save: each raises ValidationError."""
@@ -150,7 +150,7 @@ class Document(models.Model):
             ("moderate_document", "Can moderate document (undo others' work, reset, close sessions)")
         ]
         indexes = [
-            models.Index(fields=["slug"], name="vuer_document_slug"),
+            MongoIndex(fields=["slug"], name="vuer_document_slug"),
             models.Index(fields=["updated_at"], name="vuer_document_updated"),
         ]
 

@@ -5,7 +5,7 @@ from django.db import models
 
 from journal.models.document import Document
 from journal.models.journal_batch import JournalBatch
-from journal.models.row import KEY_CHARS_MAX, PrimaryManager, primary_key
+from journal.models.row import KEY_CHARS_MAX, MongoIndex, PrimaryManager, primary_key
 
 
 class Operation(models.Model):
@@ -85,8 +85,7 @@ class Operation(models.Model):
             )
         ]
         indexes = [
-            # Beside the unique one, which MongoDB does not use for look-ups.
-            models.Index(fields=["document", "server_seq"], name="vuer_operation_seq"),
+            MongoIndex(fields=["document", "server_seq"], name="vuer_operation_seq"),
             models.Index(fields=["document", "key", "server_seq"], name="vuer_operation_key"),
             models.Index(fields=["document", "client", "server_seq"], name="vuer_operation_client"),
             models.Index(fields=["document", "message_id"], name="vuer_operation_message"),

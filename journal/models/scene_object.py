@@ -3,7 +3,7 @@
 from django.db import models
 
 from journal.models.document import Document
-from journal.models.row import KEY_CHARS_MAX, PrimaryManager, primary_key
+from journal.models.row import KEY_CHARS_MAX, MongoIndex, PrimaryManager, primary_key
 
 
 class SceneObject(models.Model):
@@ -48,7 +48,7 @@ class SceneObject(models.Model):
         ordering = ["document", "key"]
         constraints = [models.UniqueConstraint(fields=["document", "key"], name="vuer_object_key_unique")]
         indexes = [
-            models.Index(fields=["document", "key"], name="vuer_object_key"),
+            MongoIndex(fields=["document", "key"], name="vuer_object_key"),
             models.Index(fields=["document", "parent"], name="vuer_object_parent"),
             models.Index(fields=["document", "tag"], name="vuer_object_tag"),
         ]

@@ -5,9 +5,10 @@ from uuid import RFC_4122
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.db import models
+from django.db import connection, models
 
 from journal.models import JournalBatch, row
+from journal.models.row import MongoIndex
 
 MODELS = list(apps.get_app_config("vuer_journal").get_models())
 
@@ -32,6 +33,17 @@ def test_an_ordinary_index_stands_beside_every_unique_one(model: type[models.Mod
     unique += [(field.name,) for field in model._meta.fields if field.unique and not field.primary_key]
     for fields in unique:
         assert any(fields[: len(index)] == index for index in indexed), fields
+
+
+@pytest.mark.django_db
+def test_only_mongodb_has_the_indexes_beside_unique_ones() -> None:
+    indexes = [(model, index) for model in MODELS for index in model._meta.indexes]
+    beside = [(model, index.name) for model, index in indexes if isinstance(index, MongoIndex)]
+    assert len(beside) == 3
+    with connection.cursor() as cursor:
+        for model, name in beside:
+            there = connection.introspection.get_constraints(cursor, model._meta.db_table)
+            assert (name in there) is (connection.vendor == "mongodb")
 
 
 def test_the_permissions_of_a_document_are_view_edit_and_moderate() -> None:
