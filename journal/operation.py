@@ -1,6 +1,7 @@
 """Rows of operations: made of journalled messages, written once, deleted with their batches (rule J16)."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
@@ -23,6 +24,8 @@ Row = tuple[Any, ...]
 
 ROWS_PER_STATEMENT = 100
 """Rows of one INSERT; SQLite takes 32,766 parameters and PostgreSQL 65,535."""
+
+IF_NEW = "ON CONFLICT DO NOTHING"
 
 COLUMNS = (
     "id",
@@ -113,30 +116,62 @@ def extra_of(op: Op) -> dict[str, Any]:
 def create_operations(rows: Sequence[Row]) -> None:
     """Writes those of the rows (of each document together, in order) that are not there yet."""
     connection = connections[journal_alias()]
-    is_fast = connection.vendor in ("sqlite", "postgresql")
-    create = create_by_statement if is_fast else create_by_object
+    create = way_to_create(connection)
     for some in chunks(rows, settings.projection_rows_max):
         create(connection, some)
 
 
-def create_by_statement(connection: Connection, rows: Sequence[Row]) -> None:
-    """SQLite and PostgreSQL: INSERTs of many rows, no model instances: a third of the processor time.
+def way_to_create(connection: Connection) -> Callable[[Connection, Sequence[Row]], None]:
+    """The fastest that the database has."""
+    match connection.vendor:
+        case "sqlite":
+            return create_by_values
+        case "postgresql":
+            return create_by_arrays
+    return create_by_object
+
+
+def create_by_values(connection: Connection, rows: Sequence[Row]) -> None:
+    """SQLite: no model instances, a third of the processor time; and straight to the driver, for Django reads through
+    each statement for its marks.
 
     Not one statement for each row: a thread that executes one lets go of Python's lock, and behind a busy event loop it
     has that back some milliseconds later, while everybody waits for the transaction.
     """
-    columns = list(zip(*rows, strict=True))
+    columns = _adapted(connection, rows)
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        for some in chunks(list(zip(*columns, strict=True)), ROWS_PER_STATEMENT):
+            connection.connection.execute(_insert_values(len(some)), list(chain.from_iterable(some)))
+
+
+def create_by_arrays(connection: Connection, rows: Sequence[Row]) -> None:
+    """PostgreSQL: an array for each column, half the time of a value for each field."""
+    columns = _adapted(connection, rows)
+    types = [str(field.db_type(connection)).partition("(")[0] for field in _fields()]
+    arrays = ", ".join(f"%s::{each}[]" for each in types)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_insert()} SELECT * FROM unnest({arrays}) {IF_NEW}", list(map(list, columns)))
+
+
+def _adapted(connection: Connection, rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """The columns of the rows, as the database takes them."""
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for index, adapt in _adapters(connection):
         columns[index] = tuple(map(adapt, columns[index]))
-    adapted = list(zip(*columns, strict=True))
-    names = ", ".join(connection.ops.quote_name(field.column) for field in _fields())
-    table = connection.ops.quote_name(Operation._meta.db_table)
-    marks = f"({', '.join(['%s'] * len(COLUMNS))})"
-    with connection.cursor() as cursor:
-        for some in chunks(adapted, ROWS_PER_STATEMENT):
-            values = ", ".join([marks] * len(some))
-            statement = f"INSERT INTO {table} ({names}) VALUES {values} ON CONFLICT DO NOTHING"
-            cursor.execute(statement, list(chain.from_iterable(some)))
+    return columns
+
+
+@lru_cache
+def _insert_values(rows: int) -> str:
+    marks = f"({', '.join('?' * len(COLUMNS))})"
+    return f"{_insert()} VALUES {', '.join([marks] * rows)} {IF_NEW}"
+
+
+@lru_cache
+def _insert() -> str:
+    names = ", ".join(f'"{field.column}"' for field in _fields())
+    return f'INSERT INTO "{Operation._meta.db_table}" ({names})'
 
 
 def create_by_object(connection: Connection, rows: Sequence[Row]) -> None:
@@ -185,7 +220,10 @@ def _adapter(field: Any, connection: Connection) -> Callable[[Any], Any] | None:
         case models.UUIDField():
             return None if connection.features.has_native_uuid_field else _hex
         case models.JSONField():
-            return _or_none(lambda value: connection.ops.adapt_json_value(value, field.encoder))
+            empty = connection.ops.adapt_json_value({}, field.encoder)  # most have nothing extra
+            return _or_none(
+                lambda value: connection.ops.adapt_json_value(value, field.encoder) if value != {} else empty
+            )
         case models.DateTimeField():
             adapt: Callable[[Any], Any] = connection.ops.adapt_datetimefield_value
             return adapt

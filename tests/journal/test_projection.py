@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from journal import operation, projection
 from journal.column import bounded, moment, storable
 from journal.compaction import KeepRules
+from journal.entry import Entry
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.operation import create_by_object
+from journal.operation import create_by_object, operation_rows, way_to_create
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
@@ -161,12 +164,45 @@ def test_j16_databases_without_upserts_get_the_same_rows(
 
     half_way(document)
     monkeypatch.setattr(type(connection.features), "supports_update_conflicts_with_target", False)
-    monkeypatch.setattr(operation, "create_by_statement", create_by_object)
+    monkeypatch.setattr(operation, "way_to_create", lambda connection: create_by_object)
     half_way(other)
     for mine, theirs in zip(all_rows(document), all_rows(other), strict=True):
         for row in [*mine, *theirs]:
             row.pop("document_id"), row.pop("batch_id", None)
         assert mine == theirs
+
+
+def test_j16_every_way_to_write_operations_writes_the_same(document: Document, other: Document) -> None:
+    ann = get_user_model().objects.create_user("ann")
+    value = {"text": 'it\'s "ü" %s ? 🦾 \x00', "big": 2**60, "tiny": 1e-300, "none": None, "deep": [[], {}]}
+    odd = [
+        message(1, *[put("a", "x", each) for each in (value, "", {}, [], 0, False, "null", -1.5)]),
+        message(2, put("ключ" * 200, "p" * 600, "x"), undo("ann:1"), Op(ot="node.remove", value="b")),
+    ]
+    entries = [
+        Entry(msgspec.structs.replace(each, server_seq=seq), user=user, session="s" * 80, received_at=at)
+        for user, at in ((str(ann.pk), 1.75e9), (None, 1.75e9 + 1e-6), ("no key", 1e300))
+        for seq, each in enumerate(odd, 1)
+    ]
+    batch_id = uuid4()
+
+    def written(target: Document, way: Any) -> list[Any]:
+        rows = [
+            (*row[:3], number, *row[4:])
+            for number, entry in enumerate(entries, 1)
+            for row in operation_rows(target.pk, batch_id, entry, {"ann:2"})
+        ]
+        way(connection, rows)
+        way(connection, rows)  # those that are there are left
+        found = Operation.objects.filter(document=target).order_by("server_seq", "op_index").values()
+        assert len(found) == len(rows)
+        return [{name: row[name] for name in row if name not in ("id", "document_id")} for row in found]
+
+    mine, reference = written(document, way_to_create(connection)), written(other, create_by_object)
+    for row in [*mine, *reference]:
+        if row["server_seq"] > 4:  # no calendar has that time: the row's own
+            assert timezone.now() - row.pop("received_at") < timedelta(minutes=1)
+    assert mine == reference
 
 
 def test_j16_step_by_step_equals_a_rebuild(document: Document) -> None:
@@ -270,13 +306,13 @@ def test_large_projections_go_by_bounded_statements(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    create = operation.create_by_statement
+    create = operation.way_to_create(connection)
 
     def count(connection: Any, rows: Sequence[operation.Row]) -> None:
         sizes.append(len(rows))
         create(connection, rows)
 
-    monkeypatch.setattr(operation, "create_by_statement", count)
+    monkeypatch.setattr(operation, "way_to_create", lambda connection: count)
     append_each(document, [message(lt, put("a", "x", lt)) for lt in range(1, 41)], size=2)
     with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
         project_all(document)
