@@ -8,9 +8,10 @@ from collections import Counter
 from contextlib import suppress
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, connections, transaction
 from django.db.models import F
 
+from journal.durability import journal_alias
 from journal.models import Document
 
 LOSSES_PER_QUESTION = 2
@@ -24,7 +25,22 @@ def note_loss(document_id: UUID) -> None:
     _losses[document_id] += 1
     if _losses[document_id] % LOSSES_PER_QUESTION == 0:
         with suppress(Error):
-            Document.objects.filter(pk=document_id).update(turns_wanted=F("turns_wanted") + 1)
+            _ask(document_id)
+
+
+def _ask(document_id: UUID) -> None:
+    """Not while somebody holds the document's row: all rooms of this process would wait for that, their batches written
+    but not acknowledged."""
+    alias = journal_alias()
+    features = connections[alias].features
+    rows = Document.objects.using(alias).filter(pk=document_id)
+    if features.has_select_for_update_skip_locked:
+        with transaction.atomic(using=alias):
+            free = rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
+            if free.values_list("pk").first() is not None:
+                rows.update(turns_wanted=F("turns_wanted") + 1)
+    else:
+        rows.update(turns_wanted=F("turns_wanted") + 1)
 
 
 def note_win(document_id: UUID) -> None:
