@@ -19,7 +19,7 @@ from django.db import connections
 from django.dispatch import Signal
 from msgspec import to_builtins
 
-from journal.durability import journal_alias
+from journal.durability import journal_alias, refuse_manual_commit
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalTruncated, JournalUnavailable, OpenTransaction
 from journal.failpoint import reach
@@ -241,11 +241,14 @@ class _Attempt:
 
 
 def refuse_open_transaction() -> None:
-    """Returns where a commit is one: not inside an `atomic` block, which could still take it back.
+    """Returns where a commit is one: not inside an `atomic` block, which could still take it back, nor where the caller
+    commits.
 
     Raises: OpenTransaction.
     """
-    blocks = connections[journal_alias()].atomic_blocks
+    connection = connections[journal_alias()]
+    refuse_manual_commit(connection)
+    blocks = connection.atomic_blocks
     if blocks and not getattr(blocks[-1], "_from_testcase", False):  # as Django's own `durable` has it
         raise OpenTransaction(
             "inside an atomic block nothing is durable before the block ends: write to the document after it, "

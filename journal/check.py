@@ -57,7 +57,7 @@ def check_durability(databases: Sequence[str] | None = None, **_: Any) -> Iterab
         return []
     connection = connections[alias]
     try:
-        return [*_check_promise(connection), *_check_isolation(connection)]
+        return [*_check_promise(connection), *_check_transactions(connection)]
     except DatabaseError as error:
         return [Error(f"The journal's database does not answer: {error}", id="vuer_journal.E010")]
 
@@ -74,8 +74,12 @@ def _check_promise(connection: Connection) -> Iterable[CheckMessage]:
         yield Error(text, hint=hint_of(promise), id="vuer_journal.E011")
 
 
-def _check_isolation(connection: Connection) -> Iterable[CheckMessage]:
-    """The writer reads the truncation point after its insert and must see what others committed (rule J8)."""
+def _check_transactions(connection: Connection) -> Iterable[CheckMessage]:
+    """The writer reads the truncation point after its insert and must see what others committed (rule J8); its commits
+    are its own."""
+    if not connection.settings_dict["AUTOCOMMIT"]:
+        text = "The journal's transactions are its own; with AUTOCOMMIT off it writes nothing."
+        yield Error(text, hint="Remove `AUTOCOMMIT` from the database's settings.", id="vuer_journal.E013")
     if connection.vendor == "postgresql" and (level := isolation_level(connection)) != "read committed":
         text = f"The journal needs transactions that are READ COMMITTED; the default here is {level}."
         yield Error(

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connections, router, transaction
 
+from journal.error import OpenTransaction
 from journal.settings import settings
 from journal.turnstile import one_writer
 
@@ -57,6 +58,15 @@ def journal_alias() -> str:
 def journal_connection() -> Connection:
     """This thread's connection to the database that journals are written to."""
     return connections[journal_alias()]
+
+
+def refuse_manual_commit(connection: Connection) -> None:
+    """Returns unless the caller, or the site, has switched autocommit off: then nothing that returns has committed.
+
+    Raises: OpenTransaction.
+    """
+    if not connection.in_atomic_block and not connection.get_autocommit():
+        raise OpenTransaction("with autocommit off nothing is durable before somebody commits: switch it on")
 
 
 @contextmanager

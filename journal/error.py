@@ -16,7 +16,7 @@
     ├── TransferRefused      a file is not, or not wholly, the export, dump or archive it should be
     ├── ArchiveFailed        the storage of archives failed, or does not give back what it was given
     ├── PurgeRefused         a document cannot be deleted: people are in it, or rows of the site protect it
-    ├── OpenTransaction      the caller is inside an `atomic` block: nothing would be durable
+    ├── OpenTransaction      inside an `atomic` block, or with autocommit off: nothing would be durable
     └── CorruptJournal       rows are missing or damaged: stop this document, tell the operator
 
 A conflict with another writer is not an error but an outcome; see `journal.writer`.
@@ -86,7 +86,7 @@ class SnapshotTooLarge(JournalError):
 
 
 class OpenTransaction(JournalError):
-    """Nothing can be made durable inside an `atomic` block; a mistake of the calling code."""
+    """Nothing can be made durable inside an `atomic` block, or with autocommit off; a mistake of the calling code."""
 
 
 class TransferRefused(JournalError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
 
 from journal import authoring
@@ -207,6 +207,19 @@ def test_nothing_is_written_inside_an_atomic_block(transactional_db: None) -> No
     author = Author(document.pk)
     with transaction.atomic(), pytest.raises(OpenTransaction):
         author.write([insert("n")])
+    assert not JournalBatch.objects.exists()
+
+
+@pytest.mark.sql
+def test_nothing_is_written_where_the_caller_commits(transactional_db: None) -> None:
+    author = Author(Document.objects.create(slug="room").pk)
+    connection.set_autocommit(False)
+    try:
+        with pytest.raises(OpenTransaction):
+            author.write([insert("n")])
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
     assert not JournalBatch.objects.exists()
 
 

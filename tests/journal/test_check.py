@@ -116,3 +116,8 @@ def test_mongodb_has_to_wait_for_a_majority_and_its_disks(concern: dict[str, Any
     promise = read_durability(SimpleNamespace(vendor="mongodb", database=database))
     assert promise.is_full is is_full
     assert "majority" in promise.hint
+
+
+def test_a_database_whose_transactions_somebody_else_ends_is_refused(database: Any) -> None:
+    database(FULL).settings_dict["AUTOCOMMIT"] = False
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.E013"]
