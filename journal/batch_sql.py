@@ -31,7 +31,7 @@ BATCHES, DOCUMENTS = JournalBatch._meta.db_table, Document._meta.db_table
 def batch_table(connection: Connection) -> BatchTable:
     """The fast way where the database and its driver have it, the portable one elsewhere."""
     connection.ensure_connection()
-    if connection.vendor == "sqlite":
+    if connection.vendor == "sqlite" and connection.features.can_return_columns_from_insert:
         return SqliteTable(connection)
     if connection.vendor == "postgresql" and _has_pipelines():
         return PostgresTable(connection)

@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from journal.batch_sql import batch_table
 from journal.batch_table import BatchRow, BatchTable, Marks, is_fenced
-from journal.durability import Connection, journal_connection
+from journal.durability import Connection, journal_connection, refuse_manual_commit
 from journal.entry import Entry, checksum_of, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable
 from journal.failpoint import reach
 from journal.models.row import new_key
+from journal.renewal import renew, renew_if_dead
 from journal.settings import settings
 from journal.turn import note_loss, note_win
 from journal.turnstile import one_writer
@@ -72,7 +73,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
     after any other outcome or an exception but `JournalUnavailable` nothing of that draft was written.
 
     Raises: JournalUnavailable when the database fails: what was written is then unknown, and trying again
-    with the same drafts is right.  BatchTooLarge before anything is written.
+    with the same drafts is right.  BatchTooLarge, OpenTransaction before anything is written.
     """
     if len({draft.document_id for draft in drafts}) != len(drafts):
         raise ValueError("one draft per document: the second would leave a gap when the first conflicts")
@@ -83,12 +84,13 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
     connection = journal_connection()
     reach("append.drafted")
     try:
+        refuse_manual_commit(connection)
         with one_writer(connection):
             marks = table_of(connection).append(ordered)
     except Error as error:
         if is_lock_failure(error):
             return [Conflict(was_locked=True) for _ in drafts]
-        _drop_broken(connection)
+        _renew(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error
     reach("append.committed")
     outcomes = [_outcome(rows[draft.document_id], marks) for draft in drafts]
@@ -148,7 +150,12 @@ def is_lock_failure(error: BaseException) -> bool:
     return getattr(cause, "sqlstate", None) in POSTGRESQL_LOCKED
 
 
-def _drop_broken(connection: Connection) -> None:
-    """The next try gets a new connection if this one is dead."""
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+def _renew(connection: Connection) -> None:
+    """The next try gets a new session if this one is dead, or perhaps cannot write any more: one that was made while a
+    PostgreSQL only let itself be read stays so."""
+    if connection.in_atomic_block:
+        return
+    if connection.vendor == "postgresql":
+        renew(connection)
+    else:
+        renew_if_dead(connection)

@@ -18,6 +18,8 @@ from typing import Any, ParamSpec, TypeVar
 from channels.db import database_sync_to_async
 from django.db import connections
 
+from journal.renewal import renew_if_dead
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -90,7 +92,8 @@ class Worker:
             return call.is_last
         try:
             if time.monotonic() - idle_since > IDLE_S:
-                _drop_dead_connections()
+                for connection in connections.all(initialized_only=True):
+                    renew_if_dead(connection)
             outcome = self._run(call.function)
         except StopIteration as error:  # which no future takes: who awaits it would wait for ever
             call.tell(call.future.set_exception, RuntimeError(f"{call.function} raised {error!r}"))
@@ -106,6 +109,8 @@ class Worker:
         finally:
             # Not always: with CONN_MAX_AGE 0, the default, it would reconnect for every commit.
             for connection in connections.all(initialized_only=True):
+                if connection.errors_occurred:
+                    renew_if_dead(connection)
                 if connection.errors_occurred or not self._keeps_connections:
                     connection.close_if_unusable_or_obsolete()
 
@@ -115,14 +120,6 @@ class Worker:
             return
         self._is_closed = True
         await asyncio.gather(*(self._hand_over(connections.close_all, is_last=True) for _ in self._threads))
-
-
-def _drop_dead_connections() -> None:
-    """Afterwards this thread's next query finds a connection that lives, or makes one."""
-    for connection in connections.all(initialized_only=True):
-        with suppress(NotImplementedError):  # MongoDB's driver sees to that itself
-            if connection.connection is not None and not connection.is_usable():
-                connection.close()
 
 
 def in_database_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:

@@ -57,6 +57,7 @@ def test_postgres_comes_with_a_pool_and_a_decoded_password(
         5433,
     )
     assert found["OPTIONS"]["pool"]["max_size"] == environment.POSTGRES_POOL_SIZE_MAX
+    assert found["OPTIONS"]["pool"]["reconnect_timeout"] == 2
 
 
 def test_a_database_that_is_not_set_up_is_refused_by_name(

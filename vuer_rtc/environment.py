@@ -28,6 +28,11 @@ MONGODB = "django_mongodb_backend"
 POSTGRES_POOL_SIZE_MAX = 8
 """Connections of one server process: the committer, a few readers, the pages."""
 
+POSTGRES_POOL_PATIENCE_S = {"timeout": 3, "reconnect_timeout": 2}
+"""How long a caller waits for a connection, and how long the pool goes on trying for one by itself.  Its pauses double,
+and meanwhile nobody else tries: with its own five minutes, a PostgreSQL that was away for one is found half a minute
+late."""
+
 
 def flag(name: str) -> bool:
     """True when the variable says yes."""
@@ -93,7 +98,7 @@ def database(folder: Path) -> dict[str, Any]:
             # A file, as in production: threads of one process share an in-memory database without its locks.
             found["TEST"] = {"NAME": str(folder / "test.sqlite3")}
         case "django.db.backends.postgresql":
-            options["pool"] = {"min_size": 1, "max_size": POSTGRES_POOL_SIZE_MAX, "timeout": 10}
+            options["pool"] = {"min_size": 1, "max_size": POSTGRES_POOL_SIZE_MAX} | POSTGRES_POOL_PATIENCE_S
         case engine:
             raise ValueError(
                 f"DATABASE_URL: {engine} is not set up by vuer_rtc.settings; use SQLite, PostgreSQL or MongoDB"

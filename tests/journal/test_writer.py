@@ -14,7 +14,7 @@ from journal import batch_table as batch_table_module
 from journal.batch_sql import PostgresTable, SqliteTable, batch_table
 from journal.batch_table import OrmTable
 from journal.entry import decode_entries
-from journal.error import BatchTooLarge, JournalUnavailable
+from journal.error import BatchTooLarge, JournalUnavailable, OpenTransaction
 from journal.models import Document, JournalBatch
 from journal.writer import (
     Appended,
@@ -231,9 +231,22 @@ def test_j9_a_database_that_cannot_write_is_unavailable_until_it_can(append: App
         cursor.execute("PRAGMA query_only=ON" if is_sqlite else "SET default_transaction_read_only = on")
         with pytest.raises(JournalUnavailable):
             append(draft(document, 1))
-    if not is_sqlite:
-        connection.close_pool()  # the connection is back in it, and still refuses to write
+    if is_sqlite:
+        connection.close()
     assert append(draft(document, 1)) == [Appended(1, 1)]
+
+
+@pytest.mark.sql
+def test_j9_nothing_is_said_to_be_durable_where_somebody_else_commits(append: Append) -> None:
+    document = Document.objects.create(slug="room")
+    connection.set_autocommit(False)
+    try:
+        with pytest.raises(OpenTransaction):
+            append(draft(document, 1))
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
+    assert not JournalBatch.objects.exists()
 
 
 @pytest.mark.sql

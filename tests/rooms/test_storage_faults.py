@@ -33,6 +33,9 @@ SETTINGS = {
     "LIMITS": {"message_burst_max": 100_000},
 }
 BURST = 40
+LONG_AWAY_S = 24
+"""Who doubles the pauses between tries makes one of sixteen seconds then."""
+FOUND_WITHIN_S = 6
 
 
 @pytest.fixture
@@ -261,6 +264,20 @@ async def test_a_postgresql_that_goes_and_comes_back_is_waited_for(
                 async with Client(server, "stage", "gil") as gil:
                     assert await gil.edit(put(value=8)) == total + 1
             assert "good" in server.manage("verify_journals", "--json")
+
+
+async def test_a_postgresql_that_was_away_for_long_is_found_soon(tmp_path: Path) -> None:
+    """Whoever makes pauses between tries, and longer ones each time, makes them short."""
+    with PostgreSQL() as database:
+        url = database.create_database("rooms")
+        with ServerProcess(tmp_path, settings=SETTINGS, database_url=url) as server:
+            server.create_documents(["stage", "closed"])
+            async with company(server) as (ann, _):
+                database.stop()
+                await assert_nothing_is_acked_and_all_are_told(ann)
+                await asyncio.sleep(LONG_AWAY_S)
+                await asyncio.to_thread(database.start)
+                await asyncio.wait_for(ann.until(lambda: not ann.unacked), FOUND_WITHIN_S)
 
 
 async def test_a_postgresql_that_restarts_under_load_loses_and_repeats_nothing(tmp_path: Path) -> None:
