@@ -1,13 +1,12 @@
 """Rows of operations: made of journalled messages, written once, deleted with their batches (rule J16)."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
-from itertools import chain, groupby
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connections, models, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from journal.chunk import chunks
@@ -16,16 +15,9 @@ from journal.durability import Connection, journal_alias
 from journal.entry import Entry
 from journal.models import Operation
 from journal.models.row import new_key
+from journal.row_insert import Row, Table, is_fast
 from journal.settings import settings
 from vuer_rtc.crdt.message import UNSET, Op
-
-Row = tuple[Any, ...]
-"""Values in the order of `COLUMNS`."""
-
-ROWS_PER_STATEMENT = 100
-"""Rows of one INSERT; SQLite takes 32,766 parameters and PostgreSQL 65,535."""
-
-IF_NEW = "ON CONFLICT DO NOTHING"
 
 COLUMNS = (
     "id",
@@ -48,6 +40,8 @@ COLUMNS = (
     "received_at",
     "undone",
 )
+
+TABLE = Table(Operation, COLUMNS, "DO NOTHING")
 
 EXTRAS = (
     ("separator", "separator"),
@@ -113,65 +107,18 @@ def extra_of(op: Op) -> dict[str, Any]:
     return extra
 
 
-def create_operations(rows: Sequence[Row]) -> None:
-    """Writes those of the rows (of each document together, in order) that are not there yet."""
+def adapted_operations(rows: Sequence[Row]) -> list[Row]:
+    """The rows as `create_operations` takes them."""
     connection = connections[journal_alias()]
-    create = way_to_create(connection)
+    return TABLE.adapted(connection, rows) if is_fast(connection) else list(rows)
+
+
+def create_operations(rows: Sequence[Row]) -> None:
+    """Writes those of the rows (adapted; of each document together, in order) that are not there yet."""
+    connection = connections[journal_alias()]
+    create = TABLE.insert if is_fast(connection) else create_by_object
     for some in chunks(rows, settings.projection_rows_max):
         create(connection, some)
-
-
-def way_to_create(connection: Connection) -> Callable[[Connection, Sequence[Row]], None]:
-    """The fastest that the database has."""
-    match connection.vendor:
-        case "sqlite":
-            return create_by_values
-        case "postgresql":
-            return create_by_arrays
-    return create_by_object
-
-
-def create_by_values(connection: Connection, rows: Sequence[Row]) -> None:
-    """SQLite: no model instances, a third of the processor time; and straight to the driver, for Django reads through
-    each statement for its marks.
-
-    Not one statement for each row: a thread that executes one lets go of Python's lock, and behind a busy event loop it
-    has that back some milliseconds later, while everybody waits for the transaction.
-    """
-    columns = _adapted(connection, rows)
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        for some in chunks(list(zip(*columns, strict=True)), ROWS_PER_STATEMENT):
-            connection.connection.execute(_insert_values(len(some)), list(chain.from_iterable(some)))
-
-
-def create_by_arrays(connection: Connection, rows: Sequence[Row]) -> None:
-    """PostgreSQL: an array for each column, half the time of a value for each field."""
-    columns = _adapted(connection, rows)
-    types = [str(field.db_type(connection)).partition("(")[0] for field in _fields()]
-    arrays = ", ".join(f"%s::{each}[]" for each in types)
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_insert()} SELECT * FROM unnest({arrays}) {IF_NEW}", list(map(list, columns)))
-
-
-def _adapted(connection: Connection, rows: Sequence[Row]) -> list[Sequence[Any]]:
-    """The columns of the rows, as the database takes them."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    for index, adapt in _adapters(connection):
-        columns[index] = tuple(map(adapt, columns[index]))
-    return columns
-
-
-@lru_cache
-def _insert_values(rows: int) -> str:
-    marks = f"({', '.join('?' * len(COLUMNS))})"
-    return f"{_insert()} VALUES {', '.join([marks] * rows)} {IF_NEW}"
-
-
-@lru_cache
-def _insert() -> str:
-    names = ", ".join(f'"{field.column}"' for field in _fields())
-    return f'INSERT INTO "{Operation._meta.db_table}" ({names})'
 
 
 def create_by_object(connection: Connection, rows: Sequence[Row]) -> None:
@@ -196,46 +143,6 @@ def _create_objects(connection: Connection, rows: Sequence[Row]) -> None:
                 raise
         else:
             return
-
-
-def _field_name(column: str) -> str:
-    return column.removesuffix("_id") if column in ("document_id", "batch_id", "user_id") else column
-
-
-def _fields() -> list[Any]:
-    return [Operation._meta.get_field(_field_name(column)) for column in COLUMNS]
-
-
-def _adapters(connection: Connection) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Of the columns that the database does not take as they are: their places, and how it takes them."""
-    found = ((index, _adapter(field, connection)) for index, field in enumerate(_fields()))
-    return [(index, adapt) for index, adapt in found if adapt is not None]
-
-
-def _adapter(field: Any, connection: Connection) -> Callable[[Any], Any] | None:
-    """How the database takes a Python value of this field; None: as it is."""
-    match field:
-        case models.ForeignKey():
-            return _or_none(_adapter(field.target_field, connection))
-        case models.UUIDField():
-            return None if connection.features.has_native_uuid_field else _hex
-        case models.JSONField():
-            empty = connection.ops.adapt_json_value({}, field.encoder)  # most have nothing extra
-            return _or_none(
-                lambda value: connection.ops.adapt_json_value(value, field.encoder) if value != {} else empty
-            )
-        case models.DateTimeField():
-            adapt: Callable[[Any], Any] = connection.ops.adapt_datetimefield_value
-            return adapt
-    return None
-
-
-def _hex(value: UUID) -> str:
-    return value.hex
-
-
-def _or_none(adapt: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
-    return None if adapt is None else lambda value: None if value is None else adapt(value)
 
 
 def delete_operations(document_id: UUID, upto: int | None = None) -> None:

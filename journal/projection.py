@@ -20,7 +20,7 @@ from journal.error import CorruptJournal, JournalUnavailable, OutOfReach, Unknow
 from journal.failpoint import reach
 from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
-from journal.operation import Row, create_operations, delete_operations, operation_rows
+from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
 from journal.reader import (
     Batch,
     answering,
@@ -33,8 +33,9 @@ from journal.reader import (
     still_there,
     while_retained,
 )
+from journal.row_insert import Row
 from journal.row_update import update_rows
-from journal.scene_object import Nodes, Objects, covers_flips, write_objects
+from journal.scene_object import Drafted, Nodes, Objects, covers_flips, draft_objects, write_objects
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of
@@ -180,6 +181,8 @@ class _Work:
     after: int
     """How far the rows were."""
     operations: list[Row]
+    """Adapted."""
+    objects: Drafted
     targets: Collection[str]
     """Ids of the messages that were undone or redone in it."""
     undone: Collection[str]
@@ -212,7 +215,7 @@ def _prepare_all(steps: Sequence[Step], marks: Mapping[UUID, _Mark]) -> list[_Wo
 
 
 def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
-    """Writes the operation rows of a step, but for the last."""
+    """Writes the operation rows of a step, but for the last; whatever needs no transaction is done before it."""
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
@@ -225,11 +228,13 @@ def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(step.document_id, batch.id, entry, step.undone)
         if len(pending) >= settings.projection_rows_max:
+            adapted = adapted_operations(pending)
             with derived_rows(journal_alias()):
-                create_operations(pending)
+                create_operations(adapted)
             pending = []
     undone = undone_in(step.document_id) if targets and after < step.folded_seq else step.undone
-    return _Work(step, after, pending, targets, undone, epoch.number)
+    objects = draft_objects(Objects(step.document_id, step.seq, step.nodes, step.since is None))
+    return _Work(step, after, adapted_operations(pending), objects, targets, undone, epoch.number)
 
 
 def _finish(works: Sequence[_Work]) -> list[Step]:
@@ -247,7 +252,7 @@ def _finish(works: Sequence[_Work]) -> list[Step]:
         reach("project.operations")
         for work in works:
             _flag_undone(work.step.document_id, work.targets, work.undone)
-        write_objects([Objects(step.document_id, step.seq, step.nodes, step.since is None) for step in steps])
+        write_objects([work.objects for work in works])
         reach("project.objects")
         now = timezone.now()
         heads = [Document(pk=step.document_id, head_seq=step.seq, updated_at=now) for step in steps]

@@ -14,6 +14,8 @@ from journal.chunk import chunks
 from journal.column import bounded, moment, storable
 from journal.durability import journal_alias
 from journal.models import SceneObject
+from journal.models.row import new_key
+from journal.row_insert import Row, Table, is_fast
 from journal.row_update import update_rows
 from journal.settings import settings
 from vuer_rtc.crdt.graph import NodeView
@@ -34,6 +36,11 @@ OBJECT_FIELDS = (
 )
 
 
+COLUMNS = ("id", "document_id", "key", *OBJECT_FIELDS)
+UPDATES = ", ".join(f"{name} = excluded.{name}" for name in OBJECT_FIELDS)
+TABLE = Table(SceneObject, COLUMNS, f"(document_id, key) DO UPDATE SET {UPDATES}")
+
+
 class Objects(NamedTuple):
     """What rows of one document are to be."""
 
@@ -45,12 +52,49 @@ class Objects(NamedTuple):
     """There are to be no others."""
 
 
+class Drafted(NamedTuple):
+    """The rows of `Objects`, before the transaction that writes them."""
+
+    objects: Objects
+    rows: list[Row]
+    """Adapted; none where those that are there have to be looked at first."""
+    gone: list[str]
+    """Keys."""
+
+    @property
+    def needs_a_look(self) -> bool:
+        """True for a whole document, most of whose rows may be there as they are to be, and where rows cannot be
+        inserted and updated in one."""
+        return self.objects.is_whole or not is_fast(connections[journal_alias()])
+
+
 Rows = dict[UUID, dict[str, SceneObject]]
 """By document and key."""
 
 
-def write_objects(several: Sequence[Objects]) -> None:
+def draft_objects(objects: Objects) -> Drafted:
+    """What can be done before the transaction."""
+    draft = Drafted(objects, [], [])
+    if draft.needs_a_look:
+        return draft
+    document_id, seq, nodes, _ = objects
+    wanted = {bounded(key): view for key, view in nodes.items()}  # two keys may look the same in a column
+    rows = [object_values(document_id, key, view, seq) for key, view in wanted.items() if view is not None]
+    draft.rows.extend(TABLE.adapted(connections[journal_alias()], rows))
+    draft.gone.extend(key for key, view in wanted.items() if view is None)
+    return draft
+
+
+def write_objects(drafts: Sequence[Drafted]) -> None:
     """Afterwards the rows of those nodes are as they are to be; of each document once."""
+    TABLE.insert(connections[journal_alias()], [row for draft in drafts for row in draft.rows])
+    for draft in drafts:
+        for keys in chunks(draft.gone):
+            SceneObject.objects.filter(document=draft.objects.document_id, key__in=keys).delete()
+    _write_what_differs([draft.objects for draft in drafts if draft.needs_a_look])
+
+
+def _write_what_differs(several: Sequence[Objects]) -> None:
     there = _rows_there(several)
     changed: list[SceneObject] = []
     gone: list[UUID] = []
@@ -80,18 +124,24 @@ def covers_flips(objects: Objects) -> bool:
 
 def object_row(document_id: UUID, key: str, view: NodeView, seq: int) -> SceneObject:
     """The row of one node, not saved."""
-    return SceneObject(
-        document_id=document_id,
-        key=key,
-        tag=bounded(view.tag),
-        name=storable(view.name),
-        parent=bounded(view.parent),
-        properties=storable(view.properties),
-        is_tombstone=view.deleted,
-        is_hidden=view.hidden,
-        lt=view.lt,
-        updated_at=moment(view.updated_at),
-        seq=seq,
+    return SceneObject(**dict(zip(COLUMNS, object_values(document_id, key, view, seq), strict=True)))
+
+
+def object_values(document_id: UUID, key: str, view: NodeView, seq: int) -> Row:
+    """The same, in the order of `COLUMNS`."""
+    return (
+        new_key(),
+        document_id,
+        key,
+        bounded(view.tag),
+        storable(view.name),
+        bounded(view.parent),
+        storable(view.properties),
+        view.deleted,
+        view.hidden,
+        view.lt,
+        moment(view.updated_at),
+        seq,
     )
 
 
@@ -127,12 +177,10 @@ def _is_same(there: SceneObject | None, row: SceneObject) -> bool:
 
 
 def _upsert(rows: Sequence[SceneObject], there: Rows) -> None:
-    alias, size = journal_alias(), settings.projection_rows_max
-    objects = SceneObject.objects
-    if connections[alias].features.supports_update_conflicts_with_target:
-        objects.bulk_create(
-            rows, size, update_conflicts=True, update_fields=OBJECT_FIELDS, unique_fields=("document", "key")
-        )
+    connection = connections[journal_alias()]
+    if is_fast(connection):
+        values = [tuple(getattr(row, column) for column in COLUMNS) for row in rows]
+        TABLE.insert(connection, TABLE.adapted(connection, values))
         return
     new: list[SceneObject] = []
     known: list[SceneObject] = []
@@ -143,5 +191,5 @@ def _upsert(rows: Sequence[SceneObject], there: Rows) -> None:
         else:
             row.pk = before.pk
             known.append(row)
-    objects.bulk_create(new, size)
+    SceneObject.objects.bulk_create(new, settings.projection_rows_max)
     update_rows(known, OBJECT_FIELDS)

@@ -13,15 +13,16 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
-from journal import operation, projection
+from journal import operation, projection, scene_object
 from journal.column import bounded, moment, storable
 from journal.compaction import KeepRules
 from journal.entry import Entry
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.operation import create_by_object, operation_rows, way_to_create
+from journal.operation import adapted_operations, create_operations, operation_rows
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
+from journal.row_insert import Row
 from journal.snapshot import draft_snapshot, take_snapshot
 from tests.journal.history import all_rows, append, append_each, compact, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op, cut_record
@@ -163,8 +164,8 @@ def test_j16_databases_without_upserts_get_the_same_rows(
         project_all(target)
 
     half_way(document)
-    monkeypatch.setattr(type(connection.features), "supports_update_conflicts_with_target", False)
-    monkeypatch.setattr(operation, "way_to_create", lambda connection: create_by_object)
+    for module in (operation, scene_object):
+        monkeypatch.setattr(module, "is_fast", lambda connection: False)
     half_way(other)
     for mine, theirs in zip(all_rows(document), all_rows(other), strict=True):
         for row in [*mine, *theirs]:
@@ -172,7 +173,9 @@ def test_j16_databases_without_upserts_get_the_same_rows(
         assert mine == theirs
 
 
-def test_j16_every_way_to_write_operations_writes_the_same(document: Document, other: Document) -> None:
+def test_j16_every_way_to_write_operations_writes_the_same(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ann = get_user_model().objects.create_user("ann")
     value = {"text": 'it\'s "ü" %s ? 🦾 \x00', "big": 2**60, "tiny": 1e-300, "none": None, "deep": [[], {}]}
     odd = [
@@ -186,19 +189,23 @@ def test_j16_every_way_to_write_operations_writes_the_same(document: Document, o
     ]
     batch_id = uuid4()
 
-    def written(target: Document, way: Any) -> list[Any]:
-        rows = [
-            (*row[:3], number, *row[4:])
-            for number, entry in enumerate(entries, 1)
-            for row in operation_rows(target.pk, batch_id, entry, {"ann:2"})
-        ]
-        way(connection, rows)
-        way(connection, rows)  # those that are there are left
+    def written(target: Document) -> list[Any]:
+        rows = adapted_operations(
+            [
+                (*row[:3], number, *row[4:])
+                for number, entry in enumerate(entries, 1)
+                for row in operation_rows(target.pk, batch_id, entry, {"ann:2"})
+            ]
+        )
+        create_operations(rows)
+        create_operations(rows)  # those that are there are left
         found = Operation.objects.filter(document=target).order_by("server_seq", "op_index").values()
         assert len(found) == len(rows)
         return [{name: row[name] for name in row if name not in ("id", "document_id")} for row in found]
 
-    mine, reference = written(document, way_to_create(connection)), written(other, create_by_object)
+    mine = written(document)
+    monkeypatch.setattr(operation, "is_fast", lambda connection: False)
+    reference = written(other)
     for row in [*mine, *reference]:
         if row["server_seq"] > 4:  # no calendar has that time: the row's own
             assert timezone.now() - row.pop("received_at") < timedelta(minutes=1)
@@ -306,13 +313,13 @@ def test_large_projections_go_by_bounded_statements(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    create = operation.way_to_create(connection)
+    insert_rows = operation.TABLE.insert
 
-    def count(connection: Any, rows: Sequence[operation.Row]) -> None:
+    def count(connection: Any, rows: Sequence[Row]) -> None:
         sizes.append(len(rows))
-        create(connection, rows)
+        insert_rows(connection, rows)
 
-    monkeypatch.setattr(operation, "way_to_create", lambda connection: count)
+    monkeypatch.setattr(operation.TABLE, "insert", count)
     append_each(document, [message(lt, put("a", "x", lt)) for lt in range(1, 41)], size=2)
     with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
         project_all(document)
@@ -364,6 +371,14 @@ def test_what_does_not_fit_a_column_is_cut_and_marked(document: Document) -> Non
     assert len(put_row.key) == 512
     assert (nul_row.key, nul_row.value) == ("␀", "␀")
     assert objects(document)[bounded("k" * 3000)].properties["nul␀"] == "a␀b"
+
+
+def test_nodes_whose_keys_look_the_same_in_a_column_share_a_row(document: Document) -> None:
+    append(document, message(1, insert("\x00", tag="one"), insert("␀", tag="other")))
+    for since in (None, 0):
+        Document.objects.update(head_seq=0)
+        assert project_all(document, since)
+        assert set(objects(document)) == {"␀"}
 
 
 def test_what_only_looks_like_a_nul_character_stays() -> None:
