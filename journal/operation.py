@@ -41,6 +41,9 @@ COLUMNS = (
     "undone",
 )
 
+ROWS_DELETED = 1000
+"""Rows that one statement deletes, beside the others of their last message."""
+
 TABLE = Table(Operation, COLUMNS, "DO NOTHING")
 
 EXTRAS = (
@@ -107,6 +110,12 @@ def extra_of(op: Op) -> dict[str, Any]:
     return extra
 
 
+def seq_of(row: Row) -> int:
+    """The sequence of its message."""
+    seq: int = row[COLUMNS.index("server_seq")]
+    return seq
+
+
 def adapted_operations(rows: Sequence[Row]) -> list[Row]:
     """The rows as `create_operations` takes them."""
     connection = connections[journal_alias()]
@@ -146,11 +155,10 @@ def _create_objects(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def delete_operations(document_id: UUID, upto: int | None = None) -> None:
-    """Afterwards there are no operation rows up to that sequence (or at all), by bounded transactions."""
+    """Afterwards there are no operation rows up to that sequence (or at all), by bounded statements."""
     rows = Operation.objects.filter(document=document_id)
     rows = rows if upto is None else rows.filter(server_seq__lte=upto)
-    while some := list(
-        rows.order_by("server_seq").values_list("pk", flat=True)[: settings.delete_messages_max]
-    ):
-        for keys in chunks(some):
-            Operation.objects.filter(pk__in=keys).delete()
+    following = rows.order_by("server_seq").values_list("server_seq", flat=True)[ROWS_DELETED:]
+    while (seq := following.first()) is not None:
+        rows.filter(server_seq__lte=seq).delete()
+    rows.delete()

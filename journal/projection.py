@@ -7,6 +7,7 @@ several processes at once; what is written follows from the journal alone.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,11 +17,11 @@ from django.utils import timezone
 from journal.chunk import chunks
 from journal.column import bounded
 from journal.durability import derived_rows, journal_alias
-from journal.error import CorruptJournal, JournalUnavailable, OutOfReach, UnknownDocument
+from journal.error import CorruptJournal, JournalGap, JournalUnavailable, OutOfReach, UnknownDocument
 from journal.failpoint import reach
 from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
-from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
+from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows, seq_of
 from journal.reader import (
     Batch,
     answering,
@@ -35,7 +36,15 @@ from journal.reader import (
 )
 from journal.row_insert import Row
 from journal.row_update import update_rows
-from journal.scene_object import Drafted, Nodes, Objects, covers_flips, draft_objects, write_objects
+from journal.scene_object import (
+    Drafted,
+    Nodes,
+    Objects,
+    covers_flips,
+    draft_objects,
+    write_objects,
+    write_what_differs,
+)
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of
@@ -55,6 +64,11 @@ class Step:
     """`nodes` are those that may differ from the state at `since`; None: they are all there are."""
     folded_seq: int = 0
     """The graph has folded all up to there: where the rows have not come as far, a replay tells what is undone."""
+
+
+def objects_of(step: Step) -> Objects:
+    """What the rows of objects are to be after a step."""
+    return Objects(step.document_id, step.seq, step.nodes, step.since is None)
 
 
 def project(
@@ -167,6 +181,8 @@ class _Mark(NamedTuple):
 
     head_seq: int
     truncated_seq: int
+    updated_at: datetime
+    """When the rows last changed, or something else of the document."""
 
     def precedes(self, step: Step) -> bool:
         """True when the rows are to be taken further, and the step begins early enough."""
@@ -178,16 +194,20 @@ class _Work:
     """What of a step is left for the last transaction."""
 
     step: Step
-    after: int
+    mark: _Mark
     """How far the rows were."""
     operations: list[Row]
     """Adapted."""
-    objects: Drafted
+    drafted: Drafted | None
     targets: Collection[str]
     """Ids of the messages that were undone or redone in it."""
     undone: Collection[str]
     epoch: int
     """The highest that began in it, or 0."""
+
+    def still_drafted(self, mark: _Mark) -> Drafted | None:
+        """None when the rows that are there have to be looked at: others have written some since."""
+        return self.drafted if self.step.since is not None or mark == self.mark else None
 
 
 def _marks(document_ids: Sequence[UUID], *, is_locking: bool = False) -> dict[UUID, _Mark]:
@@ -197,8 +217,8 @@ def _marks(document_ids: Sequence[UUID], *, is_locking: bool = False) -> dict[UU
     features = connections[journal_alias()].features
     if is_locking and features.has_select_for_update:
         documents = documents.select_for_update(no_key=features.has_select_for_no_key_update)
-    rows = documents.values_list("pk", "head_seq", "truncated_seq")
-    found = {pk: _Mark(head_seq, truncated_seq) for pk, head_seq, truncated_seq in rows}
+    rows = documents.values_list("pk", "head_seq", "truncated_seq", "updated_at")
+    found = {pk: _Mark(head_seq, truncated_seq, at) for pk, head_seq, truncated_seq, at in rows}
     for document_id in document_ids:
         if document_id not in found:
             raise UnknownDocument(str(document_id))
@@ -206,16 +226,17 @@ def _marks(document_ids: Sequence[UUID], *, is_locking: bool = False) -> dict[UU
 
 
 def _prepare_all(steps: Sequence[Step], marks: Mapping[UUID, _Mark]) -> list[_Work]:
-    places = {step.document_id: max(marks[step.document_id]) for step in steps}
+    places = {step.document_id: max(marks[step.document_id][:2]) for step in steps}
     tails = read_tails(places) if len(places) > 1 else {}
     return [
-        _prepare(step, marks[step.document_id].head_seq, tails.get(step.document_id) or read_batches(*place))
+        _prepare(step, marks[step.document_id], tails.get(step.document_id) or read_batches(*place))
         for step, place in zip(steps, places.items(), strict=True)
     ]
 
 
-def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
-    """Writes the operation rows of a step, but for the last; whatever needs no transaction is done before it."""
+def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
+    """Writes the rows of a step, but for the last, by bounded transactions; what needs none is done before."""
+    after = mark.head_seq
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
@@ -228,13 +249,40 @@ def _prepare(step: Step, after: int, batches: Iterable[Batch]) -> _Work:
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(step.document_id, batch.id, entry, step.undone)
         if len(pending) >= settings.projection_rows_max:
-            adapted = adapted_operations(pending)
-            with derived_rows(journal_alias()):
-                create_operations(adapted)
+            _write_operations(step.document_id, adapted_operations(pending))
             pending = []
     undone = undone_in(step.document_id) if targets and after < step.folded_seq else step.undone
-    objects = draft_objects(Objects(step.document_id, step.seq, step.nodes, step.since is None))
-    return _Work(step, after, adapted_operations(pending), objects, targets, undone, epoch.number)
+    operations = adapted_operations(pending)
+    drafted = draft_objects(objects_of(step))
+    if drafted is not None and step.since is None:
+        drafted = _write_most(drafted, mark)
+    return _Work(step, mark, operations, drafted, targets, undone, epoch.number)
+
+
+def _write_operations(document_id: UUID, rows: Sequence[Row]) -> None:
+    """Raises: JournalGap when their batches are being deleted: what they hold may have to be gone for good."""
+    first_seq = seq_of(rows[0])
+    with derived_rows(journal_alias()):
+        truncated_seq = _marks([document_id], is_locking=True)[document_id].truncated_seq
+        if truncated_seq >= first_seq:
+            raise JournalGap(first_seq, truncated_seq + 1)
+        create_operations(rows)
+
+
+def _write_most(drafted: Drafted, mark: _Mark) -> Drafted:
+    """What is left when most rows of objects are written, or as soon as somebody else has written some.
+
+    They may be ahead of `head_seq`: whoever goes on from there writes them again.
+    """
+    rows, size = drafted.rows, settings.projection_rows_max
+    document_id = drafted.objects.document_id
+    while len(rows) > size:
+        with derived_rows(journal_alias()):
+            if _marks([document_id], is_locking=True)[document_id] != mark:
+                break
+            write_objects([drafted._replace(rows=rows[:size], gone=[])])
+        rows = rows[size:]
+    return drafted._replace(rows=rows)
 
 
 def _finish(works: Sequence[_Work]) -> list[Step]:
@@ -242,17 +290,28 @@ def _finish(works: Sequence[_Work]) -> list[Step]:
     that have come to their ends."""
     with derived_rows(journal_alias()):
         marks = _marks([work.step.document_id for work in works], is_locking=True)
-        if any(marks[work.step.document_id].head_seq < work.after for work in works):
+        if any(marks[work.step.document_id].head_seq < work.mark.head_seq for work in works):
             raise JournalUnavailable("rows are being made anew")
         works = [work for work in works if _suffices(work.step, marks[work.step.document_id].head_seq)]
         done = [work.step for work in works]
         works = [work for work in works if marks[work.step.document_id].head_seq <= work.step.seq]
         steps = [work.step for work in works]
-        create_operations([row for work in works for row in work.operations])
+        create_operations(
+            [
+                row
+                for work in works
+                for row in work.operations
+                if seq_of(row) > marks[work.step.document_id].truncated_seq
+            ]
+        )
         reach("project.operations")
         for work in works:
             _flag_undone(work.step.document_id, work.targets, work.undone)
-        write_objects([work.objects for work in works])
+        drafts = [work.still_drafted(marks[work.step.document_id]) for work in works]
+        write_objects([drafted for drafted in drafts if drafted is not None])
+        write_what_differs(
+            [objects_of(step) for step, drafted in zip(steps, drafts, strict=True) if drafted is None]
+        )
         reach("project.objects")
         now = timezone.now()
         heads = [Document(pk=step.document_id, head_seq=step.seq, updated_at=now) for step in steps]
@@ -267,7 +326,7 @@ def _suffices(step: Step, head_seq: int) -> bool:
     """True unless somebody else has taken the rows beyond the step's `since`, and some that have been hidden or shown
     there are not among its nodes."""
     is_ahead = step.since is not None and step.since < head_seq < step.seq
-    return not is_ahead or covers_flips(Objects(step.document_id, step.seq, step.nodes, is_whole=False))
+    return not is_ahead or covers_flips(objects_of(step))
 
 
 def note_epoch(document_id: UUID, number: int) -> None:

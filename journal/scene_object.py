@@ -52,61 +52,71 @@ class Objects(NamedTuple):
     """There are to be no others."""
 
 
-class Drafted(NamedTuple):
-    """The rows of `Objects`, before the transaction that writes them."""
-
-    objects: Objects
-    rows: list[Row]
-    """Adapted; none where those that are there have to be looked at first."""
-    gone: list[str]
-    """Keys."""
-
-    @property
-    def needs_a_look(self) -> bool:
-        """True for a whole document, most of whose rows may be there as they are to be, and where rows cannot be
-        inserted and updated in one."""
-        return self.objects.is_whole or not is_fast(connections[journal_alias()])
-
-
 Rows = dict[UUID, dict[str, SceneObject]]
 """By document and key."""
 
 
-def draft_objects(objects: Objects) -> Drafted:
-    """What can be done before the transaction."""
-    draft = Drafted(objects, [], [])
-    if draft.needs_a_look:
-        return draft
-    document_id, seq, nodes, _ = objects
-    wanted = {bounded(key): view for key, view in nodes.items()}  # two keys may look the same in a column
-    rows = [object_values(document_id, key, view, seq) for key, view in wanted.items() if view is not None]
-    draft.rows.extend(TABLE.adapted(connections[journal_alias()], rows))
-    draft.gone.extend(key for key, view in wanted.items() if view is None)
-    return draft
+class Drafted(NamedTuple):
+    """What is to be written of `Objects`."""
+
+    objects: Objects
+    rows: list[Row]
+    """Adapted."""
+    gone: list[str]
+    """Keys."""
+
+
+def draft_objects(objects: Objects) -> Drafted | None:
+    """What can be done before the transaction; None where rows cannot be inserted and updated in one, so that it has to
+    look at those that are there.
+
+    Of a whole document, most of whose rows may be there as they are to be, only what differs: it stays so while nobody
+    else writes the document's rows.
+    """
+    connection = connections[journal_alias()]
+    if not is_fast(connection):
+        return None
+    document_id, seq, nodes, is_whole = objects
+    if is_whole:
+        changed, gone = _differing(objects, _rows_there([objects]).get(document_id, {}))
+        rows = [tuple(getattr(row, column) for column in COLUMNS) for row in changed]
+    else:
+        wanted = {bounded(key): view for key, view in nodes.items()}  # two keys may look the same in a column
+        rows = [
+            object_values(document_id, key, view, seq) for key, view in wanted.items() if view is not None
+        ]
+        gone = [key for key, view in wanted.items() if view is None]
+    return Drafted(objects, TABLE.adapted(connection, rows), gone)
 
 
 def write_objects(drafts: Sequence[Drafted]) -> None:
-    """Afterwards the rows of those nodes are as they are to be; of each document once."""
+    """Afterwards the rows are as they are to be; of each document once."""
     TABLE.insert(connections[journal_alias()], [row for draft in drafts for row in draft.rows])
     for draft in drafts:
         for keys in chunks(draft.gone):
             SceneObject.objects.filter(document=draft.objects.document_id, key__in=keys).delete()
-    _write_what_differs([draft.objects for draft in drafts if draft.needs_a_look])
 
 
-def _write_what_differs(several: Sequence[Objects]) -> None:
+def write_what_differs(several: Sequence[Objects]) -> None:
+    """The same, after a look at the rows that are there."""
     there = _rows_there(several)
     changed: list[SceneObject] = []
-    gone: list[UUID] = []
-    for document_id, seq, nodes, _ in several:
-        wanted = {bounded(key): view for key, view in nodes.items()}
-        known = there.get(document_id, {})
-        rows = [object_row(document_id, key, view, seq) for key, view in wanted.items() if view is not None]
-        changed += [row for row in rows if not _is_same(known.get(row.key), row)]
-        gone += [row.pk for key, row in known.items() if wanted.get(key) is None]
-    for some in chunks(gone):
-        SceneObject.objects.filter(pk__in=some).delete()
+    for objects in several:
+        known = there.get(objects.document_id, {})
+        differing, gone = _differing(objects, known)
+        changed += differing
+        for some in chunks([known[key].pk for key in gone]):
+            SceneObject.objects.filter(pk__in=some).delete()
     _upsert(changed, there)
+
+
+def _differing(objects: Objects, known: Mapping[str, SceneObject]) -> tuple[list[SceneObject], list[str]]:
+    """The rows to write, and the keys of those to delete."""
+    document_id, seq, nodes, _ = objects
+    wanted = {bounded(key): view for key, view in nodes.items()}
+    rows = [object_row(document_id, key, view, seq) for key, view in wanted.items() if view is not None]
+    changed = [row for row in rows if not _is_same(known.get(row.key), row)]
+    return changed, [key for key in known if wanted.get(key) is None]
 
 
 def covers_flips(objects: Objects) -> bool:

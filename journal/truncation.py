@@ -45,6 +45,7 @@ def delete_truncated(document_id: UUID, held: Lease | None = None, tell: Tell | 
         list(batches.order_by("last_seq").values_list("pk", "last_seq", "message_count")[:1000])
     ):
         upto = some[-1][1]
+        delete_operations(document_id, upto)  # a message may have many
         with transaction.atomic(using=alias):
             Operation.objects.filter(document=document_id, server_seq__lte=upto).delete()
             deleted += batches.filter(last_seq__lte=upto).delete()[0]

@@ -17,9 +17,10 @@ from journal import operation, projection, scene_object
 from journal.column import bounded, moment, storable
 from journal.compaction import KeepRules
 from journal.entry import Entry
-from journal.error import JournalError, UnknownDocument
+from journal.error import JournalError, JournalGap, UnknownDocument
+from journal.history import graph_at
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.operation import adapted_operations, create_operations, operation_rows
+from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
 from journal.row_insert import Row
@@ -325,6 +326,84 @@ def test_large_projections_go_by_bounded_statements(
         project_all(document)
     assert max(sizes) == 10
     assert Operation.objects.count() == 40
+
+
+@pytest.mark.sql
+def test_rows_of_a_large_document_go_by_bounded_transactions(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits of rooms wait for each, on SQLite."""
+    sizes = count_inserted(monkeypatch)
+    append(document, message(1, *[insert(f"n{number}") for number in range(45)]))
+    with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
+        project_all(document)
+    assert max(sizes) == 10
+    assert len(objects(document)) == 45
+
+
+def count_inserted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows of objects each call inserts."""
+    sizes: list[int] = []
+    insert_rows = scene_object.TABLE.insert
+
+    def count(connection: Any, rows: Sequence[Row]) -> None:
+        sizes.append(len(rows))
+        insert_rows(connection, rows)
+
+    monkeypatch.setattr(scene_object.TABLE, "insert", count)
+    return sizes
+
+
+@pytest.mark.parametrize("since", [None, 1])
+def test_j16_what_others_write_between_a_look_at_the_rows_and_the_last_transaction_counts(
+    document: Document, since: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY[:1])
+    project_all(document)
+    append_each(document, [message(2, put("a", "x", 1)), message(3, put("a", "x", 0))])
+    prepare, rival = projection._prepare_all, []
+
+    def overtaken(*args: Any) -> Any:
+        works = prepare(*args)
+        if not rival:
+            rival.append(True)
+            before = graph_at(document.pk, 2)
+            assert project(document.pk, 2, (), before.nodes())
+            assert objects(document)["a"].properties == {"x": 1}
+        return works
+
+    monkeypatch.setattr(projection, "_prepare_all", overtaken)
+    assert project_all(document, since)
+    assert objects(document)["a"].properties == {"x": 0}
+
+
+def test_j16_no_rows_are_written_of_batches_that_are_being_deleted(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Say because one of their authors is being redacted."""
+    append_each(document, [message(lt, *[put("a", "x", lt)] * 20) for lt in range(1, 5)])
+    create = projection.adapted_operations
+
+    def overtaken(rows: Sequence[Row]) -> list[Row]:
+        Document.objects.filter(pk=document.pk).update(truncated_seq=3)
+        return create(rows)
+
+    monkeypatch.setattr(projection, "adapted_operations", overtaken)
+    for rows_max in (10, 1000):
+        Document.objects.update(truncated_seq=0)
+        with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": rows_max}), suppress(JournalGap):
+            project_all(document)
+        assert set(Operation.objects.values_list("server_seq", flat=True)) <= {4}
+
+
+def test_operations_are_deleted_a_part_at_a_time(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_each(document, [message(lt, *[put("a", "x", lt)] * 3) for lt in range(1, 9)])
+    project_all(document)
+    monkeypatch.setattr(operation, "ROWS_DELETED", 5)
+    delete_operations(document.pk, 6)
+    assert sorted(set(Operation.objects.values_list("server_seq", flat=True))) == [7, 8]
+    delete_operations(document.pk)
+    assert not Operation.objects.exists()
 
 
 def waits_for_the_disk() -> Any:
