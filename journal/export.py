@@ -97,7 +97,7 @@ class Export:
     ) -> tuple[Graph, Iterator[Batch]]:
         """The document at `from_seq`, and the batches, or the rest of one, behind it."""
         if graph.head_seq > from_seq:
-            graph = self._oldest(from_seq)
+            graph = state_not_after(self._document.pk, from_seq)
         rest: list[Batch] = []
         if from_seq:
             for batch in batches:
@@ -110,18 +110,6 @@ class Export:
                 if batch.last_seq >= from_seq:
                     break
         return graph, _chain(rest, batches)
-
-    def _oldest(self, from_seq: int) -> Graph:
-        """A state that does not hold what follows `from_seq`."""
-        truncated_seq = truncated_seq_of(self._document.pk)
-        usable = usable_snapshots(self._document.pk, truncated_seq).filter(seq__lte=from_seq)
-        for pk in usable.order_by("-seq").values_list("pk", flat=True):
-            if (found := restored(pk)) is not None:
-                return found[0]
-        if truncated_seq:
-            detail = "the document cannot be told as it was then; take it whole"
-            raise TransferRefused("not-retained", 0, detail)
-        return Graph()
 
     def _write_archived(self, archived: Archived, head_seq: int) -> None:
         """The header, the labels, and what the archive holds."""
@@ -204,6 +192,19 @@ class Export:
         self._held.renew()  # a lease that was lost does not vouch for what was read
         self._lines.write(end)
         return report
+
+
+def state_not_after(document_id: UUID, seq: int) -> Graph:
+    """The newest stored state that does not hold what follows `seq`.  Raises: TransferRefused `not-retained`."""
+    truncated_seq = truncated_seq_of(document_id)
+    usable = usable_snapshots(document_id, truncated_seq).filter(seq__lte=seq)
+    for pk in usable.order_by("-seq").values_list("pk", flat=True):
+        if (found := restored(pk)) is not None:
+            return found[0]
+    if truncated_seq:
+        detail = "the document cannot be told as it was then; take it whole"
+        raise TransferRefused("not-retained", 0, detail)
+    return Graph()
 
 
 def unbroken(document_id: UUID, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -220,6 +220,59 @@ def test_j46_what_follows_a_sequence_continues_a_copy(history: Document) -> None
     assert_same(history, copy)
 
 
+@pytest.mark.parametrize("from_seq", [7, 8, 9, 10])
+def test_j46_a_copy_that_has_gone_its_own_way_is_refused_and_left_as_it_is(
+    history: Document, from_seq: int
+) -> None:
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    append(copy, message(20, put("n", "x", -1), client="cyd"))
+    append(copy, message(21, put("n", "y", -2), client="cyd"))
+    for lt in range(20, 24):
+        append(history, message(lt, put("n", "x", lt)))
+    before = content(copy)
+    with pytest.raises(TransferRefused, match="other-base"):
+        imported(exported(history, from_seq=from_seq))
+    assert content(copy) == before
+
+
+def test_j46_the_last_message_alone_may_be_another(history: Document) -> None:
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    for lt in range(20, 24):
+        append(history, message(lt, put("n", "x", lt)))
+    append(copy, message(20, put("n", "x", 20)), message(21, put("n", "x", 21.0)))
+    before = content(copy)
+    with pytest.raises(TransferRefused, match="seq 10"):
+        imported(exported(history, from_seq=8))
+    assert content(copy) == before
+
+
+def test_j46_a_copy_that_cannot_be_compared_any_more_is_refused(history: Document) -> None:
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    append(history, message(20, put("n", "x", 20)), message(21, put("n", "x", 21)))
+    rest = exported(history, from_seq=4)
+    compact_document(copy, KeepRules(2, 0))
+    before = content(copy)
+    with pytest.raises(TransferRefused, match="other-base"):
+        imported(rest)
+    assert content(copy) == before
+
+
+def test_j46_a_compacted_copy_goes_on(history: Document) -> None:
+    compact_document(history, KeepRules(2, 0))
+    imported(exported(history))
+    head_seq = hydrate(history.pk).head_seq
+    append(history, message(20, put("n", "x", 20)))
+    middle = exported(history, from_seq=head_seq)
+    append(history, message(21, put("n", "x", 21)))
+    rest = exported(history, from_seq=head_seq)
+    assert imported(middle).messages == 1
+    assert imported(rest).messages == 1
+    assert_same(history, Document.objects.get(slug="copy"))
+
+
 def test_a_reset_comes_along(history: Document) -> None:
     imported(exported(history))
     reset_document(history.pk)
