@@ -24,9 +24,10 @@ from journal.export import batch_line, names_of_accounts, snapshot_line, unbroke
 from journal.failpoint import reach
 from journal.lease import Lease
 from journal.models import Document, Snapshot
+from journal.packed import opened
 from journal.reader import Batch, read_batches, restored, usable_snapshots
 from journal.settings import settings
-from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, opened, read_lines
+from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, read_lines
 
 NAME = re.compile(r"(\d{12,19})-(\d{12,19})\.jsonl\.zst")
 COMPRESS_LEVEL = 9

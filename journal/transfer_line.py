@@ -4,15 +4,14 @@ What is written here is read on other machines and by later versions: fields are
 """
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import msgspec
-import zstandard
 
-from journal.entry import ZSTD_MAGIC, Entry
+from journal.entry import Entry
 from journal.error import TransferRefused
+from journal.packed import unpacking
 
 FORMAT = "vuer-rtc-journal"
 VERSION = 1
@@ -144,10 +143,8 @@ def raw_lines(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     number = 0
     while True:
         number += 1
-        try:
+        with unpacking(number):
             raw = source.readline(LINE_BYTES_MAX)
-        except (zstandard.ZstdError, OSError, EOFError) as error:
-            raise TransferRefused("damaged-line", number, f"it cannot be read: {error}") from error
         if not raw:
             return
         if len(raw) >= LINE_BYTES_MAX:
@@ -211,16 +208,11 @@ def joined(parts: Iterable[Iterator[tuple[int, Line]]]) -> Iterator[tuple[int, L
     yield end.lines, full
 
 
-def opened(source: IO[bytes]) -> IO[bytes]:
-    """The same bytes, unpacked if they are Zstandard; the source must be able to peek or seek."""
-    buffered: Any = source if hasattr(source, "peek") else io.BufferedReader(source)
-    if not buffered.peek(4).startswith(ZSTD_MAGIC):
-        return buffered  # type: ignore[no-any-return]
-    reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-    return io.BufferedReader(reader)
-
-
 def looks_like_export(source: IO[bytes]) -> bool:
-    """True when the first line begins as a header does; `source` can peek, and is left as it was."""
-    beginning: bytes = source.peek(100)  # type: ignore[attr-defined]
+    """True when the first line begins as a header does; `source` can peek, and is left as it was.
+
+    Raises: TransferRefused.
+    """
+    with unpacking(1):
+        beginning: bytes = source.peek(100)  # type: ignore[attr-defined]
     return beginning.lstrip().startswith(b'{"kind":"header"')

@@ -41,8 +41,8 @@ def import_dump(
 ) -> Imported:
     """Afterwards a document of that slug holds what the dump does.
 
-    Raises: TransferRefused, at the first thing that cannot be taken over unless `skip_bad`; JournalBusy;
-    JournalUnavailable.
+    Raises: TransferRefused, at the first thing that cannot be taken over unless `skip_bad`, or where there is nothing;
+    JournalBusy; JournalUnavailable.
     """
     with new_document(slug) as held:
         return DumpIntake(held, slug, skip_bad=skip_bad, tell=tell).run(found)
@@ -70,6 +70,7 @@ class DumpIntake:
                 case Unknown():
                     self._refuse("not-a-message", each.line, each.detail)
         self._write()
+        self._check_content()
         reach("import.written")
         self._intake.prove(self._graph.digest(), self._graph.full_digest())
         return self._intake.open()
@@ -101,6 +102,12 @@ class DumpIntake:
         self._report.refused_count += 1
         if len(self._report.refused) < TOLD_MAX:
             self._report.refused.append({"line": line, "code": code, "detail": detail})
+
+    def _check_content(self) -> None:
+        report = self._report
+        if not (report.messages or report.snapshots):
+            left_out = f": all {report.refused_count} were left out" if report.refused_count else ""
+            raise TransferRefused("empty", 0, f"there is no message in it, and no snapshot{left_out}")
 
     def _write(self) -> None:
         if self._waiting:

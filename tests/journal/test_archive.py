@@ -21,8 +21,9 @@ from journal.intake import import_lines
 from journal.lease import lease
 from journal.management.commands.export_journal import archived_lines
 from journal.models import Document, JournalBatch
+from journal.packed import opened
 from journal.reader import hydrate
-from journal.transfer_line import joined, opened, read_lines
+from journal.transfer_line import joined, read_lines
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.test_export import assert_same, content
 

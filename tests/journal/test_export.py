@@ -17,10 +17,11 @@ from journal.intake import import_lines
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Snapshot
+from journal.packed import opened
 from journal.projection import catch_up
 from journal.reader import hydrate, read_batches
 from journal.reset import reset_document
-from journal.transfer_line import opened, read_lines
+from journal.transfer_line import looks_like_export, read_lines
 from tests.journal.history import append, append_each, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op
 
@@ -186,9 +187,12 @@ def test_j44_a_packed_export_that_is_cut_off_is_refused(history: Document, tmp_p
 
     packed = zstandard.ZstdCompressor().compress(exported(history))
     imported(packed, "whole")
-    with pytest.raises(TransferRefused):
-        imported(packed[:-20])
-    assert not Document.objects.filter(slug="copy").exists()
+    for length in (5, len(packed) // 2, len(packed) - 1):
+        assert_refused("incomplete", 1, packed[:length])
+        with pytest.raises(TransferRefused, match="cut off"):
+            looks_like_export(opened(io.BytesIO(packed[:length])))
+    assert_refused("incomplete", 6, packed + packed[:5])
+    imported(packed)
 
 
 def test_j44_a_newer_version_is_refused(history: Document) -> None:

@@ -2,16 +2,20 @@
 
 import base64
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import zstandard
 
 from journal.error import TransferRefused
 from journal.imported import Imported
 from journal.models import Document
+from journal.packed import opened
 from journal.reader import hydrate, read_batches
+from journal.transfer_line import raw_lines
 from rooms.dump import one_document, read_dump
 from rooms.dump_intake import import_dump
 from tests.crdt.test_vectors import VECTORS, close
@@ -221,6 +225,32 @@ def test_anybody_undid_anything_there_and_it_stays_undone() -> None:
     undo = {"ot": "meta.undo", "key": "_meta", "path": "_meta", "targetMsgId": "ann:2"}
     imported(commit(1, INSERT), commit(2, put(2)), commit(3, undo, client="bob"))
     assert graph_of().nodes()["n"].properties == {"x": 0}
+
+
+def test_j49_a_dump_of_nothing_is_refused_and_nothing_is_left_of_it() -> None:
+    for nothing in ([], [[]], [{"mtype": "state", "snapshot": {}, "journal": []}]):
+        with pytest.raises(TransferRefused, match="empty"):
+            imported(*nothing)
+        assert not Document.objects.exists()
+    with pytest.raises(TransferRefused, match="all 1 were left out"):
+        imported({"hello": "world"}, skip_bad=True)
+    assert imported(commit(1, INSERT)).messages == 1
+
+
+def test_j49_a_packed_dump_that_is_cut_off_is_refused_wherever_that_is() -> None:
+    text = [json.dumps(commit(lt, INSERT if lt == 1 else put(lt))).encode() + b"\n" for lt in range(1, 6)]
+    packer = zstandard.ZstdCompressor().compressobj()
+    blocks = [packer.compress(line) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for line in text]
+    for cut_off in (blocks[0][:5], blocks[0], blocks[0][:-1], b"".join(blocks)):
+        with pytest.raises(TransferRefused, match="incomplete"):
+            read_packed(cut_off)
+        assert not Document.objects.exists()
+    assert read_packed(b"".join(blocks) + packer.flush()).messages == 5
+
+
+def read_packed(packed: bytes) -> Imported:
+    source = opened(io.BytesIO(packed))  # type: ignore[arg-type]
+    return import_dump(read_dump(raw_lines(source)), "moved")
 
 
 def test_two_documents_in_one_dump_are_told_apart() -> None:

@@ -14,8 +14,9 @@ from journal.imported import Accounts, Imported
 from journal.intake import import_lines
 from journal.management.argument import Senseless
 from journal.management.per_document import JournalCommand, Result
+from journal.packed import opened
 from journal.projection import catch_up
-from journal.transfer_line import joined, looks_like_export, opened, raw_lines, read_lines
+from journal.transfer_line import joined, looks_like_export, raw_lines, read_lines
 from rooms.dump import one_document, read_dump
 from rooms.dump_intake import import_dump
 
