@@ -1,6 +1,8 @@
-"""Files of text that may be packed, read a piece at a time."""
+"""Files of text that may be packed, as Zstandard or gzip, read a piece at a time."""
 
+import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -10,6 +12,7 @@ import zstandard
 from journal.entry import ZSTD_MAGIC
 from journal.error import TransferRefused
 
+GZIP_MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 1024
 """Packed bytes taken at a time: even of a hostile file they unpack to less than 50 MB."""
 
@@ -50,9 +53,26 @@ class ZstdReader(io.RawIOBase):
 def opened(source: IO[bytes]) -> IO[bytes]:
     """The same bytes, unpacked if they are packed; the source must be able to peek or seek."""
     buffered: Any = source if hasattr(source, "peek") else io.BufferedReader(source)
-    if not buffered.peek(4).startswith(ZSTD_MAGIC):
-        return buffered  # type: ignore[no-any-return]
-    return io.BufferedReader(ZstdReader(buffered))
+    beginning = buffered.peek(4)
+    if beginning.startswith(ZSTD_MAGIC):
+        return io.BufferedReader(ZstdReader(buffered))
+    if beginning.startswith(GZIP_MAGIC):
+        return io.BufferedReader(gzip.GzipFile(fileobj=buffered))
+    return buffered  # type: ignore[no-any-return]
+
+
+@contextmanager
+def packing(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    """What is written in the block is in the file afterwards, packed as the suffix of its name says."""
+    match suffix:
+        case ".zst":
+            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
+                yield packed
+        case ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6) as packed:
+                yield packed  # type: ignore[misc]
+        case _:
+            yield file
 
 
 @contextmanager
@@ -62,5 +82,5 @@ def unpacking(line: int) -> Iterator[None]:
         yield
     except EOFError as error:
         raise TransferRefused("incomplete", line, str(error)) from error
-    except (zstandard.ZstdError, OSError) as error:
+    except (zstandard.ZstdError, zlib.error, OSError) as error:
         raise TransferRefused("damaged-line", line, f"it cannot be read: {error}") from error

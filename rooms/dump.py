@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 
 from journal.error import TransferRefused
+from journal.packed import GZIP_MAGIC
 
 LIST_NAMES = ("messages", "operations", "entries", "journal")
 DOCUMENT_NAMES = ("documentId", "roomId", "document", "room")
 NUMBER_WRAPPERS = ("$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
-GZIP_MAGIC, ZLIB_MAGIC = b"\x1f\x8b", b"\x78"
+ZLIB_MAGIC = b"\x78"
 UNPACKED_BYTES_MAX = 1 << 28
 """A packed batch is larger than that in nobody's database."""
 ROW_ID_NAMES = ("msgId", "messageId")

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
 from django.core.management.base import CommandError
 
 from journal.archive import chain_up_to, files_of, read_archive
@@ -19,6 +18,7 @@ from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.per_document import NamedDocumentCommand, Result
 from journal.models import Document
+from journal.packed import packing
 from journal.reader import load_document, truncated_seq_of
 from journal.transfer_line import Line, joined
 
@@ -37,7 +37,7 @@ class Command(NamedDocumentCommand):
             "--output",
             default=STANDARD_OUTPUT,
             metavar="FILE",
-            help="Where to; packed when it ends with .zst. Default: -, the standard output.",
+            help="Where to; packed when it ends with .zst or .gz. Default: -, the standard output.",
         )
         parser.add_argument(
             "--from-seq",
@@ -109,11 +109,8 @@ def written(output: str) -> Iterator[IO[bytes]]:
     draft = path.with_name(f"{path.name}.part")
     try:
         with draft.open("wb") as file:
-            if path.suffix == ".zst":
-                with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
-                    yield packed
-            else:
-                yield file
+            with packing(file, path.suffix) as out:
+                yield out
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

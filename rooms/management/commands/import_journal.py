@@ -34,8 +34,8 @@ class Command(JournalCommand):
         parser.add_argument(
             "file",
             nargs="+",
-            help="The export or dump; -: the standard input. May be packed (.zst). Several: archives of one document, "
-            "each following the one before, perhaps an export of the rest at the end.",
+            help="The export or dump; -: the standard input. May be packed (Zstandard, gzip). Several: archives of "
+            "one document, each following the one before, perhaps an export of the rest at the end.",
         )
         parser.add_argument(
             "--document",
