@@ -3,12 +3,13 @@
 How the Node server lays out its rows is not published; what is known is that they are MongoDB documents around messages
 as they travel.  So a line may be, in JSON or MongoDB's Extended JSON:
 
-    a message             `{id, client | sessionId, clock, lt | lamportTime, ts | timestamp, ops, serverSeq?}`
+    a message             `{id, client, clock, lt, ts, ops}`, by any of their names below
     a frame               `{mtype: crdt | broadcast, msg}`, `{mtype: state, snapshot, journal}`
     a journal batch       `{…, messages | operations | entries: [message, …]}`; an entry may be `{msg}` or JSON text;
                           any of it packed: MongoDB's binary, of JSON or msgpack, perhaps with gzip or zlib
-    operation rows        `{msgId, sessionId, otype, key, path, value, vectorClock, lamportTime, timestamp}`, one an op
-    a snapshot            `{graph, vectorClock, lt | lamportTime, journalIndex, textRopes?}`, or a row that has one
+    operation rows        `{msgId, sessionId, otype, key, path, value, vectorClock, lamportTime, timestamp}`, one an op;
+                          by any of their names, too
+    a snapshot            `{graph, vectorClock, lt, journalIndex, textRopes?}`, or a row that has one; likewise
 """
 
 import base64
@@ -24,12 +25,29 @@ from journal.error import TransferRefused
 from journal.packed import GZIP_MAGIC
 
 LIST_NAMES = ("messages", "operations", "entries", "journal")
-DOCUMENT_NAMES = ("documentId", "roomId", "document", "room")
+DOCUMENT_NAMES = ("documentId", "roomId", "document", "room", "document_id", "room_id")
 NUMBER_WRAPPERS = ("$numberInt", "$numberLong", "$numberDouble", "$numberDecimal")
 ZLIB_MAGIC = b"\x78"
 UNPACKED_BYTES_MAX = 1 << 28
 """A packed batch is larger than that in nobody's database."""
-ROW_ID_NAMES = ("msgId", "messageId")
+ROW_ID_NAMES = ("msgId", "messageId", "msg_id", "message_id")
+CLOCK_NAMES = ("clock", "vectorClock", "vector_clock")
+LT_NAMES = ("lt", "lamportTime", "lamport_time")
+MESSAGE_NAMES = {
+    "id": ("id", *ROW_ID_NAMES),
+    "client": ("client", "sessionId", "session_id"),
+    "clock": CLOCK_NAMES,
+    "lt": LT_NAMES,
+    "ts": ("ts", "timestamp"),
+}
+SNAPSHOT_NAMES = {
+    "graph": ("graph",),
+    "vectorClock": CLOCK_NAMES,
+    "lt": LT_NAMES,
+    "journalIndex": ("journalIndex", "journal_index"),
+    "textRopes": ("textRopes", "text_ropes"),
+}
+"""By field, the names it may have, the first of which that there is counts."""
 
 Fields = dict[str, Any]
 
@@ -40,6 +58,7 @@ class FoundMessage:
 
     line: int
     fields: Fields
+    """Of a whole message, by the first of their names; of an operation row, as they are."""
     document: str | None
 
 
@@ -121,10 +140,12 @@ def _read_fields(line: int, fields: Fields, document: str | None) -> Iterator[Fo
     lists = [fields[name] for name in LIST_NAMES if isinstance(fields.get(name), list)]
     if isinstance(fields.get("msg"), dict | str):
         yield from _read_value(line, fields["msg"], document)
-    elif isinstance(fields.get("ops"), list) or _row_id(fields) is not None:
+    elif isinstance(fields.get("ops"), list):
+        yield FoundMessage(line, _named(fields, MESSAGE_NAMES) | {"ops": fields["ops"]}, document)
+    elif _row_id(fields) is not None:
         yield FoundMessage(line, fields, document)
     elif isinstance(fields.get("graph"), dict):
-        yield FoundSnapshot(line, fields, document)
+        yield FoundSnapshot(line, _named(fields, SNAPSHOT_NAMES), document)
     elif isinstance(fields.get("snapshot"), dict) or lists:
         if isinstance(fields.get("snapshot"), dict) and fields["snapshot"]:
             yield from _read_fields(line, fields["snapshot"], document)
@@ -132,6 +153,14 @@ def _read_fields(line: int, fields: Fields, document: str | None) -> Iterator[Fo
             yield from _read_value(line, members, document)
     else:
         yield Unknown(line, "neither a message nor a snapshot")
+
+
+def _named(fields: Fields, names: dict[str, tuple[str, ...]]) -> Fields:
+    return {
+        field: found[0]
+        for field, spellings in names.items()
+        if (found := [fields[name] for name in spellings if fields.get(name) is not None])
+    }
 
 
 def plain_json(value: Any) -> Any:
@@ -185,15 +214,7 @@ def _row_id(fields: Fields) -> str | None:
 def _joined(rows: list[FoundMessage]) -> FoundMessage:
     """The message of neighbouring rows."""
     first = rows[0].fields
-    envelope = {
-        "id": _row_id(first),
-        "client": first.get("client", first.get("sessionId")),
-        "clock": first.get("clock", first.get("vectorClock")),
-        "lt": first.get("lt", first.get("lamportTime")),
-        "ts": first.get("ts", first.get("timestamp")),
-        "serverSeq": first.get("serverSeq", 0),
-        "ops": [row.fields for row in rows],
-    }
+    envelope = _named(first, MESSAGE_NAMES) | {"id": _row_id(first), "ops": [row.fields for row in rows]}
     return FoundMessage(rows[0].line, envelope, rows[0].document)
 
 

@@ -50,6 +50,27 @@ def legacy(message: Raw) -> Raw:
     return {names.get(name, name): value for name, value in message.items()} | {"ops": ops}
 
 
+def renamed(value: Raw, names: dict[str, str]) -> Raw:
+    return {names.get(name, name): member for name, member in value.items()}
+
+
+VECTOR_CLOCK = {"clock": "vectorClock"}
+SNAKES = {
+    "id": "msg_id",
+    "msgId": "message_id",
+    "client": "session_id",
+    "sessionId": "session_id",
+    "clock": "vector_clock",
+    "vectorClock": "vector_clock",
+    "lt": "lamport_time",
+    "lamportTime": "lamport_time",
+    "ts": "timestamp",
+    "documentId": "document_id",
+    "journalIndex": "journal_index",
+    "textRopes": "text_ropes",
+}
+
+
 def extended(value: Any) -> Any:
     """As `mongoexport` writes numbers."""
     match value:
@@ -119,6 +140,9 @@ SHAPES: dict[str, Callable[[list[Raw]], list[Any]]] = {
         for batch in batches(messages, "messages", lambda message: message)
     ],
     "operation rows": rows,
+    "vector clocks": lambda messages: [renamed(legacy(message), VECTOR_CLOCK) for message in messages],
+    "snakes": lambda messages: [renamed(message, SNAKES) for message in messages],
+    "rows of snakes": lambda messages: [renamed(row, SNAKES) for row in rows(messages)],
     "state": lambda messages: [{"mtype": "state", "snapshot": {}, "journal": messages}],
 }
 
@@ -310,8 +334,10 @@ def published_document() -> tuple[Document, Raw]:
     return document, json.loads(json.dumps(fields))
 
 
-def test_j49_a_published_snapshot_comes_in_with_what_follows_it() -> None:
+@pytest.mark.parametrize("names", [{}, SNAKES, {"vectorClock": "clock", "lt": "lamportTime"}])
+def test_j49_a_published_snapshot_comes_in_with_what_follows_it(names: dict[str, str]) -> None:
     document, snapshot = published_document()
+    snapshot = renamed(snapshot, names)
     later = [
         commit(5, put(8)),
         commit(6, TYPED, client="bob"),
