@@ -77,6 +77,7 @@ class Unknown:
 
     line: int
     detail: str
+    document: str | None = None
 
 
 Found = FoundMessage | FoundSnapshot | Unknown
@@ -128,12 +129,15 @@ def _read_value(line: int, value: Any, document: str | None) -> Iterator[Found]:
             yield from _read_value(line, member, document)
         return
     if not isinstance(value, dict):
-        yield Unknown(line, "neither a message nor a snapshot")
+        yield Unknown(line, "neither a message nor a snapshot", document)
         return
-    document = next(
-        (str(value[name]) for name in DOCUMENT_NAMES if isinstance(value.get(name), str)), document
-    )
-    yield from _read_fields(line, value, document)
+    yield from _read_fields(line, value, _document_of(value) or document)
+
+
+def _document_of(fields: Fields) -> str | None:
+    """The document that a row names; one that has a snapshot may be the document's own."""
+    names = (*DOCUMENT_NAMES, "_id") if isinstance(fields.get("snapshot"), dict) else DOCUMENT_NAMES
+    return next((fields[name] for name in names if isinstance(fields.get(name), str)), None)
 
 
 def _read_fields(line: int, fields: Fields, document: str | None) -> Iterator[Found]:
@@ -152,7 +156,7 @@ def _read_fields(line: int, fields: Fields, document: str | None) -> Iterator[Fo
         for members in lists:
             yield from _read_value(line, members, document)
     else:
-        yield Unknown(line, "neither a message nor a snapshot")
+        yield Unknown(line, "neither a message nor a snapshot", document)
 
 
 def _named(fields: Fields, names: dict[str, tuple[str, ...]]) -> Fields:
@@ -219,17 +223,26 @@ def _joined(rows: list[FoundMessage]) -> FoundMessage:
 
 
 def one_document(found: Iterator[Found], wanted: str | None) -> Iterator[Found]:
-    """What is of the document `wanted`, or of the only one there is.
+    """What is of the document `wanted`, or of the only one there is; what names none is of the only one that is named.
 
-    Raises: TransferRefused `several-documents`.
+    Raises: TransferRefused `several-documents`; `no-such-source` when nothing names `wanted`.
     """
-    only = wanted
+    only, names_wanted = wanted, False
+    unnamed_line = other_line = 0
     for each in found:
-        if isinstance(each, Unknown) or each.document is None or each.document == only:
-            yield each
-        elif only is None:
-            only = each.document
-            yield each
+        if each.document is None:
+            unnamed_line = unnamed_line or (0 if isinstance(each, Unknown) else each.line)
+        elif only is None or each.document == only:
+            only, names_wanted = each.document, True
         elif wanted is None:
             detail = f"this is of {each.document!r}, what came before of {only!r}; say which with --source"
             raise TransferRefused("several-documents", each.line, detail)
+        else:
+            other_line = other_line or each.line
+        if unnamed_line and other_line:
+            detail = f"it does not say of which document it is, and line {other_line} is of another one"
+            raise TransferRefused("several-documents", unnamed_line, detail)
+        if each.document in (None, only):
+            yield each
+    if wanted is not None and not names_wanted:
+        raise TransferRefused("no-such-source", 0, f"nothing in it names the document {wanted!r}")

@@ -288,6 +288,41 @@ def test_two_documents_in_one_dump_are_told_apart() -> None:
     assert set(graph_of().clock) == {"bob"}
 
 
+def test_a_document_that_nothing_names_is_refused() -> None:
+    for there in ({"roomId": "one", "msg": commit(1, INSERT)}, commit(1, INSERT)):
+        with pytest.raises(TransferRefused, match="no-such-source"):
+            imported(there, source="nothere")
+        assert not Document.objects.exists()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_names_no_document_is_of_the_only_one_that_is_named(order: int) -> None:
+    unnamed, one = commit(1, INSERT), {"roomId": "one", "msg": commit(2, put(2))}
+    two = {"roomId": "two", "msg": commit(1, INSERT, client="bob")}
+    assert imported(*[unnamed, one][::order], source="one").messages == 2
+    for there in ([unnamed, one, two], [two, one, unnamed], [one, two, unnamed]):
+        with pytest.raises(TransferRefused, match="several-documents"):
+            imported(*there[::order], source="one", slug="again")
+    assert not Document.objects.filter(slug="again").exists()
+
+
+def test_what_another_document_has_of_no_use_does_not_matter() -> None:
+    there = [{"roomId": "two", "hello": "world"}, {"roomId": "one", "msg": commit(1, INSERT)}]
+    assert imported(*there, source="one").refused_count == 0
+    with pytest.raises(TransferRefused, match="not-a-message"):
+        imported(*there, source="two", slug="again")
+    assert imported(7, *there, source="one", slug="again", skip_bad=True).refused_count == 1
+
+
+def test_the_row_of_a_document_names_it_by_its_own_id() -> None:
+    _, snapshot = published_document()
+    documents = [{"_id": {"$oid": "1" * 24}, "snapshot": {"graph": {"nodes": {}}}}]
+    documents += [{"_id": {"$oid": "2" * 24}, "snapshot": snapshot}]
+    later = {"documentId": {"$oid": "2" * 24}, "messages": [commit(5, put(8))]}
+    report = imported(*documents, later, source="2" * 24)
+    assert (report.snapshots, report.messages) == (1, 1)
+
+
 def published_document() -> tuple[Document, Raw]:
     """A document here, and the state it tells published clients."""
     document = Document.objects.create(slug="origin")

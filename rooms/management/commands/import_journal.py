@@ -54,7 +54,10 @@ class Command(JournalCommand):
             help="Of a dump: leave out what cannot be taken over, and say what; exit status 1 if there was any.",
         )
         parser.add_argument(
-            "--source", metavar="ID", help="Of a dump: only what names this document or room."
+            "--source",
+            metavar="ID",
+            help="Of a dump: only what names this document or room; refused when nothing does. Lines that name none "
+            "are taken, too, unless others name another one: then the dump is refused.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -80,6 +83,8 @@ class Command(JournalCommand):
     def import_all(self, sources: list[IO[bytes]], options: dict[str, Any]) -> Imported:
         slug = options["document"]
         if all(looks_like_export(source) for source in sources):
+            if options["source"] is not None:
+                raise Senseless("--source is about dumps; this is an export of ours, of one document")
             parts = [read_lines(source) for source in sources]
             lines = parts[0] if len(parts) == 1 else joined(parts)
             return import_lines(lines, slug, Accounts(options["accounts"]), self.tell)
