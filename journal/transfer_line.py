@@ -3,6 +3,7 @@
 What is written here is read on other machines and by later versions: fields are added, never given another meaning.
 """
 
+import codecs
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
@@ -145,12 +146,21 @@ def raw_lines(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         number += 1
         with unpacking(number):
             raw = source.readline(LINE_BYTES_MAX)
+        if number == 1:
+            raw = _checked_encoding(raw)
         if not raw:
             return
         if len(raw) >= LINE_BYTES_MAX:
             raise TransferRefused("damaged-line", number, f"it is longer than {LINE_BYTES_MAX} bytes")
         if stripped := raw.strip():
             yield number, stripped
+
+
+def _checked_encoding(beginning: bytes) -> bytes:
+    """The same without a mark of UTF-8.  Raises: TransferRefused `encoding`."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in beginning[:4]:
+        raise TransferRefused("encoding", 1, "it is not in UTF-8, but in UTF-16 or the like")
+    return beginning.removeprefix(codecs.BOM_UTF8)
 
 
 def _split(raw: bytes, number: int) -> tuple[bytes, bytes]:
@@ -215,4 +225,4 @@ def looks_like_export(source: IO[bytes]) -> bool:
     """
     with unpacking(1):
         beginning: bytes = source.peek(100)  # type: ignore[attr-defined]
-    return beginning.lstrip().startswith(b'{"kind":"header"')
+    return _checked_encoding(beginning).lstrip().startswith(b'{"kind":"header"')

@@ -111,7 +111,10 @@ def _read_line(line: int, raw: bytes) -> Iterator[Found]:
     if not text:
         return
     try:
-        value = plain_json(json.loads(text))
+        value = plain_json(json.loads(text.decode()))
+    except UnicodeDecodeError as error:
+        yield Unknown(line, f"its encoding is not UTF-8: {error}")
+        return
     except (ValueError, RecursionError) as error:
         yield Unknown(line, f"not JSON: {error}")
         return

@@ -195,6 +195,18 @@ def test_j44_a_packed_export_that_is_cut_off_is_refused(history: Document, tmp_p
     imported(packed)
 
 
+def test_j44_another_encoding_is_called_so_and_a_mark_of_utf_8_is_none(history: Document) -> None:
+    text = exported(history)
+    for encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32"):
+        other = text.decode().encode(encoding)
+        assert_refused("encoding", 1, other)
+        with pytest.raises(TransferRefused, match="encoding"):
+            looks_like_export(opened(io.BytesIO(other)))
+    marked = text.decode().encode("utf-8-sig")
+    assert looks_like_export(opened(io.BytesIO(marked)))
+    assert imported(marked).messages == len(HISTORY)
+
+
 def test_j44_a_newer_version_is_refused(history: Document) -> None:
     from journal.transfer_line import sum_of
 

@@ -272,6 +272,14 @@ def test_j49_a_packed_dump_that_is_cut_off_is_refused_wherever_that_is() -> None
     assert read_packed(b"".join(blocks) + packer.flush()).messages == 5
 
 
+def test_the_encoding_of_a_dump_is_utf_8_and_others_are_called_so() -> None:
+    text = json.dumps(commit(1, {**INSERT, "value": {"key": "n", "name": "né"}}), ensure_ascii=False)
+    for encoding in ("utf-16", "latin-1"):
+        with pytest.raises(TransferRefused, match="encoding"):
+            read_packed(text.encode(encoding))
+    assert read_packed(text.encode("utf-8-sig")).messages == 1
+
+
 def read_packed(packed: bytes) -> Imported:
     source = opened(io.BytesIO(packed))  # type: ignore[arg-type]
     return import_dump(read_dump(raw_lines(source)), "moved")
