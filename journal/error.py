@@ -93,7 +93,8 @@ class TransferRefused(JournalError):
     """A file that was to be read is not as it should be, or does not fit what is there (rule J44)."""
 
     def __init__(self, code: str, line: int, detail: str, name: str = "") -> None:
-        super().__init__(f"{code}: {f'{name}, ' if name else ''}line {line}: {detail}")
+        place = ", ".join(filter(None, (name, f"line {line}" if line else "")))
+        super().__init__(": ".join(filter(None, (code, place, detail))))
         self.code = code
         self.line = line
         """From 1; 0: no line in particular."""

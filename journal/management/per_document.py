@@ -88,7 +88,7 @@ class NamedDocumentCommand(JournalCommand):
         with answering():
             document = Document.objects.filter(slug=options["document"]).first()
         if document is None:
-            raise Senseless(f"no such document: {options['document']}")
+            raise unknown([options["document"]])
         return document
 
     @abstractmethod
@@ -141,12 +141,19 @@ class DocumentCommand(JournalCommand):
                 yield from whole.filter(pk=pk)
             return
         found = {document.slug: document for document in whole.filter(slug__in=slugs)}
-        if unknown := sorted(set(slugs) - found.keys()):
-            raise Senseless(f"no such document: {', '.join(unknown)}")
+        if missing := sorted(set(slugs) - found.keys()):
+            raise unknown(missing)
         for slug in sorted(found):
             yield found[slug]
 
 
 def coded(error: JournalError) -> Result:
     """What a program may want to know of an error."""
-    return {name: getattr(error, name) for name in ("code", "line") if hasattr(error, name)}
+    return {name: told for name in ("code", "line") if (told := getattr(error, name, None))}
+
+
+def unknown(slugs: list[str]) -> Senseless:
+    """That these cannot be treated: there are no such documents, or not yet, or no longer."""
+    rows = Document.objects.filter(slug__in=slugs)
+    conditions = {row.slug: f" ({row.get_condition_display()})" for row in rows if row.condition}
+    return Senseless(f"no such document: {', '.join(slug + conditions.get(slug, '') for slug in slugs)}")

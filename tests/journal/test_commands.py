@@ -10,6 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from journal import lease
+from journal.error import TransferRefused
+from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.reader import hydrate
 from journal.verification import verify_document
@@ -48,6 +50,20 @@ def test_cron_hears_nothing_when_all_is_well(rooms: Any) -> None:
         ["rebuild_projections"],
     ):
         assert run(*arguments) == ""
+
+
+@pytest.mark.parametrize("command", ["export_journal", "verify_journals"])
+def test_a_document_that_is_being_imported_is_called_so(document: Document, command: str) -> None:
+    Document.objects.filter(pk=document.pk).update(condition=Document.Condition.IMPORTING)
+    with pytest.raises(CommandError, match=r"no such document: room \(being imported: not whole yet\)"):
+        run(command, "--document", "room")
+
+
+def test_a_refusal_names_a_line_only_where_there_is_one() -> None:
+    refusals = [TransferRefused("gap", line, "why", name) for line in (0, 3) for name in ("", "a.zst")]
+    told = ["gap: why", "gap: a.zst: why", "gap: line 3: why", "gap: a.zst, line 3: why"]
+    assert [str(each) for each in refusals] == told
+    assert [coded(each) for each in refusals[1:3]] == [{"code": "gap"}, {"code": "gap", "line": 3}]
 
 
 def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:

@@ -16,7 +16,7 @@ from journal.error import TransferRefused, UnknownDocument
 from journal.export import Export
 from journal.lease import lease
 from journal.management.argument import Senseless
-from journal.management.per_document import NamedDocumentCommand, Result
+from journal.management.per_document import NamedDocumentCommand, Result, unknown
 from journal.models import Document
 from journal.packed import packing
 from journal.reader import load_document, truncated_seq_of
@@ -60,7 +60,7 @@ class Command(NamedDocumentCommand):
         try:
             return load_document(options["document"])
         except UnknownDocument as error:
-            raise Senseless(f"no such document: {error}") from error
+            raise unknown([options["document"]]) from error
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         with lease(document.pk) as held, written(options["output"]) as out:
