@@ -36,8 +36,14 @@ class JournalCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.progress = Progress(self.stderr, is_shown=options["verbosity"] > 0 and self.stderr.isatty())
-        with calm_collector():
-            return super().execute(*args, **options)
+        try:
+            with calm_collector():
+                return super().execute(*args, **options)
+        except Senseless as error:
+            self.progress.clear()
+            if options["json"]:
+                self.stdout.write(json.dumps(asked_of(options) | {"outcome": "failed", "detail": str(error)}))
+            raise
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:
@@ -145,6 +151,12 @@ class DocumentCommand(JournalCommand):
             raise unknown(missing)
         for slug in sorted(found):
             yield found[slug]
+
+
+def asked_of(options: dict[str, Any]) -> Result:
+    """The document that a command was asked about, if it is a single one."""
+    slug = options.get("document")
+    return {"slug": slug} if isinstance(slug, str) else {}
 
 
 def coded(error: JournalError) -> Result:

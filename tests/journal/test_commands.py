@@ -1,9 +1,11 @@
 """The commands: silent in cron, plain on a terminal, JSON on request, exit status 1 when something is
 wrong."""
 
+import errno
 import io
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,44 @@ def test_a_document_that_is_being_imported_is_called_so(document: Document, comm
     Document.objects.filter(pk=document.pk).update(condition=Document.Condition.IMPORTING)
     with pytest.raises(CommandError, match=r"no such document: room \(being imported: not whole yet\)"):
         run(command, "--document", "room")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import_journal", "{folder}/none.jsonl", "--document", "room"],
+        ["import_journal", "{folder}", "--document", "room"],
+        ["export_journal", "--document", "room", "--output", "{folder}/none/room.jsonl"],
+        ["export_journal", "--document", "room", "--output", "{folder}"],
+    ],
+)
+def test_a_file_that_is_not_there_is_a_senseless_argument(
+    document: Document, tmp_path: Path, arguments: list[str]
+) -> None:
+    out = io.StringIO()
+    with pytest.raises(CommandError) as failure:
+        run(*[each.format(folder=tmp_path) for each in arguments], "--json", out=out)
+    assert failure.value.returncode == 2
+    told = json.loads(out.getvalue())
+    assert (told["slug"], told["outcome"], told["detail"]) == ("room", "failed", str(failure.value))
+    assert list(tmp_path.iterdir()) == []
+    document.refresh_from_db()
+    assert document.lease_holder == ""
+
+
+def test_an_export_that_cannot_be_finished_leaves_no_file(
+    document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    out = io.StringIO()
+    with pytest.raises(CommandError) as failure:
+        run("export_journal", "--document", "room", "--output", f"{tmp_path}/room.jsonl", "--json", out=out)
+    assert failure.value.returncode == 1
+    assert json.loads(out.getvalue())["code"] == "not-written"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refusal_names_a_line_only_where_there_is_one() -> None:

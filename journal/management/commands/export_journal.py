@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.management.base import CommandError
-
 from journal.archive import chain_up_to, files_of, read_archive
 from journal.error import TransferRefused, UnknownDocument
 from journal.export import Export
@@ -100,21 +98,30 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
 
 @contextmanager
 def written(output: str) -> Iterator[IO[bytes]]:
-    """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was."""
+    """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was.
+
+    Raises: Senseless where nothing can be written at all; TransferRefused `not-written` when that fails on the way.
+    """
     if output == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(output)
+    if path.is_dir():
+        raise Senseless(f"{path}: a directory")
     draft = path.with_name(f"{path.name}.part")
     try:
-        with draft.open("wb") as file:
+        file = draft.open("wb")
+    except OSError as error:
+        raise Senseless(str(error)) from error
+    try:
+        with file:
             with packing(file, path.suffix) as out:
                 yield out
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise CommandError(f"{path}: {error}") from error
+        raise TransferRefused("not-written", 0, f"{path}: {error}") from error
     finally:
         draft.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ class Command(JournalCommand):
         try:
             return stack.enter_context(open(name, "rb"))
         except OSError as error:
-            raise CommandError(str(error)) from error
+            raise Senseless(str(error)) from error
 
     def take_in(self, sources: list[IO[bytes]], options: dict[str, Any]) -> tuple[Result, bool]:
         report = self.import_all(sources, options)
