@@ -89,6 +89,21 @@ def test_an_export_that_dies_leaves_the_file_as_it_was(exported: tuple[Path, dic
     part.unlink(missing_ok=True)
 
 
+def test_an_export_that_nobody_reads_any_more_ends_quietly(exported: tuple[Path, dict[str, Any]]) -> None:
+    path, _ = exported
+    command = [sys.executable, "manage.py", "export_journal", "--document", "stage"]
+    environment = ServerProcess(path.parent).environment()
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_j48_of_two_imports_of_one_name_the_second_hears_that_the_first_is_busy(
     site: Site, exported: tuple[Path, dict[str, Any]]
 ) -> None:

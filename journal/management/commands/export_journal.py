@@ -1,6 +1,7 @@
 """`manage.py export_journal`: one document as JSON lines."""
 
 import os
+import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -97,14 +98,26 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
 
 
 @contextmanager
+def quiet_without_reader() -> Iterator[None]:
+    """When nobody reads the standard output any more, the process ends in the block, as others do of SIGPIPE."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # where the interpreter writes what is left, at its end
+        sys.exit(128 + signal.SIGPIPE)
+
+
+@contextmanager
 def written(output: str) -> Iterator[IO[bytes]]:
     """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was.
 
     Raises: Senseless where nothing can be written at all; TransferRefused `not-written` when that fails on the way.
     """
     if output == STANDARD_OUTPUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with quiet_without_reader():
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     path = Path(output)
     if path.is_dir():
