@@ -1,6 +1,7 @@
 """Damaged documents: what can be read of them, and the finding that stands in their row (rule J23)."""
 
 import logging
+from contextlib import suppress
 from uuid import UUID
 
 from django.utils import timezone
@@ -22,14 +23,13 @@ def hydrate_readable(document_id: UUID) -> Hydrated:
     Raises: UnknownDocument; JournalUnavailable.
     """
     truncated_seq = truncated_seq_of(document_id)
-    with answering():
+    graph, seq = Graph(), truncated_seq
+    with suppress(CorruptJournal), answering(document_id, truncated_seq):
         graph, seq = _readable_start(document_id, truncated_seq)
-        try:
-            for batch in read_batches(document_id, seq):
-                graph.apply_all(batch.messages)
-                seq = batch.last_seq
-        except (CorruptJournal, JournalGap):
-            pass
+    with suppress(CorruptJournal, JournalGap), answering(document_id, seq):
+        for batch in read_batches(document_id, seq):
+            graph.apply_all(batch.messages)
+            seq = batch.last_seq
     graph.head_seq = seq
     return Hydrated(graph, seq, seq)
 

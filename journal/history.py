@@ -17,7 +17,6 @@ from journal.reader import (
     restored,
     retained,
     usable_snapshots,
-    verified,
     while_retained,
 )
 from vuer_rtc.crdt.graph import Graph
@@ -198,8 +197,8 @@ def _seq_at(document_id: UUID, truncated_seq: int, moment: datetime) -> int:
     begun = rows.filter(created_at__lte=moment).order_by("-last_seq").values_list("last_seq", flat=True)[:1]
     found = next(iter(begun), truncated_seq)
     at = moment.timestamp()
-    for row in rows.filter(last_seq__gt=found).order_by("last_seq").iterator(chunk_size=10):
-        for entry in verified(row).entries:
+    for batch in read_batches(document_id, found):
+        for entry in batch.entries:
             if entry.received_at > at:
                 return _told(found, truncated_seq, moment)
             found = entry.message.server_seq

@@ -18,6 +18,7 @@ from journal.entry import Entry, PayloadError, checksum_of, decode_entries
 from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
+from journal.stored_row import PAGE_ROWS, LostRow, Unreadable, batch_rows, stored, tells_damage, told
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
 
@@ -28,9 +29,6 @@ TRIES = 3
 
 AGE_STEP_S = 30
 """How finely a hydrated document knows the age of its messages."""
-
-PAGE_ROWS = 100
-"""Batches that one query reads."""
 
 BACKUP_HINT = "Restore the database from a backup; the rows that are left stay as they are."
 
@@ -79,11 +77,14 @@ class Start:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Database errors inside the block come out as JournalUnavailable."""
+def answering(document_id: UUID | None = None, seq: int = 0) -> Iterator[None]:
+    """Database errors inside the block come out as JournalUnavailable; of the document that is read, if one is named,
+    those that tell damage as CorruptJournal, at `seq` when nobody knows better."""
     try:
         yield
     except Error as error:
+        if document_id is not None and tells_damage(error):
+            raise CorruptJournal(document_id, seq, told(error), BACKUP_HINT) from error
         raise JournalUnavailable(f"the journal could not be read: {error}") from error
 
 
@@ -142,7 +143,7 @@ def read_after(document_id: UUID, seq: int, batches_max: int | None = None) -> l
     gap = None
     for _ in range(TRIES):
         try:
-            with answering():
+            with answering(document_id, seq + 1):
                 found = list(islice(read_batches(document_id, seq), batches_max))
         except JournalGap as error:
             gap, found = error, []
@@ -212,7 +213,7 @@ def while_retained(document_id: UUID, use: Callable[[int], T]) -> T:
     for _ in range(TRIES):
         truncated_seq, damage = truncated_seq_of(document_id), None
         try:
-            with answering():
+            with answering(document_id, truncated_seq):
                 result = use(truncated_seq)
         except JournalGap as gap:
             damage = _missing(document_id, gap)
@@ -260,16 +261,16 @@ def usable_snapshots(document_id: UUID, truncated_seq: int) -> models.QuerySet[S
 
 def restored(snapshot_id: UUID) -> tuple[Graph, Snapshot] | None:
     """The graph of a snapshot row, and the row; None when it is gone or, which is logged, damaged."""
-    row = Snapshot.objects.filter(pk=snapshot_id).first()
-    if row is None:
-        return None
     try:
-        return restore_snapshot(row), row
+        for row in stored(Snapshot.objects.filter(pk=snapshot_id)):
+            return restore_snapshot(row), row
+    except Unreadable as error:
+        logger.error("snapshot %s is damaged: %s", snapshot_id, error)
     except SnapshotDamaged as error:
         logger.error(
             "document %s: snapshot %s at seq %d is damaged: %s", row.document_id, row.pk, row.seq, error
         )
-        return None
+    return None
 
 
 def retained(
@@ -290,30 +291,26 @@ def retained(
 def read_batches(document_id: UUID, seq: int) -> Iterator[Batch]:
     """The batches that reach beyond `seq`, in order, each verified; the first begins at or before seq + 1.
 
-    No cursor stays open between two of them: who reads may write meanwhile.  (On SQLite a connection that is in the
-    middle of a read cannot write once somebody else has.)
-
-    Raises: CorruptJournal for a damaged row; JournalGap for a missing one; database errors as they are.
+    Raises: CorruptJournal for a damaged row; JournalGap for a missing one; other database errors as they are.
     """
-    rows = JournalBatch.objects.filter(document=document_id).order_by("last_seq")
-    reached, expected_seq = seq, None
-    while page := list(rows.filter(last_seq__gt=reached)[:PAGE_ROWS]):
-        for row in page:
-            yield _next_batch(row, seq, expected_seq)
-            expected_seq = row.last_seq + 1
-        if len(page) < PAGE_ROWS:
-            return
-        reached = page[-1].last_seq
+    expected_seq = None
+    for row in batch_rows(document_id, seq):
+        yield _next_batch(row, seq, expected_seq)
+        expected_seq = row.last_seq + 1
 
 
 def read_tails(places: Mapping[UUID, int]) -> dict[UUID, list[Batch]]:
     """The same of several documents, by one query; for short tails: a document is missing in the result when so many
-    came that some of its own may be missing.
+    came that some of its own may be missing, and all are when a row cannot be read.
 
     Raises: as `read_batches`.
     """
     wanted = [Q(document=document_id, last_seq__gt=seq) for document_id, seq in places.items()]
-    rows = list(JournalBatch.objects.filter(reduce(or_, wanted)).order_by("document", "last_seq")[:PAGE_ROWS])
+    found = JournalBatch.objects.filter(reduce(or_, wanted)).order_by("document", "last_seq")
+    try:
+        rows = stored(found[:PAGE_ROWS])
+    except Unreadable:
+        return {}
     tails: dict[UUID, list[Batch]] = {}
     for row in rows:
         tail = tails.setdefault(row.document_id, [])
@@ -325,7 +322,7 @@ def read_tails(places: Mapping[UUID, int]) -> dict[UUID, list[Batch]]:
     return tails
 
 
-def _next_batch(row: JournalBatch, seq: int, expected_seq: int | None) -> Batch:
+def _next_batch(row: JournalBatch | LostRow, seq: int, expected_seq: int | None) -> Batch:
     """The content of the row that comes next; the first reaches beyond `seq`."""
     is_next = row.first_seq <= seq + 1 if expected_seq is None else row.first_seq == expected_seq
     if not is_next:
@@ -333,11 +330,13 @@ def _next_batch(row: JournalBatch, seq: int, expected_seq: int | None) -> Batch:
     return verified(row)
 
 
-def verified(row: JournalBatch) -> Batch:
+def verified(row: JournalBatch | LostRow) -> Batch:
     """The content of a row.
 
-    Raises: CorruptJournal when its checksum, its count or its bytes do not hold.
+    Raises: CorruptJournal when its checksum, its count or its bytes do not hold, or the database has none.
     """
+    if isinstance(row, LostRow):
+        raise CorruptJournal(row.document_id, row.first_seq, row.problem, BACKUP_HINT)
     payload = bytes(row.payload)
     if checksum_of(payload, row.document_id, row.first_seq, row.last_seq) != row.checksum:
         raise CorruptJournal(

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from journal.column import bounded
 from journal.error import CorruptJournal
-from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
-from journal.reader import Batch, Hydrated, hydrate, verified
+from journal.models import Document, Operation, SceneObject, Snapshot
+from journal.reader import BACKUP_HINT, Batch, Hydrated, answering, hydrate, verified, while_retained
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
+from journal.stored_row import LostRow, Unreadable, batch_rows, stored
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
@@ -57,28 +58,44 @@ class Verdict:
 
 def verify_document(document: Document) -> Verdict:
     """Everything that can be checked of one document: rows, order, identities, snapshots, recovery,
-    projections."""
+    projections.
+
+    Raises: UnknownDocument; JournalUnavailable.
+    """
     verdict = Verdict(document.slug, str(document.pk))
-    verdict.findings += _verify_batches(document.pk, verdict)
-    verdict.findings += _verify_snapshots(document.pk, verdict)
-    if not verdict.is_damaged:
-        try:
-            hydrated = hydrate(document.pk)
-        except CorruptJournal as error:
-            verdict.findings.append(Finding(True, error.seq, error.problem, error.hint))
-        else:
-            verdict.head_seq = hydrated.head_seq
+    try:
+        verdict = while_retained(document.pk, lambda truncated_seq: _verify_rows(document, truncated_seq))
+        hydrated = None if verdict.is_damaged else hydrate(document.pk)
+    except CorruptJournal as error:
+        verdict.findings.append(_found(error))
+        return verdict
+    if hydrated is not None:
+        verdict.head_seq = hydrated.head_seq
+        with answering():
             verdict.findings += _verify_projections(document.pk, hydrated)
     return verdict
 
 
-def _verify_batches(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
-    truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
+def _verify_rows(document: Document, truncated_seq: int) -> Verdict:
+    verdict = Verdict(document.slug, str(document.pk))
+    verdict.findings += _verify_batches(document.pk, truncated_seq, verdict)
+    verdict.findings += _verify_snapshots(document.pk, verdict)
+    return verdict
+
+
+def _found(error: CorruptJournal) -> Finding:
+    return Finding(True, error.seq, error.problem, error.hint)
+
+
+def _verify_batches(document_id: UUID, truncated_seq: int, verdict: Verdict) -> Iterator[Finding]:
     head_seq = truncated_seq
     seen: Counter[str] = Counter()
-    for row in (
-        JournalBatch.objects.filter(document=document_id).order_by("last_seq").iterator(chunk_size=100)
-    ):
+    for row in batch_rows(document_id, 0):
+        if isinstance(row, LostRow):
+            if row.last_seq > truncated_seq:
+                yield Finding(True, max(row.first_seq, head_seq + 1), row.problem, BACKUP_HINT)
+                head_seq = row.last_seq
+            continue
         if row.last_seq <= truncated_seq:
             yield Finding(
                 False, row.first_seq, f"batch {row.pk} is at or below the truncation point", COMPACT_HINT
@@ -100,7 +117,7 @@ def _verify_batches(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
         try:
             yield from _verify_identities(verified(row), seen)
         except CorruptJournal as error:
-            yield Finding(True, error.seq, error.problem, error.hint)
+            yield _found(error)
 
 
 def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
@@ -117,13 +134,15 @@ def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
 
 
 def _verify_snapshots(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
-    for row in Snapshot.objects.filter(document=document_id).order_by("seq").iterator(chunk_size=1):
+    rows = Snapshot.objects.filter(document=document_id).order_by("seq")
+    for pk, seq in list(rows.values_list("pk", "seq")):
         verdict.snapshots += 1
         try:
-            restore_snapshot(row)
-        except SnapshotDamaged as error:
+            for row in stored(rows.filter(pk=pk)):
+                restore_snapshot(row)
+        except (SnapshotDamaged, Unreadable) as error:
             hint = "Recovery begins from another one as long as the batches reach it; delete this row."
-            yield Finding(True, row.seq, f"snapshot {row.pk}: {error}", hint)
+            yield Finding(True, seq, f"snapshot {pk}: {error}", hint)
 
 
 def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Finding]:

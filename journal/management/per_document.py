@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 
 from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError
@@ -55,7 +56,7 @@ class JournalCommand(BaseCommand):
             result, is_well = treat()
         except JournalBusy as error:
             result, is_well = {"slug": slug, "outcome": "busy", "detail": str(error)}, True
-        except JournalError as error:
+        except (Error, JournalError) as error:
             result, is_well = {"slug": slug, "outcome": "failed", "detail": str(error)} | coded(error), False
         self.progress.clear()
         self.show(result, is_well, options)
@@ -159,7 +160,7 @@ def asked_of(options: dict[str, Any]) -> Result:
     return {"slug": slug} if isinstance(slug, str) else {}
 
 
-def coded(error: JournalError) -> Result:
+def coded(error: Exception) -> Result:
     """What a program may want to know of an error."""
     return {name: told for name in ("code", "line") if (told := getattr(error, name, None))}
 

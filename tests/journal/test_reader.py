@@ -12,7 +12,6 @@ from django.db import connections
 from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import (
-    PAGE_ROWS,
     Batch,
     Start,
     hydrate,
@@ -24,6 +23,7 @@ from journal.reader import (
     with_history,
 )
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
+from journal.stored_row import PAGE_ROWS
 from tests.journal.history import append, append_each, insert, message, put
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record

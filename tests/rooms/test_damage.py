@@ -6,12 +6,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch
 from journal.reader import hydrate
 from rooms.hub import Hub
 from tests.journal.history import append_each
+from tests.journal.test_stored_row import become
 
 from .build import insert, message, put
 from .in_process import QUICK, in_database
@@ -92,6 +94,20 @@ async def test_a_damaged_document_can_be_looked_at_and_not_edited(
             assert bob.close_code is cy.close_code is None
     await until_said(room, "seq 7: ")
     assert len([record for record in caplog.records if "is damaged" in record.getMessage()]) == 1
+
+
+async def test_a_document_of_which_the_database_cannot_give_a_row_can_be_looked_at(
+    room: Document, hub: Hub
+) -> None:
+    row = await in_database(lambda: JournalBatch.objects.get(document=room, first_seq=7))
+    if connection.vendor != "sqlite":
+        pytest.skip("columns of other databases hold what they are declared to hold")
+    await in_database(lambda: become(row, payload="substr(payload, 1, 20) || x'FF' || substr(payload, 22)"))
+    async with Socket("room", "bob") as bob:
+        assert bob.frames[0]["serverSeq"] == 6
+        bob.edit(put(value=99))
+        await bob.until(lambda: bob.errors == ["damaged"])
+    await until_said(room, "seq 7: ")
 
 
 async def test_a_room_whose_journal_is_repaired_opens_again_without_a_restart(

@@ -1,0 +1,229 @@
+"""J23: what the database itself says of damaged rows and pages is damage of their document, and of no other."""
+
+import io
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import Error, connection, connections
+
+from journal.damage import hydrate_readable
+from journal.error import CorruptJournal, JournalUnavailable
+from journal.models import Document, JournalBatch, Snapshot
+from journal.reader import hydrate, read_after, read_tails
+from journal.snapshot import draft_snapshot, take_snapshot
+from journal.stored_row import tells_damage
+from journal.verification import verify_document
+from tests.journal.history import append_each, insert, message, put
+from tests.journal.sqlite import sqlite_connection
+
+HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 61)]]
+
+TEXTS = {
+    "no text": "substr(payload, 1, 20) || x'FF' || substr(payload, 22)",
+    "text": "'once upon a time'",
+    "a number": "12",
+    "nothing": "''",
+}
+
+
+@pytest.fixture
+def rooms(document: Document, other: Document) -> tuple[Document, Document]:
+    append_each(document, HISTORY[:20])
+    append_each(other, HISTORY[:20])
+    return document, other
+
+
+def only_sqlite() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns of other databases hold what they are declared to hold")
+
+
+def become(row: Any, **expressions: str) -> None:
+    """Its columns hold what no code of ours would write there."""
+    settings = ", ".join(f"{column} = {expression}" for column, expression in expressions.items())
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {row._meta.db_table} SET {settings} WHERE _id = %s", [row.pk.hex])
+
+
+def fails(command: str, *arguments: str) -> str:
+    """What the command says, which ends with status 1."""
+    out = io.StringIO()
+    with pytest.raises(CommandError) as failure:
+        call_command(command, *arguments, stdout=out, stderr=out)
+    assert failure.value.returncode == 1
+    return out.getvalue()
+
+
+@pytest.mark.sql
+@pytest.mark.parametrize(
+    "columns", [*({"payload": text} for text in TEXTS.values()), {"created_at": "'2026-11?30'"}], ids=str
+)
+def test_a_column_that_holds_something_else_is_damage_from_there_on(
+    rooms: tuple[Document, Document], columns: dict[str, str], tmp_path: Path
+) -> None:
+    only_sqlite()
+    become(JournalBatch.objects.get(document=rooms[1], first_seq=13), **columns)
+    for reading in (hydrate, lambda pk: read_after(pk, 0)):
+        with pytest.raises(CorruptJournal) as caught:
+            reading(rooms[1].pk)
+        assert (caught.value.document_id, caught.value.seq) == (rooms[1].pk, 13)
+    assert hydrate_readable(rooms[1].pk).head_seq == 12
+    assert [finding.seq for finding in verify_document(rooms[1]).findings] == [13]
+    assert "seq 13" in fails("export_journal", "--document", "other-room", "--output", str(tmp_path / "o"))
+    reports = [json.loads(line) for line in fails("verify_journals", "--json").splitlines()]
+    assert {report["slug"]: report["outcome"] for report in reports} == {
+        "room": "good",
+        "other-room": "damaged",
+    }
+    rooms[1].refresh_from_db()
+    assert rooms[1].damage.startswith("seq 13: ")
+    assert " with text " not in rooms[1].damage
+
+
+@pytest.mark.sql
+def test_a_snapshot_that_the_database_cannot_give_is_damaged_like_any_other(document: Document) -> None:
+    only_sqlite()
+    append_each(document, HISTORY[:20])
+    digest = hydrate(document.pk).graph.digest()
+    row = take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
+    become(row, payload=TEXTS["no text"])
+    assert hydrate(document.pk).graph.digest() == digest
+    [finding] = verify_document(document).findings
+    assert (finding.is_damage, finding.seq) == (True, 20)
+
+
+@pytest.fixture
+def own_file(
+    transactional_db: None, tmp_path: Path
+) -> Iterator[Callable[[Callable[[bytearray], None]], None]]:
+    """Puts a copy of the database, changed by hand while nobody has it open, in the place of the tests' own."""
+    only_sqlite()
+    usual, mine = connections["default"], sqlite_connection(tmp_path)
+    mine.alias = "default"
+
+    def exchange(change: Callable[[bytearray], None]) -> None:
+        path = Path(mine.settings_dict["NAME"])
+        with closing(sqlite3.connect(path)) as copy:
+            usual.connection.backup(copy)
+        content = bytearray(path.read_bytes())
+        change(content)
+        path.write_bytes(content)
+        connections["default"] = mine
+
+    yield exchange
+    mine.close()
+    connections["default"] = usual
+
+
+@pytest.mark.sql
+def test_a_broken_page_is_damage_of_the_documents_whose_rows_are_on_it(own_file: Any) -> None:
+    for slug in ("a", "b", "c"):
+        append_each(Document.objects.create(slug=slug), HISTORY)
+    rows = JournalBatch.objects.filter(document__slug="b").order_by("first_seq")
+    checksum = rows[40].checksum.encode()
+
+    def break_page(content: bytearray) -> None:
+        size = int.from_bytes(content[16:18], "big")
+        start = content.index(checksum) // size * size
+        assert content[start] == 0x0D  # a leaf of a table
+        content[start] ^= 0x40
+
+    own_file(break_page)
+    b = Document.objects.get(slug="b")
+    with pytest.raises(CorruptJournal, match="malformed") as caught:
+        hydrate(b.pk)
+    assert 1 < caught.value.seq <= 41
+    assert hydrate_readable(b.pk).head_seq == caught.value.seq - 1
+    lost = [finding.seq for finding in verify_document(b).findings]
+    assert lost == list(range(lost[0], lost[0] + len(lost)))
+    assert lost[0] == caught.value.seq
+    assert 41 in lost
+    said = fails("verify_journals")
+    assert "b: damaged" in said
+    assert "a: " not in said
+    assert {document.slug for document in Document.objects.exclude(damage="")} <= {"b", "c"}
+    b.refresh_from_db()
+    assert b.damage.startswith(f"seq {lost[0]}: ")
+
+
+def raised(cause: Exception) -> Error:
+    error = Error(str(cause))
+    error.__cause__ = cause
+    return error
+
+
+def of_sqlite(code: int) -> Exception:
+    error = sqlite3.DatabaseError("so it is")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_damage"),
+    [
+        (of_sqlite(11), True),  # SQLITE_CORRUPT
+        (of_sqlite(779), True),  # SQLITE_CORRUPT_INDEX
+        (of_sqlite(26), True),  # SQLITE_NOTADB
+        (of_sqlite(5), False),  # SQLITE_BUSY
+        (of_sqlite(6), False),  # SQLITE_LOCKED
+        (of_sqlite(10), False),  # SQLITE_IOERR
+        (of_sqlite(266), False),  # SQLITE_IOERR_READ
+        (of_sqlite(13), False),  # SQLITE_FULL
+        (of_sqlite(14), False),  # SQLITE_CANTOPEN
+        (sqlite3.OperationalError("Could not decode to UTF-8 column 'payload' with text 'x'"), True),
+        (sqlite3.OperationalError("something else"), False),
+        (psycopg.errors.DataCorrupted(), True),
+        (psycopg.errors.IndexCorrupted(), True),
+        (psycopg.errors.IoError(), False),
+        (psycopg.errors.LockNotAvailable(), False),
+        (psycopg.OperationalError("the connection is lost"), False),
+    ],
+    ids=repr,
+)
+def test_what_is_stored_is_damaged_or_the_database_does_not_answer(cause: Exception, is_damage: bool) -> None:
+    assert tells_damage(raised(cause)) is is_damage
+
+
+def failing_at(row: JournalBatch, cause: Exception) -> Callable[..., Any]:
+    """Reading that row raises, and so does every page that it may be on."""
+
+    def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        is_read = sql.startswith("SELECT") and '"payload"' in sql and JournalBatch._meta.db_table in sql
+        if is_read and ("LIMIT 100" in sql or row.last_seq in params):
+            raise raised(cause)
+        return run(sql, params, many, context)
+
+    return execute
+
+
+@pytest.mark.sql
+def test_around_a_row_that_cannot_be_read_every_other_one_is(rooms: tuple[Document, Document]) -> None:
+    row = JournalBatch.objects.get(document=rooms[0], first_seq=13)
+    with connection.execute_wrapper(failing_at(row, psycopg.errors.DataCorrupted("missing chunk"))):
+        with pytest.raises(CorruptJournal, match=r"seq 13: the database says: missing chunk\. .*backup"):
+            hydrate(rooms[0].pk)
+        assert hydrate_readable(rooms[0].pk).head_seq == 12
+        verdict = verify_document(rooms[0])
+        assert [finding.seq for finding in verdict.findings] == [13]
+        assert (verdict.batches, verdict.head_seq) == (19, 20)
+        assert read_tails({rooms[0].pk: 0, rooms[1].pk: 0}) == {}
+    assert hydrate(rooms[0].pk).head_seq == 20
+
+
+@pytest.mark.sql
+def test_a_database_that_does_not_answer_says_nothing_of_the_document(rooms: Any) -> None:
+    row = JournalBatch.objects.get(document=rooms[0], first_seq=13)
+    with connection.execute_wrapper(failing_at(row, psycopg.errors.IoError("could not read block"))):
+        for reading in (lambda: hydrate(rooms[0].pk), lambda: verify_document(rooms[0])):
+            with pytest.raises(JournalUnavailable):
+                reading()
+        said = fails("verify_journals")
+    assert "could not read block" in said
+    assert not Document.objects.exclude(damage="").exists()
