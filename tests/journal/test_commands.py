@@ -12,6 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from journal import lease
+from journal.damage import clear_damage, note_damage
 from journal.error import TransferRefused
 from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
@@ -195,6 +196,29 @@ def test_a_damaged_document_fails_and_the_others_are_compacted(rooms: tuple[Docu
     assert "seq 2" in out.getvalue()
     assert ranges(rooms[0].pk) == [(8, 8)]
     assert len(ranges(rooms[1].pk)) == 3
+
+
+def test_cron_hears_of_a_document_that_is_known_to_be_damaged_with_nothing_to_fold(
+    rooms: tuple[Document, Document],
+) -> None:
+    note_damage(rooms[1].pk, "seq 2: gone. Put it back\nseq 3: gone")
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="not well: other-room") as failure:
+        run("compact_journals", out=out)
+    assert failure.value.returncode == 1
+    assert out.getvalue().splitlines() == [
+        "other-room: damaged, seq 2: gone. Put it back",
+        "other-room: damaged, seq 3: gone",
+        "other-room: nothing to do",
+    ]
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        run("compact_journals", "--json", out=out)
+    reports = {report["slug"]: report for report in map(json.loads, out.getvalue().splitlines())}
+    assert (reports["room"]["damage"], reports["room"]["outcome"]) == ("", "nothing to do")
+    assert reports["other-room"]["damage"].startswith("seq 2: gone")
+    clear_damage(rooms[1].pk)
+    assert run("compact_journals") == ""
 
 
 # Verification

@@ -1,4 +1,4 @@
-"""`manage.py compact_journals`: for cron."""
+"""`manage.py compact_journals`: for cron.  Exit status 1 also when a document is known to be damaged."""
 
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Iterator
@@ -50,9 +50,10 @@ class Command(DocumentCommand):
         )
         if not options["dry_run"]:
             catch_up(document.pk)
-        return asdict(report), True
+        return asdict(report) | {"damage": document.damage}, not document.damage
 
     def describe(self, result: dict[str, Any]) -> Iterator[str]:
+        yield from (f"damaged, {line}" for line in result["damage"].splitlines())
         if result["leftover_batches"]:
             yield f"{result['leftover_batches']} batches of an interrupted run"
         match result["outcome"]:
