@@ -1,5 +1,6 @@
 """Deleting a document for good from the admin: for superusers, who type its name (rules J52, J53)."""
 
+import logging
 from typing import Any
 
 from django.contrib import messages
@@ -14,6 +15,8 @@ from journal.error import JournalError
 from journal.live_side import current_live_side
 from journal.models import Document
 from journal.purge import purge_document
+
+logger = logging.getLogger(__name__)
 
 NAME = "vuer_journal_document_purge"
 
@@ -54,6 +57,7 @@ class DocumentPurge(DocumentReset):
         except JournalError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(reverse(f"admin:{NAME}", args=[document.pk]))
+        logger.info("document %s was purged", document.pk)
         messages.success(request, f"{document.slug} and all that belonged to it is deleted.")
         return HttpResponseRedirect(reverse("admin:vuer_journal_document_changelist"))
 

@@ -7,7 +7,6 @@
 Killed between any two of them, running it again goes on.
 """
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,8 +27,6 @@ from journal.lease import Lease, lease
 from journal.live_side import current_live_side
 from journal.models import Document
 from journal.truncation import Tell
-
-logger = logging.getLogger(__name__)
 
 PURGED_SEQ = 2**62
 """Truncation point of a document that is being deleted: above every sequence, so that the fence (rule J8) takes back
@@ -62,9 +59,7 @@ def purge_document(
         mark_purged(held)
         if present:
             _send_away(document.pk)
-        deleted = delete_document(held, tell)
-    logger.info("document %s was purged", document.pk)
-    return deleted
+        return delete_document(held, tell)
 
 
 def _send_away(document_id: UUID) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_a_command_that_is_not_sure_does_nothing(full: Document) -> None:
     with pytest.raises(CommandError, match="no such document"):
         call_command("purge_document", "--document=elsewhere", "--yes")
     assert hydrate(full.pk).head_seq > 0
+
+
+def test_cron_hears_nothing_of_a_purge(
+    full: Document, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "journal")
+    call_command("purge_document", "--document=room", "--yes")
+    assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []
 
 
 def test_a_document_with_people_in_it_is_refused_but_by_force(
