@@ -13,7 +13,8 @@ from vuer_rtc.crdt.graph import Graph
 
 logger = logging.getLogger(__name__)
 
-TEXT_CHARS_MAX = 1000
+TEXT_CHARS_MAX = 2000
+"""Of a finding in a document's row: five, with what to do."""
 
 
 def hydrate_readable(document_id: UUID) -> Hydrated:

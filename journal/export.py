@@ -18,8 +18,8 @@ from journal.error import CorruptJournal, JournalGap, TransferRefused
 from journal.lease import Lease
 from journal.models import Document, Snapshot
 from journal.reader import (
-    BACKUP_HINT,
     Batch,
+    backup_hint,
     read_heads,
     restored,
     retained,
@@ -215,7 +215,8 @@ def unbroken(document_id: UUID, batches: Iterator[Batch]) -> Iterator[Batch]:
     try:
         yield from batches
     except JournalGap as gap:
-        raise CorruptJournal(document_id, gap.expected_seq, str(gap), BACKUP_HINT) from gap
+        hint = backup_hint(document_id, gap.expected_seq)
+        raise CorruptJournal(document_id, gap.expected_seq, str(gap), hint) from gap
 
 
 def entries_of(line: BatchLine, number: int) -> list[Entry]:

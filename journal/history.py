@@ -11,7 +11,7 @@ from journal.entry import Entry
 from journal.error import CorruptJournal, OutOfReach
 from journal.models import JournalBatch, Snapshot
 from journal.reader import (
-    BACKUP_HINT,
+    backup_hint,
     read_batches,
     read_heads,
     restored,
@@ -180,7 +180,7 @@ def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph
             return found[0], found[1].covered_seq
     if exact or earlier:
         problem = "no good snapshot tells the state there"
-        raise CorruptJournal(document_id, seq, problem, BACKUP_HINT)
+        raise CorruptJournal(document_id, seq, problem, backup_hint(document_id, truncated_seq, Snapshot))
     oldest_seq = _reach(document_id, truncated_seq).oldest_seq
     raise OutOfReach(
         "folded-away",

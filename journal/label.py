@@ -9,7 +9,7 @@ from journal.durability import journal_alias
 from journal.error import BadLabel, CorruptJournal, LabelTaken, OutOfReach
 from journal.history import graph_at
 from journal.models import Snapshot
-from journal.reader import BACKUP_HINT, answering, restored, truncated_seq_of
+from journal.reader import answering, backup_hint, restored, truncated_seq_of
 from journal.snapshot import SnapshotDraft, write_snapshot
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
@@ -50,7 +50,8 @@ def graph_of_label(document_id: UUID, name: str) -> Graph:
         raise OutOfReach("no-such-label", f"the document has no label {name!r}")
     found = restored(row.pk)
     if found is None:
-        raise CorruptJournal(document_id, row.seq, f"the state labelled {name!r} is damaged", BACKUP_HINT)
+        hint = backup_hint(document_id, row.seq, Snapshot)
+        raise CorruptJournal(document_id, row.seq, f"the state labelled {name!r} is damaged", hint)
     return found[0]
 
 

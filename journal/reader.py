@@ -30,8 +30,6 @@ TRIES = 3
 AGE_STEP_S = 30
 """How finely a hydrated document knows the age of its messages."""
 
-BACKUP_HINT = "Restore the database from a backup; the rows that are left stay as they are."
-
 T = TypeVar("T")
 
 
@@ -84,7 +82,7 @@ def answering(document_id: UUID | None = None, seq: int = 0) -> Iterator[None]:
         yield
     except Error as error:
         if document_id is not None and tells_damage(error):
-            raise CorruptJournal(document_id, seq, told(error), BACKUP_HINT) from error
+            raise CorruptJournal(document_id, seq, told(error), backup_hint(document_id, seq)) from error
         raise JournalUnavailable(f"the journal could not be read: {error}") from error
 
 
@@ -98,6 +96,15 @@ def load_document(slug: str) -> Document:
     if document is None:
         raise UnknownDocument(slug)
     return document
+
+
+def backup_hint(document_id: UUID, seq: int, model: type[models.Model] = JournalBatch) -> str:
+    """What operators do about rows that are lost from `seq` on."""
+    column = "first_seq" if model is JournalBatch else "seq"
+    return (
+        f"Put the rows back from a backup: table {model._meta.db_table}, document_id {document_id.hex}, {column} from "
+        f"{seq} on. Rows that are left stay as they are; other documents need not be touched"
+    )
 
 
 class Position(NamedTuple):
@@ -336,20 +343,18 @@ def verified(row: JournalBatch | LostRow) -> Batch:
     Raises: CorruptJournal when its checksum, its count or its bytes do not hold, or the database has none.
     """
     if isinstance(row, LostRow):
-        raise CorruptJournal(row.document_id, row.first_seq, row.problem, BACKUP_HINT)
+        raise _lost(row, row.problem)
     payload = bytes(row.payload)
     if checksum_of(payload, row.document_id, row.first_seq, row.last_seq) != row.checksum:
-        raise CorruptJournal(
-            row.document_id, row.first_seq, f"batch {row.pk}: its checksum does not hold", BACKUP_HINT
-        )
+        raise _lost(row, f"batch {row.pk}: its checksum does not hold")
     try:
         entries = decode_entries(payload, row.first_seq)
     except PayloadError as error:
         hint = "It was written by a newer version, or damaged before its checksum was made."
         raise CorruptJournal(row.document_id, row.first_seq, f"batch {row.pk}: {error}", hint) from error
     if not len(entries) == row.message_count == row.last_seq - row.first_seq + 1:
-        problem = f"batch {row.pk} holds {len(entries)} messages for seq {row.first_seq} to {row.last_seq}"
-        raise CorruptJournal(row.document_id, row.first_seq, problem, BACKUP_HINT)
+        held = f"{len(entries)} messages for seq {row.first_seq} to {row.last_seq}"
+        raise _lost(row, f"batch {row.pk} holds {held}")
     return Batch(row.pk, row.first_seq, row.last_seq, row.created_at, entries, row.writer)
 
 
@@ -365,9 +370,16 @@ def truncated_seq_of(document_id: UUID) -> int:
     return found
 
 
+def _lost(row: JournalBatch | LostRow, problem: str) -> CorruptJournal:
+    hint = backup_hint(row.document_id, row.first_seq)
+    return CorruptJournal(row.document_id, row.first_seq, problem, hint)
+
+
 def _unreached(document_id: UUID, truncated_seq: int) -> CorruptJournal:
     problem = "no good snapshot reaches the batches that are left"
-    return CorruptJournal(document_id, truncated_seq, problem, BACKUP_HINT)
+    return CorruptJournal(
+        document_id, truncated_seq, problem, backup_hint(document_id, truncated_seq, Snapshot)
+    )
 
 
 def _missing(document_id: UUID, gap: JournalGap) -> CorruptJournal:
@@ -376,7 +388,8 @@ def _missing(document_id: UUID, gap: JournalGap) -> CorruptJournal:
         if gap.found_seq is not None
         else "and nothing comes after it"
     )
-    return CorruptJournal(document_id, gap.expected_seq, f"{gap}; {behind}", BACKUP_HINT)
+    seq = gap.expected_seq
+    return CorruptJournal(document_id, seq, f"{gap}; {behind}", backup_hint(document_id, seq))
 
 
 __all__ = [
@@ -386,6 +399,7 @@ __all__ = [
     "JournalTruncated",
     "Start",
     "answering",
+    "backup_hint",
     "hydrate",
     "load_document",
     "oldest_start",

@@ -9,7 +9,7 @@ from uuid import UUID
 from journal.column import bounded
 from journal.error import CorruptJournal
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.reader import BACKUP_HINT, Batch, Hydrated, answering, hydrate, verified, while_retained
+from journal.reader import Batch, Hydrated, answering, backup_hint, hydrate, verified, while_retained
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 from journal.stored_row import LostRow, Unreadable, batch_rows, stored
@@ -93,7 +93,8 @@ def _verify_batches(document_id: UUID, truncated_seq: int, verdict: Verdict) -> 
     for row in batch_rows(document_id, 0):
         if isinstance(row, LostRow):
             if row.last_seq > truncated_seq:
-                yield Finding(True, max(row.first_seq, head_seq + 1), row.problem, BACKUP_HINT)
+                seq = max(row.first_seq, head_seq + 1)
+                yield Finding(True, seq, row.problem, backup_hint(document_id, seq))
                 head_seq = row.last_seq
             continue
         if row.last_seq <= truncated_seq:
@@ -102,12 +103,11 @@ def _verify_batches(document_id: UUID, truncated_seq: int, verdict: Verdict) -> 
             )
             continue
         if row.first_seq != head_seq + 1:
-            kind = (
-                "overlaps the one before"
-                if row.first_seq <= head_seq
-                else f"follows a gap that begins at {head_seq + 1}"
-            )
-            yield Finding(True, row.first_seq, f"batch {row.pk} {kind}")
+            kind, hint = "overlaps the one before", ""
+            if row.first_seq > head_seq:
+                kind = f"follows a gap that begins at {head_seq + 1}"
+                hint = backup_hint(document_id, head_seq + 1)
+            yield Finding(True, row.first_seq, f"batch {row.pk} {kind}", hint)
         head_seq = row.last_seq
         verdict.batches, verdict.messages, verdict.head_seq = (
             verdict.batches + 1,
