@@ -64,30 +64,39 @@ class Export:
         self._known: set[str] = set()
         self._report = Exported(document.slug)
 
-    def write(self, from_seq: int | None = None, archived: Archived | None = None) -> Exported:
+    def write(
+        self, from_seq: int | None = None, archived: Archived | None = None, to_seq: int | None = None
+    ) -> Exported:
         """Afterwards the document, or what follows `from_seq`, is written, its end included.
 
-        `archived`: the lines of its archive, which end where the journal begins; they go before it.
+        `archived`: the lines of its archive, which end where the journal begins; they go before it.  `to_seq`: the
+        document as it was there; what is behind is not read.
 
-        Raises: TransferRefused when `from_seq` is not retained, or for an archive that is damaged; CorruptJournal;
-        UnknownDocument; JournalBusy when the lease was lost; JournalUnavailable.
+        Raises: TransferRefused when `from_seq` or `to_seq` is not retained, or for an archive that is damaged;
+        CorruptJournal; UnknownDocument; JournalBusy when the lease was lost; JournalUnavailable.
         """
         document_id = self._document.pk
         begin_seq = truncated_seq_of(document_id)
         head_seq = read_heads([document_id])[document_id]
-        if from_seq is not None and not begin_seq <= from_seq <= head_seq:
+        if any(seq is not None and not begin_seq <= seq <= head_seq for seq in (from_seq, to_seq)):
             detail = f"the journal holds what follows {begin_seq}, up to {head_seq}"
             raise TransferRefused("not-retained", 0, detail)
         start = starting_point(document_id, begin_seq)
         graph = start.graph
         batches = unbroken(document_id, retained(document_id, begin_seq, start.snapshot))
+        cut = self._document.cut
+        if to_seq is not None:
+            head_seq, batches = to_seq, _upto(batches, to_seq)
+            if graph.head_seq > to_seq:
+                graph = state_not_after(self._document.pk, to_seq)
+            cut = min(cut, graph.cut)
         if from_seq is not None:
             graph, batches = self._forward(graph, batches, from_seq)
             self._write_header(from_seq, head_seq, base=graph)
         elif archived is not None:
             self._write_archived(archived, head_seq)
         else:
-            self._write_header(begin_seq, head_seq, self._document.cut)
+            self._write_header(begin_seq, head_seq, cut)
             self._write_snapshots(Snapshot.objects.filter(seq__lte=head_seq))
         self._write_batches(batches, graph, head_seq)
         return self._finish(graph)
@@ -263,6 +272,16 @@ def _behind(batch: Batch, seq: int) -> Batch:
     """What a batch holds behind a sequence inside it."""
     entries = batch.entries[seq + 1 - batch.first_seq :]
     return Batch(batch.id, seq + 1, batch.last_seq, batch.created_at, entries, batch.writer)
+
+
+def _upto(batches: Iterator[Batch], seq: int) -> Iterator[Batch]:
+    """The batches up to a sequence, of the last one what is up to there."""
+    for batch in batches:
+        entries = batch.entries[: seq + 1 - batch.first_seq]
+        last_seq = min(batch.last_seq, seq)
+        yield Batch(batch.id, batch.first_seq, last_seq, batch.created_at, entries, batch.writer)
+        if last_seq == seq:
+            return
 
 
 def _chain(first: list[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -100,10 +100,12 @@ def load_document(slug: str) -> Document:
 
 def backup_hint(document_id: UUID, seq: int, model: type[models.Model] = JournalBatch) -> str:
     """What operators do about rows that are lost from `seq` on."""
-    column = "first_seq" if model is JournalBatch else "seq"
+    is_batch = model is JournalBatch
+    column = "first_seq" if is_batch else "seq"
+    way_out = f". Without a backup: export_journal --to-seq {seq - 1}" if is_batch and seq > 1 else ""
     return (
         f"Put the rows back from a backup: table {model._meta.db_table}, document_id {document_id.hex}, {column} from "
-        f"{seq} on. Rows that are left stay as they are; other documents need not be touched"
+        f"{seq} on. Rows that are left stay as they are; other documents need not be touched{way_out}"
     )
 
 

@@ -124,6 +124,8 @@ def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
         "export_journal --document nowhere",
         "export_journal --document room --json",
         "export_journal --document room --from-seq 1 --with-archives",
+        "export_journal --document room --from-seq 1 --to-seq 2",
+        "export_journal --document room --with-archives --to-seq 2",
         "look_back",
         "purge_document --document nowhere --yes",
         "purge_document --document room",

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from journal.compaction import KeepRules, compact_document
-from journal.error import JournalBusy, TransferRefused
+from journal.error import CorruptJournal, JournalBusy, TransferRefused
 from journal.export import Export
+from journal.history import graph_at
 from journal.imported import Accounts, Imported
 from journal.intake import import_lines
 from journal.label import label_state
@@ -21,8 +22,11 @@ from journal.packed import opened
 from journal.projection import catch_up
 from journal.reader import hydrate, read_batches
 from journal.reset import reset_document
+from journal.snapshot import draft_snapshot, take_snapshot
 from journal.transfer_line import looks_like_export, read_lines
+from journal.verification import verify_document
 from tests.journal.history import append, append_each, insert, message, put, undo
+from tests.journal.test_reader import damage
 from vuer_rtc.crdt.message import Message, Op
 
 
@@ -56,11 +60,11 @@ def history(document: Document) -> Document:
     return document
 
 
-def exported(document: Document, from_seq: int | None = None) -> bytes:
+def exported(document: Document, from_seq: int | None = None, to_seq: int | None = None) -> bytes:
     out = io.BytesIO()
     document.refresh_from_db()
     with lease(document.pk) as held:
-        Export(held, document, out).write(from_seq)
+        Export(held, document, out).write(from_seq, to_seq=to_seq)
     return out.getvalue()
 
 
@@ -286,6 +290,37 @@ def test_j46_a_compacted_copy_goes_on(history: Document) -> None:
     rest = exported(history, from_seq=head_seq)
     assert imported(middle).messages == 1
     assert imported(rest).messages == 1
+    assert_same(history, Document.objects.get(slug="copy"))
+
+
+@pytest.mark.parametrize("seq", [1, 5, 6])
+@pytest.mark.parametrize("at", [3, 8])
+def test_of_a_damaged_document_the_part_before_the_damage_comes_in_again(
+    history: Document, seq: int, at: int
+) -> None:
+    rest = hydrate(history.pk).graph if at == 8 else graph_at(history.pk, at)
+    take_snapshot(history.pk, draft_snapshot(rest), Snapshot.Reason.COUNT)
+    then, before = graph_at(history.pk, seq), content(history)
+    damage(JournalBatch.objects.get(document=history, first_seq=7))
+    with pytest.raises(CorruptJournal, match="first_seq from 7 on"):
+        exported(history)
+    assert imported(exported(history, to_seq=seq)).messages == seq
+    copy = Document.objects.get(slug="copy")
+    found = hydrate(copy.pk)
+    assert (found.head_seq, found.graph.digest()) == (seq, then.digest())
+    assert found.graph.full_digest() == then.full_digest()
+    assert content(copy)[:-1] == before[: (seq - 1) // 3]
+    assert verify_document(copy).is_damaged is False
+    append(copy, message(30, put("n", "x", 30)))
+
+
+def test_a_part_that_is_not_retained_or_not_there_is_refused(history: Document) -> None:
+    compact_document(history, KeepRules(2, 0))
+    for seq in (1, 99, -1):
+        with pytest.raises(TransferRefused, match="not-retained"):
+            exported(history, to_seq=seq)
+    head_seq = hydrate(history.pk).head_seq
+    imported(exported(history, to_seq=head_seq))
     assert_same(history, Document.objects.get(slug="copy"))
 
 

@@ -44,7 +44,12 @@ class Command(NamedDocumentCommand):
             metavar="N",
             help="Only what follows sequence N, for a copy of the document that is at N.",
         )
-
+        parser.add_argument(
+            "--to-seq",
+            type=int,
+            metavar="N",
+            help="The document as it was at sequence N; what is behind may be damaged.",
+        )
         parser.add_argument(
             "--with-archives",
             action="store_true",
@@ -56,6 +61,8 @@ class Command(NamedDocumentCommand):
             raise Senseless("--json needs --output FILE: the standard output has the export")
         if options["with_archives"] and options["from_seq"] is not None:
             raise Senseless("--with-archives is about the beginning, --from-seq leaves it out")
+        if options["to_seq"] is not None and (options["with_archives"] or options["from_seq"] is not None):
+            raise Senseless("--to-seq is for the document alone: no --from-seq, no --with-archives")
         try:
             return load_document(options["document"])
         except UnknownDocument as error:
@@ -68,7 +75,7 @@ class Command(NamedDocumentCommand):
                 held, document, out, lambda done, total: self.progress.tell("messages", done, total)
             )
             archived = archived_lines(document) if options["with_archives"] else None
-            return asdict(export.write(options["from_seq"], archived)), True
+            return asdict(export.write(options["from_seq"], archived, options["to_seq"])), True
 
     def describe(self, result: Result) -> Iterator[str]:
         yield (
