@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.crdt.history import Writer
 from tests.journal.history import insert, message, put
@@ -35,6 +36,16 @@ def fold(graph: Graph) -> None:
 def blank(graph: Graph, *clients: str) -> tuple[Graph, Blanked]:
     data, told = blanked(graph.snapshot(), clients)
     return Graph.restore(data), told
+
+
+def emptied(graph: Graph, *clients: str) -> Graph:
+    """Another one, in which what the clients wrote is emptied."""
+    other = Graph.restore(graph.snapshot())
+    ops = list(emptying_ops(graph.snapshot(), clients))
+    if ops:
+        item = message(graph.lt + 1, *ops, client="=site", id="=site:1")
+        other.apply(numbered(item, graph.head_seq + 1))
+    return other
 
 
 def text(id: str, anchor: str | None, content: str, seq: int) -> Op:
@@ -170,3 +181,16 @@ def test_b5_what_a_client_wrote_and_everybody_sees_can_be_emptied() -> None:
     fold(graph)
     assert not holds(blank(graph)[0], "secret")
     assert list(emptying_ops(graph.snapshot(), {"ann"})) == []
+
+
+@pytest.mark.parametrize("id", ["eve:2", "7b0d4f6e-11aa", "ann:x:2", "ann:2", "a/b"])
+def test_b5_a_string_is_its_writers_whatever_the_message_is_called(id: str) -> None:
+    value = Op(ot="string.set", key="n", path="t", value="secret")
+    graph = folded(
+        message(1, insert("n", t="before")),
+        message(2, value, client="eve", id=id),
+        message(3, text("ann:0", None, "A", 1)),
+    )
+    assert graph.nodes()["n"].properties["t"] == "Asecret"
+    assert emptied(graph, "ann").nodes()["n"].properties["t"] == "secret"
+    assert emptied(graph, "eve").nodes()["n"].properties["t"] == "A"

@@ -227,6 +227,18 @@ def test_j63_with_content_nothing_of_the_person_is_seen_either(scene: Document, 
     assert_nowhere(SECRET)
 
 
+@pytest.mark.parametrize("id", ["7b0d4f6e-11aa", "ann:x:2"])
+def test_j63_what_a_client_typed_is_found_whatever_its_message_ids_are(document: Document, id: str) -> None:
+    append(document, message(1, insert("n", x=0)))
+    append(document, message(2, string("t", SECRET), client="pad", id=id))
+    append(document, message(3, text("ann", 0, None, "A", 1)))
+    redact_document(document, Person(None, "ann"), {"ann"}, empties_content=True)
+    assert seen(document)["n"].properties["t"] == SECRET
+    redact_document(document, Person(None, "pad"), {"pad"}, empties_content=True)
+    assert seen(document)["n"].properties["t"] == ""
+    assert_nowhere(SECRET)
+
+
 def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
     redact(scene, eve)
     scene.refresh_from_db()

@@ -12,6 +12,7 @@ from .layout import Content, decode_content, encode_content
 from .message import Op
 from .node import STRING_PATHS, Node, Register
 from .place import Origin
+from .register import implicit_agent
 
 BLANK = "\ufffd"
 BLANK_ASTRAL = "\U000ffffd"
@@ -144,13 +145,14 @@ def _emptying(key: str, path: str, value: Json) -> Iterator[Op]:
 def _deleting(key: str, path: str, register: Register, clients: Collection[str]) -> Iterator[Op]:
     """One deletion of all visible characters that the clients typed, or that were in a string one of them set."""
     agents, rows = register.text
+    writers = _writers(register, agents)
     ranges: list[list[Json]] = []
     agent, number = "", 0
     for row in rows:
         if row[0] is not None:
             agent, number = agents[row[0][0]], row[0][1]
         hidden = set(_hidden(row, is_whole=False))
-        if _author(agent) in clients:
+        if writers[agent] in clients:
             for offset in range(len(row[1])):
                 if offset not in hidden:
                     _extend(ranges, agent, number + offset)
@@ -159,13 +161,16 @@ def _deleting(key: str, path: str, register: Register, clients: Collection[str])
         yield Op("text.delete", key, path, rm=ranges)
 
 
-def _author(agent: str) -> str:
-    """The client of an agent; of a plain string's characters, `=<message id>/<op index>`, that of the message."""
-    if not agent.startswith("="):
-        return agent
-    message_id, _, _ = agent[1:].rpartition("/")
-    client, _, _ = message_id.rpartition(":")
-    return client
+def _writers(register: Register, agents: list[str]) -> dict[str, str]:
+    """The client of each agent of a text.
+
+    It is the agent itself; but a plain string's characters are named after its message, whose id need not tell the
+    client.  Whoever set a string hid those of all before, so the register tells whose the visible ones are.
+    """
+    writers = {agent: agent for agent in agents}
+    if register.writer is not None:
+        writers[implicit_agent(register.writer, register.index)] = register.writer[1]
+    return writers
 
 
 def _extend(ranges: list[list[Json]], agent: str, number: int) -> None:
