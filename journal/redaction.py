@@ -34,9 +34,10 @@ from journal.settings import settings
 from journal.snapshot import SnapshotDamaged, SnapshotDraft, restore_snapshot, write_snapshot
 from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row
-from vuer_rtc.crdt.blank import Blanked, blanked, emptying_ops
+from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left_count
+from vuer_rtc.crdt.canonical import SERVER_PREFIX
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import cut_record
+from vuer_rtc.crdt.message import SITE_CLIENT, cut_record
 
 OPS_MAX = 500
 """Operations of one message that empties content."""
@@ -61,12 +62,14 @@ class Redacted:
 
     slug: str
     outcome: str = "redacted"
-    """Or `planned`: nothing was done."""
+    """Or `planned`: nothing was done; or `partly redacted`: something is `left`."""
     clients: list[str] = field(default_factory=list)
     """Client ids that were the person's."""
     head_seq: int = 0
     emptied: int = 0
     """Operations that emptied what everybody saw."""
+    left: int = 0
+    """Properties that were not emptied and may be the person's (rule J63)."""
     blanked: dict[str, int] = field(default_factory=dict)
     snapshots: int = 0
     labels: list[str] = field(default_factory=list)
@@ -88,7 +91,10 @@ def bring_rows_up_to_date() -> set[UUID]:
 
 
 def documents_of(person: Person) -> dict[UUID, set[str]]:
-    """The documents in which rows tell of the person, and the client ids that were the person's there."""
+    """The documents in which rows tell of the person, and the client ids that were the person's there.
+
+    The site's client is never one of them: it writes for everybody.
+    """
     found: dict[UUID, set[str]] = {}
     rows = Operation.objects.order_by()
     mine = rows.none()
@@ -98,7 +104,9 @@ def documents_of(person: Person) -> dict[UUID, set[str]]:
         mine = mine | rows.filter(client=bounded(person.client))
     pairs = set(mine.values_list("document_id", "client").distinct())
     for document_id, client in pairs | current_live_side().clients_of(person.user, person.client):
-        found.setdefault(document_id, set()).add(client)
+        clients = found.setdefault(document_id, set())
+        if not client.startswith(SERVER_PREFIX):
+            clients.add(client)
     if person.client is not None:
         for clients in found.values():
             clients.add(person.client)
@@ -123,11 +131,15 @@ def redact_document(
     report = Redacted(document.slug, clients=sorted(clients))
     catch_up(document.pk)
     with lease(document.pk) as held:
+        authorship = _authorship(document.pk, person, clients)
         if empties_content:
-            report.emptied = _empty(document.pk, clients)
+            report.emptied = _empty(document.pk, authorship)
         reach("redact.begun")
-        snapshot, graph, told = _replace(held, clients)
+        snapshot, graph, told = _replace(held, authorship)
         reach("redact.replaced")
+        if empties_content:
+            report.left = left_count(graph.snapshot(), authorship)
+            report.outcome = "partly redacted" if report.left else report.outcome
         report.head_seq, report.blanked = snapshot.seq, asdict(told)
         project(document.pk, graph.head_seq, graph.undone_ids(), graph.nodes())
         report.archives = delete_archives(document.pk)
@@ -140,10 +152,19 @@ def redact_document(
     return report
 
 
-def _empty(document_id: UUID, clients: Collection[str]) -> int:
-    """Afterwards what these clients wrote is seen by nobody; number of operations it took."""
+def _authorship(document_id: UUID, person: Person, clients: Collection[str]) -> Authorship:
+    """Of the site's messages, those that are retained tell for whom they were written."""
+    if person.user is None:
+        return Authorship(clients)
+    rows = Operation.objects.filter(document=document_id, client=SITE_CLIENT).order_by()
+    pairs = rows.values_list("message_id", "user_id").distinct()
+    return Authorship(clients, {message_id: str(user_id) == person.user for message_id, user_id in pairs})
+
+
+def _empty(document_id: UUID, authorship: Authorship) -> int:
+    """Afterwards what the person wrote, as far as that is told, is seen by nobody; number of operations it took."""
     author = Author(document_id)
-    ops = list(emptying_ops(_folded(hydrate(document_id).graph).snapshot(), clients))
+    ops = list(emptying_ops(_folded(hydrate(document_id).graph).snapshot(), authorship))
     for start in range(0, len(ops), OPS_MAX):
         author.write(ops[start : start + OPS_MAX])
     return len(ops)
@@ -156,7 +177,7 @@ def _folded(graph: Graph) -> Graph:
     return graph
 
 
-def _replace(held: Lease, clients: Collection[str]) -> tuple[Snapshot, Graph, Blanked]:
+def _replace(held: Lease, authorship: Authorship) -> tuple[Snapshot, Graph, Blanked]:
     """The snapshot that stands for the journal from now on, and its graph.
 
     It takes a sequence of its own, which nobody can read, so every live room and every client that comes back begins
@@ -164,7 +185,7 @@ def _replace(held: Lease, clients: Collection[str]) -> tuple[Snapshot, Graph, Bl
     """
     for _ in range(settings.cut_attempts_max):
         graph = _folded(hydrate(held.document_id).graph)
-        data, told = blanked(graph.snapshot(), clients)
+        data, told = blanked(graph.snapshot(), authorship)
         blank = Graph.restore(data)
         if (blank.digest(), blank.clock, blank.lt) != (graph.digest(), graph.clock, graph.lt):
             raise RedactionFailed(f"document {held.document_id}: blanked, it would show something else")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.crdt.history import Writer
 from tests.journal.history import insert, message, put
-from vuer_rtc.crdt.blank import BLANK, BLANK_ASTRAL, Blanked, blanked, emptying_ops
+from vuer_rtc.crdt.blank import BLANK, BLANK_ASTRAL, Authorship, Blanked, blanked, emptying_ops, left_count
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, Op, cut_record
 
@@ -34,14 +34,14 @@ def fold(graph: Graph) -> None:
 
 
 def blank(graph: Graph, *clients: str) -> tuple[Graph, Blanked]:
-    data, told = blanked(graph.snapshot(), clients)
+    data, told = blanked(graph.snapshot(), Authorship(clients))
     return Graph.restore(data), told
 
 
 def emptied(graph: Graph, *clients: str) -> Graph:
     """Another one, in which what the clients wrote is emptied."""
     other = Graph.restore(graph.snapshot())
-    ops = list(emptying_ops(graph.snapshot(), clients))
+    ops = list(emptying_ops(graph.snapshot(), Authorship(clients)))
     if ops:
         item = message(graph.lt + 1, *ops, client="=site", id="=site:1")
         other.apply(numbered(item, graph.head_seq + 1))
@@ -173,14 +173,14 @@ def test_b5_what_a_client_wrote_and_everybody_sees_can_be_emptied() -> None:
             client="bob",
         ),
     )
-    ops = list(emptying_ops(graph.snapshot(), {"ann"}))
+    ops = list(emptying_ops(graph.snapshot(), Authorship({"ann"})))
     graph.apply(numbered(message(9, *ops, client="=site", id="=site:1"), graph.head_seq + 1))
     node = graph.nodes()["n"]
     assert (node.name, node.tag) == ("", "Mesh")
     assert node.properties == {"flag": False, "plain": "bob ", "t": "bob", "o": {}, "note": "bob's", "x": 7}
     fold(graph)
     assert not holds(blank(graph)[0], "secret")
-    assert list(emptying_ops(graph.snapshot(), {"ann"})) == []
+    assert list(emptying_ops(graph.snapshot(), Authorship({"ann"}))) == []
 
 
 @pytest.mark.parametrize("id", ["eve:2", "7b0d4f6e-11aa", "ann:x:2", "ann:2", "a/b"])
@@ -194,3 +194,38 @@ def test_b5_a_string_is_its_writers_whatever_the_message_is_called(id: str) -> N
     assert graph.nodes()["n"].properties["t"] == "Asecret"
     assert emptied(graph, "ann").nodes()["n"].properties["t"] == "secret"
     assert emptied(graph, "eve").nodes()["n"].properties["t"] == "A"
+
+
+def test_b5_of_random_histories_what_is_left_when_everybodys_is_emptied_is_told() -> None:
+    emptied_texts = left = 0
+    for number in range(HISTORIES // 5):
+        writer = Writer(random.Random(f"blank/empty/{number}"))
+        graph = folded(*[writer.message() for _ in range(20)])
+        emptied_texts += any(graph.state(0).text_ropes.values())
+        other = emptied(graph, *graph.clock)
+        shown = [
+            value for view in other.nodes().values() if not view.deleted for value in view.properties.values()
+        ]
+        fold(other)
+        told = left_count(other.snapshot(), Authorship(graph.clock))
+        assert sum(type(value) is str and value != "" for value in shown) == told, number
+        left += told
+    assert emptied_texts > 50
+    assert left > 0, "ids of characters that were given out again"
+
+
+def test_b5_the_site_writes_for_everybody() -> None:
+    graph = folded(
+        message(1, insert("n", x=1)),
+        *(
+            message(lt, Op(ot="string.set", key="n", path=path, value=path), client="=site", id=id)
+            for lt, (path, id) in enumerate(
+                [("eve", "=site:1"), ("ann", "=site:2"), ("old", "=site:3"), ("back", "=restore:4")], 2
+            )
+        ),
+    )
+    eve = Authorship({"pad"}, {"=site:1": True, "=site:2": False, "=restore:4": True})
+    assert [op.path for op in emptying_ops(graph.snapshot(), eve)] == ["eve"]
+    assert left_count(graph.snapshot(), eve) == 3, "eve, old and back"
+    assert list(emptying_ops(graph.snapshot(), Authorship({"=site"}))) == []
+    assert left_count(graph.snapshot(), Authorship({"pad"})) == 1, "back"

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from journal import redaction
+from journal.authoring import Author
 from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
@@ -29,10 +30,10 @@ from journal.transfer_line import read_lines
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
 from rooms.models import Session
-from tests.journal.history import append, insert, message, put, undo
+from tests.journal.history import append, compact, insert, message, put, undo
 from tests.journal.test_purge import place
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Op
+from vuer_rtc.crdt.message import RESTORE_PREFIX, Op
 
 __all__ = ["place"]
 
@@ -239,6 +240,37 @@ def test_j63_what_a_client_typed_is_found_whatever_its_message_ids_are(document:
     assert_nowhere(SECRET)
 
 
+def test_j63_what_the_site_wrote_is_the_accounts_it_was_written_for(document: Document, eve: User) -> None:
+    user, ann = str(eve.pk), str(User.objects.create_user("ann").pk)
+    append(document, message(1, insert("n", x=0)), user=ann)
+    author = Author(document.pk)
+    author.write([string("by_site", "kept")])
+    author.write([string("by_ann", "kept"), string("later", "kept", "never")], user=ann)
+    author.write([string("by_eve", SECRET), string("later", SECRET, "gone")], user=user)
+    author.write([string("back", "kept")], user=user, prefix=RESTORE_PREFIX)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="not well: room"):
+        call_command("redact_user", "--user=eve", "--yes", "--content", "--json", stdout=out)
+    report = json.loads(out.getvalue())
+    assert report["outcome"] == "partly redacted"
+    assert (report["clients"], report["emptied"], report["left"]) == ([], 1, 1)
+    assert report["blanked"]["waiting"] == 1
+    kept = {"x": 0, "by_site": "kept", "by_ann": "kept", "by_eve": "", "back": "kept"}
+    assert seen(document)["n"].properties == kept
+    assert_nowhere(SECRET)
+
+
+def test_j63_what_the_site_wrote_and_nothing_tells_for_whom_is_told(document: Document, eve: User) -> None:
+    append(document, message(1, insert("n", x=0)), user=str(eve.pk))
+    Author(document.pk).write([string("note", "whose?")], user=str(eve.pk))
+    compact(document)
+    error = io.StringIO()
+    with pytest.raises(CommandError, match="not well: room"):
+        call_command("redact_user", "--user=eve", "--document=room", "--yes", "--content", stderr=error)
+    assert "NOT emptied: 1 properties" in error.getvalue()
+    assert seen(document)["n"].properties["note"] == "whose?"
+
+
 def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
     redact(scene, eve)
     scene.refresh_from_db()
@@ -318,6 +350,8 @@ def test_arguments_that_name_nobody_are_refused(eve: User) -> None:
         call_command("redact_user", "--yes")
     with pytest.raises(CommandError, match="no such account"):
         call_command("redact_user", "--user=mallory", "--yes")
+    with pytest.raises(CommandError, match="writes for everybody"):
+        call_command("redact_user", "--client==site", "--yes")
 
 
 def test_another_command_at_work_makes_it_wait(scene: Document, eve: User) -> None:

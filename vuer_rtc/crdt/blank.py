@@ -4,13 +4,14 @@ It is for states in which everything is folded: what is hidden there stays hidde
 refused (rule U4), and a new incarnation of a removed node begins anew (rule T8).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .canonical import SERVER_PREFIX
 from .layout import Content, decode_content, encode_content
-from .message import Op
-from .node import STRING_PATHS, Node, Register
+from .message import Op, is_restore
+from .node import STRING_PATHS, Node, Register, start_register
 from .place import Origin
 from .register import implicit_agent
 
@@ -20,6 +21,28 @@ BLANK_ASTRAL = "\U000ffffd"
 BASIC_MAX = "\uffff"
 
 Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """What tells which messages are one person's."""
+
+    clients: Collection[str] = ()
+    """Those that were the person's; the site's is nobody's."""
+    site: Mapping[str, bool] | None = None
+    """Of messages of the site, by id, whether they were written for the person; None: the site writes for accounts, and
+    the person has none."""
+
+    def is_of(self, client: str, message_id: str = "") -> bool | None:
+        """Whether what they wrote is the person's; None when nothing tells.
+
+        What a restore wrote, whoever asked for it, is what others had written.
+        """
+        if not client.startswith(SERVER_PREFIX):
+            return client in self.clients
+        if is_restore(message_id):
+            return None
+        return False if self.site is None else self.site.get(message_id)
 
 
 @dataclass(slots=True)
@@ -34,9 +57,9 @@ class Blanked:
     """Operations for nodes that never came."""
 
 
-def blanked(data: bytes, clients: Collection[str]) -> tuple[bytes, Blanked]:
+def blanked(data: bytes, authorship: Authorship) -> tuple[bytes, Blanked]:
     """The snapshot without hidden characters (B1), values written over or removed (B2, B3), whoever wrote them, and
-    without what waits of `clients` (B4); and what that was.  Ids, lengths, stamps and places stay.  Idempotent.
+    without what waits of the person (B4); and what that was.  Ids, lengths, stamps and places stay.  Idempotent.
 
     Raises: SnapshotError.
     """
@@ -50,7 +73,7 @@ def blanked(data: bytes, clients: Collection[str]) -> tuple[bytes, Blanked]:
             for register in (node.registers or {}).values():
                 if register.text is not None:
                     register.text = _blank_rows(register.text, told, is_whole=not register.is_text)
-    _drop_waiting(content, clients, told)
+    _drop_waiting(content, authorship, told)
     return encode_content(content), told
 
 
@@ -93,35 +116,57 @@ def _hidden(row: list[Json], *, is_whole: bool) -> Iterator[int]:
         yield from range(first, first + length)
 
 
-def _drop_waiting(content: Content, clients: Collection[str], told: Blanked) -> None:
-    kept = [waiting for waiting in content.waiting if waiting.message.client not in clients]
+def _drop_waiting(content: Content, authorship: Authorship, told: Blanked) -> None:
+    kept = [
+        waiting
+        for waiting in content.waiting
+        if not authorship.is_of(waiting.message.client, waiting.message.id)
+    ]
     told.waiting += len(content.waiting) - len(kept)
     content.waiting = kept
 
 
-def emptying_ops(data: bytes, clients: Collection[str]) -> Iterator[Op]:
-    """Ordinary operations that empty what these clients wrote and everybody still sees: values that one of them wrote
-    last, characters that one of them typed.  Nodes, and their tags, stay.
+def emptying_ops(data: bytes, authorship: Authorship) -> Iterator[Op]:
+    """Ordinary operations that empty what the person wrote and everybody still sees: values that the person wrote last,
+    characters that the person typed.  Nodes, and their tags, stay.
 
     Raises: SnapshotError.
     """
-    content = decode_content(data)
+    for key, path, register in _shown(decode_content(data)):
+        if register.is_text:
+            yield from _deleting(key, path, register, authorship)
+        elif _is_of(authorship, register.writer):
+            yield from _emptying(key, path, register.value)
+
+
+def left_count(data: bytes, authorship: Authorship) -> int:
+    """Of how many properties everybody sees something that is the person's, or may be: after the emptying, what the
+    site wrote and nothing tells for whom, and characters whose ids were given out again, so that no operation names
+    them.
+
+    Raises: SnapshotError.
+    """
+    return sum(
+        any(authorship.is_of(*writer) is not False for writer, _, _ in _characters(register))
+        if register.is_text
+        else _is_of(authorship, register.writer) is not False and any(_emptying(key, path, register.value))
+        for key, path, register in _shown(decode_content(data))
+    )
+
+
+def _shown(content: Content) -> Iterator[tuple[str, str, Register]]:
+    """Key, path and register of what everybody sees and may be emptied."""
     for key, node in content.nodes.items():
         if node.removed is not None:
             continue
-        registers = node.registers or {}
-        for path, value in node.initial.items():
-            if path not in registers and path not in ("key", "tag") and _is_of(node.created, clients):
-                yield from _emptying(key, path, value)
-        for path, register in registers.items():
-            if register.is_text:
-                yield from _deleting(key, path, register, clients)
-            elif path != "tag" and _is_of(register.writer, clients):
-                yield from _emptying(key, path, register.value)
+        initial = {path: start_register(node, path) for path in node.initial if path != "key"}
+        for path, register in {**initial, **(node.registers or {})}.items():
+            if path != "tag" or register.is_text:
+                yield key, path, register
 
 
-def _is_of(origin: Origin | None, clients: Collection[str]) -> bool:
-    return origin is not None and origin[1] in clients
+def _is_of(authorship: Authorship, origin: Origin | None) -> bool | None:
+    return False if origin is None else authorship.is_of(origin[1], origin[2])
 
 
 def _emptying(key: str, path: str, value: Json) -> Iterator[Op]:
@@ -142,34 +187,40 @@ def _emptying(key: str, path: str, value: Json) -> Iterator[Op]:
         yield Op(empty[0], key, path, empty[1])
 
 
-def _deleting(key: str, path: str, register: Register, clients: Collection[str]) -> Iterator[Op]:
-    """One deletion of all visible characters that the clients typed, or that were in a string one of them set."""
+def _deleting(key: str, path: str, register: Register, authorship: Authorship) -> Iterator[Op]:
+    """One deletion of all visible characters that the person typed, or that were in a string the person set."""
+    ranges: list[list[Json]] = []
+    for writer, agent, number in _characters(register):
+        if authorship.is_of(*writer):
+            _extend(ranges, agent, number)
+    if ranges:
+        yield Op("text.delete", key, path, rm=ranges)
+
+
+def _characters(register: Register) -> Iterator[tuple[tuple[str, str], str, int]]:
+    """Of every visible character of a text: its writer, its agent, its number."""
     agents, rows = register.text
     writers = _writers(register, agents)
-    ranges: list[list[Json]] = []
     agent, number = "", 0
     for row in rows:
         if row[0] is not None:
             agent, number = agents[row[0][0]], row[0][1]
         hidden = set(_hidden(row, is_whole=False))
-        if writers[agent] in clients:
-            for offset in range(len(row[1])):
-                if offset not in hidden:
-                    _extend(ranges, agent, number + offset)
+        for offset in range(len(row[1])):
+            if offset not in hidden:
+                yield writers[agent], agent, number + offset
         number += len(row[1])
-    if ranges:
-        yield Op("text.delete", key, path, rm=ranges)
 
 
-def _writers(register: Register, agents: list[str]) -> dict[str, str]:
-    """The client of each agent of a text.
+def _writers(register: Register, agents: list[str]) -> dict[str, tuple[str, str]]:
+    """Of each agent of a text the client, and the message's id if it is known.
 
-    It is the agent itself; but a plain string's characters are named after its message, whose id need not tell the
+    An agent is a client; but a plain string's characters are named after its message, whose id need not tell the
     client.  Whoever set a string hid those of all before, so the register tells whose the visible ones are.
     """
-    writers = {agent: agent for agent in agents}
-    if register.writer is not None:
-        writers[implicit_agent(register.writer, register.index)] = register.writer[1]
+    writers = {agent: (agent, "") for agent in agents}
+    if (origin := register.writer) is not None:
+        writers[implicit_agent(origin, register.index)] = (origin[1], origin[2])
     return writers
 
 
@@ -183,4 +234,4 @@ def _extend(ranges: list[list[Json]], agent: str, number: int) -> None:
     ranges.append([f"{agent}:{number}", 1])
 
 
-__all__ = ["Blanked", "blanked", "emptying_ops"]
+__all__ = ["Authorship", "Blanked", "blanked", "emptying_ops", "left_count"]

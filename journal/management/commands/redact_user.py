@@ -20,6 +20,7 @@ from journal.redaction import (
     redact_document,
     scrub,
 )
+from vuer_rtc.crdt.canonical import SERVER_PREFIX
 
 
 class Command(DocumentCommand):
@@ -62,6 +63,8 @@ class Command(DocumentCommand):
     def find_person(self, options: dict[str, Any]) -> Person:
         if options["user"] is None and options["client"] is None:
             raise Senseless("say who: --user NAME or --client ID")
+        if (options["client"] or "").startswith(SERVER_PREFIX):
+            raise Senseless(f"{options['client']} writes for everybody: name the account")
         if options["user"] is None:
             return Person(None, options["client"])
         model: Any = get_user_model()
@@ -94,7 +97,7 @@ class Command(DocumentCommand):
         report = redact_document(
             document, self.person, clients, empties_content=options["content"], tell=self.progress.tell
         )
-        return asdict(report), True
+        return asdict(report), report.left == 0
 
     def describe(self, result: Result) -> Iterator[str]:
         if result["outcome"] == "nothing to do":
@@ -106,9 +109,14 @@ class Command(DocumentCommand):
             return
         told = result["blanked"]
         yield (
-            f"redacted (clients: {clients}): {told['characters']} characters, {told['values']} values, "
+            f"{result['outcome']} (clients: {clients}): {told['characters']} characters, {told['values']} values, "
             f"{told['waiting']} waiting operations, {result['sessions']} sessions; {result['emptied']} edits of content"
         )
+        if result["left"]:
+            yield (
+                f"NOT emptied: {result['left']} properties that may be the person's; the site wrote or restored them, "
+                "and nothing tells whose they are, or their characters cannot be named"
+            )
         if result["labels"]:
             yield f"labels deleted: {', '.join(result['labels'])}"
         if result["archives"]:
