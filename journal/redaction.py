@@ -11,7 +11,6 @@ Killed between any two of them, running it again does what is left.
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from time import time
-from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, connections, transaction
@@ -22,7 +21,7 @@ from journal.batch_sql import batch_table
 from journal.column import bounded
 from journal.cut import numbered
 from journal.durability import journal_alias
-from journal.entry import Entry
+from journal.entry import Entry, decompress
 from journal.error import JournalBusy, JournalError
 from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
@@ -31,7 +30,7 @@ from journal.models import Document, Operation, Snapshot
 from journal.projection import catch_up, project
 from journal.reader import answering, hydrate, truncated_seq_of
 from journal.settings import settings
-from journal.snapshot import SnapshotDamaged, SnapshotDraft, restore_snapshot, write_snapshot
+from journal.snapshot import SnapshotDraft, pack_snapshot, write_snapshot
 from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row
 from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left_count
@@ -192,15 +191,26 @@ def _replace(held: Lease, authorship: Authorship) -> tuple[Snapshot, Graph, Blan
         draft = SnapshotDraft(
             graph.head_seq, graph.cut, data, blank.digest(), blank.full_digest(), graph.head_seq
         )
+        payload = pack_snapshot(held.document_id, draft)
+        _prove(payload, draft, held.document_id)
         held.renew()
         with answering():
-            if (snapshot := _write(held, draft)) is not None:
+            if (snapshot := _write(held, draft, payload)) is not None:
                 return snapshot, blank, told
     raise JournalBusy(f"document {held.document_id}: its writers left no room; try again")
 
 
-def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
-    """The row, proved as read back, and the journal truncated behind it, all at once; None when somebody wrote."""
+def _prove(payload: bytes, draft: SnapshotDraft, document_id: UUID) -> None:
+    """Returns when the payload leads to the state.  Costs seconds of a large document, so it is done before `_write`:
+    on SQLite nobody else writes during a transaction."""
+    found = Graph.restore(decompress(payload))
+    if (found.digest(), found.full_digest()) != (draft.digest, draft.full_digest):
+        raise RedactionFailed(f"document {document_id}: packed, it is another state")
+
+
+def _write(held: Lease, draft: SnapshotDraft, payload: bytes) -> Snapshot | None:
+    """The row, which reads back as written, and the journal truncated behind it, all at once; None when somebody
+    wrote."""
     alias, document_id = journal_alias(), held.document_id
     record = cut_record(f"=server:{uuid4().hex}", draft.cut, time())
     place = build_row(Draft(document_id, draft.seq, [Entry(record, received_at=time())]), process_name())
@@ -209,20 +219,18 @@ def _write(held: Lease, draft: SnapshotDraft) -> Snapshot | None:
             return None
         if truncated_seq_of(document_id) >= draft.seq:
             raise JournalBusy(f"document {document_id}: another command has overtaken this one")
-        row = write_snapshot(document_id, draft, draft.seq, Snapshot.Reason.COMPACTION)
-        _prove(row.pk, draft)
+        reason = Snapshot.Reason.COMPACTION
+        row = write_snapshot(document_id, draft, draft.seq, reason, payload=payload)
+        _compare(row, Snapshot.objects.get(pk=row.pk))
         truncate(held, draft.seq, draft.cut)
     return row
 
 
-def _prove(snapshot_id: Any, draft: SnapshotDraft) -> None:
-    row = Snapshot.objects.get(pk=snapshot_id)
-    try:
-        found = restore_snapshot(row)
-    except SnapshotDamaged as error:
-        raise RedactionFailed(f"document {row.document_id}: damaged as read back: {error}") from error
-    if (found.digest(), found.full_digest()) != (draft.digest, draft.full_digest):
-        raise RedactionFailed(f"document {row.document_id}: as read back, it is another state")
+def _compare(written: Snapshot, found: Snapshot) -> None:
+    for name in ("seq", "cut", "covered_seq", "payload", "checksum"):
+        value = getattr(found, name)
+        if (bytes(value) if name == "payload" else value) != getattr(written, name):
+            raise RedactionFailed(f"document {written.document_id}: its {name} does not read back as written")
 
 
 def _delete_snapshots(kept: Snapshot, report: Redacted) -> None:

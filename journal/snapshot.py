@@ -77,6 +77,18 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
     return row
 
 
+def pack_snapshot(document_id: UUID, draft: SnapshotDraft) -> bytes:
+    """The payload of its row.  Raises: SnapshotTooLarge."""
+    payload: bytes = zstandard.ZstdCompressor(level=settings.snapshot_compress_level).compress(draft.state)
+    if len(payload) > settings.snapshot_bytes_max:
+        raise SnapshotTooLarge(
+            f"the snapshot of document {document_id} has {len(payload)} bytes, {settings.snapshot_bytes_max} "
+            f"allowed;"
+            " raise VUER_RTC['JOURNAL_SNAPSHOT_BYTES_MAX'] (SQLite and PostgreSQL take up to 1 GB)"
+        )
+    return payload
+
+
 def write_snapshot(
     document_id: UUID,
     draft: SnapshotDraft,
@@ -84,20 +96,16 @@ def write_snapshot(
     reason: Snapshot.Reason,
     label: str = "",
     author_id: int | str | None = None,
+    payload: bytes | None = None,
 ) -> Snapshot:
     """Writes a snapshot; the caller knows that it holds every message up to `covered_seq`, the draft perhaps
-    that it holds more.
+    that it holds more.  `payload`: the draft as `pack_snapshot` packs it, where that was done before.
 
     Raises: SnapshotTooLarge.
     """
     covered_seq = max(covered_seq, draft.covered_seq)
-    payload = zstandard.ZstdCompressor(level=settings.snapshot_compress_level).compress(draft.state)
-    if len(payload) > settings.snapshot_bytes_max:
-        raise SnapshotTooLarge(
-            f"the snapshot of document {document_id} has {len(payload)} bytes, {settings.snapshot_bytes_max} "
-            f"allowed;"
-            " raise VUER_RTC['JOURNAL_SNAPSHOT_BYTES_MAX'] (SQLite and PostgreSQL take up to 1 GB)"
-        )
+    if payload is None:
+        payload = pack_snapshot(document_id, draft)
     reach("snapshot.begun")
     row = Snapshot.objects.create(
         document_id=document_id,

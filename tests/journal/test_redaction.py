@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from journal import redaction
+from journal import redaction, snapshot
 from journal.authoring import Author
 from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
@@ -24,7 +24,7 @@ from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate, read_after, read_heads
-from journal.redaction import Person, Redacted, documents_of, redact_document
+from journal.redaction import Person, Redacted, RedactionFailed, documents_of, redact_document
 from journal.snapshot import draft_snapshot, restore_snapshot, take_snapshot
 from journal.transfer_line import read_lines
 from journal.verification import verify_document
@@ -101,8 +101,8 @@ def assert_nowhere(word: str) -> None:
     for model in apps.get_models(include_auto_created=True):
         for row in model._base_manager.values():
             assert word not in repr(row), model
-    for snapshot in Snapshot.objects.all():
-        graph = restore_snapshot(snapshot)
+    for row in Snapshot.objects.all():
+        graph = restore_snapshot(row)
         assert word.encode() not in graph.snapshot()
     for batch in JournalBatch.objects.all():
         assert word.encode() not in bytes(batch.payload)
@@ -135,6 +135,42 @@ def test_j60_neither_account_nor_address_nor_program_is_told_any_more(scene: Doc
     assert SceneObject.objects.get(key="gone").properties == {}
 
 
+def test_j60_nothing_costly_happens_while_others_cannot_write(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_table, begun = redaction.batch_table, []
+
+    def begin(*args: Any) -> Any:
+        """The first step of the transaction."""
+        begun.append(args)
+        for costly in ("pack_snapshot", "decompress", "Graph"):
+            monkeypatch.setattr(redaction, costly, None)
+        monkeypatch.setattr(snapshot, "pack_snapshot", None)
+        return batch_table(*args)
+
+    monkeypatch.setattr(redaction, "batch_table", begin)
+    redact(scene, eve)
+    assert begun
+    assert_nowhere(SECRET)
+
+
+def test_j60_a_row_that_does_not_read_back_takes_everything_back(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rot(*args: Any, **options: Any) -> Snapshot:
+        row = write(*args, **options)
+        Snapshot.objects.filter(pk=row.pk).update(payload=bytes(row.payload)[:-1] + b"?")
+        return row
+
+    before, write = seen(scene), redaction.write_snapshot
+    monkeypatch.setattr(redaction, "write_snapshot", rot)
+    with pytest.raises(RedactionFailed, match="payload does not read back"):
+        redact(scene, eve)
+    assert seen(scene) == before
+    assert JournalBatch.objects.filter(document=scene).exists()
+    assert Snapshot.objects.filter(label="draft").exists()
+
+
 def test_j61_whoever_has_the_document_open_must_begin_from_the_new_state(scene: Document, eve: User) -> None:
     head_seq = read_heads([scene.pk])[scene.pk]
     stale = hydrate(scene.pk).graph
@@ -154,8 +190,6 @@ def test_j61_whoever_has_the_document_open_must_begin_from_the_new_state(scene: 
 def test_j61_a_snapshot_that_a_live_room_was_writing_does_not_bring_it_back(
     scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from journal import snapshot
-
     stale = draft_snapshot(hydrate(scene.pk).graph)
     write = snapshot.write_snapshot
 
