@@ -39,7 +39,7 @@ class JournalTruncated(JournalError):
 
 class OutOfReach(JournalError):
     """That point of the document cannot be told.  `code`: `folded-away`, it is too old; `ahead`, it has not come
-    yet; `no-such-label`."""
+    yet; `no-such-label`; `before-first`, a restore to a time before the first message."""
 
     def __init__(self, code: str, problem: str) -> None:
         super().__init__(problem)

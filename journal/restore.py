@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from journal.authoring import Author, Authored
@@ -30,8 +30,17 @@ def point_at(document_id: UUID, seq: int) -> Point:
 
 
 def point_at_time(document_id: UUID, moment: datetime) -> Point:
-    """The state at a time.  Raises: OutOfReach and as reading."""
-    return point_at(document_id, seq_at(document_id, moment))
+    """The state at a time.
+
+    Raises: OutOfReach (`before-first`: a time so early is a slip, sequence 0 is the empty document); and as reading.
+    """
+    seq = seq_at(document_id, moment)
+    if not seq:
+        when = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        raise OutOfReach(
+            "before-first", f"{when} is before the first message; the empty document is sequence 0"
+        )
+    return point_at(document_id, seq)
 
 
 def point_of(snapshot: Snapshot) -> Point:

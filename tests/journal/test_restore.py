@@ -98,6 +98,13 @@ def test_to_a_time_and_to_a_snapshot(edited: Document) -> None:
     )
 
 
+def test_j33_a_time_before_the_first_message_is_no_wish_to_empty_the_document(edited: Document) -> None:
+    with pytest.raises(OutOfReach, match="before the first message") as caught:
+        point_at_time(edited.pk, datetime(2020, 1, 1, tzinfo=UTC))
+    assert caught.value.code == "before-first"
+    assert point_at(edited.pk, 0).graph.nodes() == {}
+
+
 def test_a_snapshot_that_is_older_than_all_that_is_retained_tells_its_state_or_nothing(
     edited: Document,
 ) -> None:

@@ -50,9 +50,9 @@ def test_it_restores_tells_the_servers_and_undoes(document: Document, told: list
     assert told[-1].seq == 5
 
 
-def test_it_tells_people_in_lines(document: Document) -> None:
+def test_it_tells_people_in_lines_also_into_a_pipe(document: Document) -> None:
     out = StringIO()
-    call_command("restore_document", "--document", "room", "--seq", "1", verbosity=2, stdout=out)
+    call_command("restore_document", "--document", "room", "--seq", "1", stdout=out)
     said = out.getvalue()
     assert "room: restored to sequence 1: 1 node.remove, 1 number.set" in said
     assert "to undo it: --undo =restore:" in said
@@ -83,6 +83,14 @@ def test_to_a_time_a_label_or_a_snapshot(document: Document) -> None:
         run("--label", "monday")
     with pytest.raises(CommandError, match="no snapshot"):
         run("--snapshot", str(document.pk))
+
+
+def test_a_time_before_the_first_message_empties_nothing(document: Document) -> None:
+    out = StringIO()
+    with pytest.raises(CommandError, match="not well: room"):
+        call_command("restore_document", "--document=room", "--json", "--at=2020-01-01T00:00", stdout=out)
+    assert (json.loads(out.getvalue())["code"], head_of(document)) == ("before-first", 3)
+    assert run("--seq", "0")["ops"] == {"node.remove": 2}
 
 
 def test_what_cannot_be_told_is_an_error(document: Document) -> None:

@@ -75,6 +75,10 @@ class Command(DocumentCommand):
         authored = restore(author, point, keys)
         return result if authored is None else result | {"outcome": "restored", **written(author, authored)}
 
+    def is_listened_to(self, options: dict[str, Any]) -> bool:
+        """Always: whoever restores needs the id of the message to take it back."""
+        return True
+
     def describe(self, result: dict[str, Any]) -> Iterator[str]:
         there = f" to sequence {result['to_seq']}" if "to_seq" in result else ""
         ops = ", ".join(f"{count} {ot}" for ot, count in result.get("ops", {}).items())
