@@ -12,7 +12,7 @@ from journal.difference import compared, difference
 from journal.entry import Entry
 from journal.error import JournalError, OutOfReach
 from journal.history import Reach, entries_between, graph_at, reach_of, seq_at
-from journal.label import graph_of_label, label_named
+from journal.label import graph_of_label, label_named, label_rows
 from journal.models import Document, Snapshot
 from journal.reader import read_heads
 from journal.settings import settings
@@ -111,11 +111,9 @@ def labelled(document: Document, name: str) -> Point:
 
 def labels_of(document: Document) -> list[dict[str, Any]]:
     """The labels, newest state first."""
-    rows = Snapshot.objects.filter(document=document, reason=Snapshot.Reason.LABEL)
-    found = rows.select_related("author").defer("payload").order_by("-seq", "-created_at")[:LABELS_MAX]
     return [
         {"name": row.label, "seq": row.seq, "author": row.author, "created_at": row.created_at}
-        for row in found
+        for row in label_rows(document.pk).select_related("author")[:LABELS_MAX]
     ]
 
 

@@ -3,7 +3,7 @@
 import time
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 
 from journal.durability import journal_alias
 from journal.error import BadLabel, CorruptJournal, LabelTaken, OutOfReach
@@ -60,6 +60,12 @@ def label_named(document_id: UUID, name: str) -> Snapshot | None:
     with answering():
         rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.LABEL, label=name)
         return rows.defer("payload").first()
+
+
+def label_rows(document_id: UUID) -> "models.QuerySet[Snapshot]":
+    """The rows of a document's labels, without their payloads, newest state first."""
+    rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.LABEL)
+    return rows.defer("payload").order_by("-seq", "-created_at")
 
 
 def drop_label(document_id: UUID, name: str) -> bool:
