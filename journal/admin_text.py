@@ -1,6 +1,7 @@
 """How the admin writes values, people and links: short, bounded, escaped."""
 
 import json
+import shlex
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -64,6 +65,18 @@ def names_of(texts: set[str]) -> dict[str, str]:
     keys = {text: user_key(text) for text in texts}
     accounts = get_user_model()._default_manager.in_bulk([key for key in keys.values() if key is not None])
     return {text: str(accounts.get(key, f"deleted account {text}")) for text, key in keys.items()}
+
+
+def command_line(command: str, slug: str, **options: Any) -> str:
+    """A command about a document, to be pasted into a shell; options that are None are left out."""
+    given = {"document": slug, **options}
+    words = [_option(name, str(value)) for name, value in given.items() if value is not None]
+    return " ".join(["manage.py", command, *words])
+
+
+def _option(name: str, value: str) -> str:
+    """What begins with a dash would be taken for another option."""
+    return f"--{name}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
 
 
 def list_url(model: str, **query: Any) -> str | None:

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError
+from django.test import override_settings
 
 from journal.label import label_state
 from journal.models import Document
-from tests.journal.history import append, insert, message, put
+from tests.journal.history import append, append_each, insert, message, put
 from tests.journal.test_commands import run, run_json
 from tests.journal.test_difference import remove
-from tests.journal.test_history import compact
+from tests.journal.test_history import STEPS, compact
 
 
 @pytest.fixture
@@ -54,6 +55,38 @@ def test_what_differs_names_who_did_it(scene: Document) -> None:
     change = told("--since", "1", "--seq", "2")["changes"][0]
     assert (change["key"], change["properties"][0]["before"]) == ("arm", 0)
     assert change["properties"][0]["by"][0]["message"] == "ann:2"
+
+
+def test_one_object_tells_who_changed_it_from_what_and_how_to_have_it_back(scene: Document) -> None:
+    append(scene, message(4, remove("arm"), put("hand", "y", 3)))
+    assert look_back("--key", "arm") == [
+        "room from 0 to 4; states can be told from 0 to 4",
+        "arm: removed at root level  [4 ann 2025-06-15 15:06:44]",
+        "arm: x 0 → 41  [2 ann-the-editor 2025-06-15 15:06:42]",
+        "arm: added at root level  [1 ann 2025-06-15 15:06:41]",
+        'arm: tag None → "mesh"  [1 ann 2025-06-15 15:06:41]',
+        "arm: x None → 0  [1 ann 2025-06-15 15:06:41]",
+        "to have it back: manage.py restore_document --document room --key arm --seq SEQ",
+    ]
+    assert [
+        line.split("  ")[0] for line in look_back("--key", "arm", "--since", "1", "--seq", "3")[1:-1]
+    ] == ["arm: x 0 → 41"]
+    assert look_back("--key", "leg")[1:] == ["nothing has changed it"]
+    [change] = told("--key=arm", "--since=1", "--seq=3")["changes"]
+    assert (change["seq"], change["message"], change["properties"]) == (
+        2,
+        "ann:2",
+        [{"path": "x", "before": 0, "after": 41}],
+    )
+
+
+@override_settings(VUER_RTC={"JOURNAL_HISTORY_STEPS_MAX": 2})
+def test_older_changes_of_an_object_are_told_from_where_the_list_ends(document: Document) -> None:
+    append_each(document, STEPS)
+    assert look_back("--key", "a")[-2] == "and 6 earlier changes: --seq 6"
+    assert told("--key", "a", "--seq", "6")["changes"][0]["seq"] == 6
+    with pytest.raises(CommandError, match="no --label"):
+        look_back("--key", "a", "--label", "v1")
 
 
 def test_a_label_is_told_when_all_around_it_is_gone(scene: Document) -> None:

@@ -1,4 +1,5 @@
-"""`manage.py look_back`: a document as it was, or what differs between two points and who did it; changes nothing."""
+"""`manage.py look_back`: a document as it was, what differs between two points, how one object came to be so; changes
+nothing."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -6,24 +7,26 @@ from typing import Any
 
 import msgspec
 
-from journal.admin_text import brief, names_of
+from journal.admin_text import brief, command_line, names_of
 from journal.admin_told import told_node, told_value, tree
+from journal.change import PropertyChange, Touch
 from journal.column import moment as time_of
-from journal.difference import Touches, difference
+from journal.difference import Touches, difference, steps_of
 from journal.history import graph_at, reach_of, seq_at
 from journal.label import graph_of_label
 from journal.management.argument import Senseless
 from journal.management.moment import moment
 from journal.management.per_document import DocumentCommand, Result
 from journal.models import Document
+from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
 from vuer_rtc.crdt.message import UNSET
 
 
 class Command(DocumentCommand):
     help = (
-        "Show a document as it was at some point, the present without one; or, with --since, what differs between two "
-        "sequences, and who did it."
+        "Show a document as it was at some point, the present without one; with --since, what differs between two "
+        "sequences, and who did it; with --key, who changed one object until then, from what to what."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -33,6 +36,9 @@ class Command(DocumentCommand):
         point.add_argument("--at", type=moment, metavar="TIME", help="The state at this time (ISO 8601).")
         point.add_argument("--label", help="The state of this name.")
         parser.add_argument("--since", type=int, metavar="SEQ", help="Tell what differs from this sequence.")
+        parser.add_argument(
+            "--key", help="Tell the newest changes of this object (with --since, from there on)."
+        )
 
     def documents(self, slugs: list[str] | None) -> Iterator[Document]:
         if slugs is None or len(slugs) != 1:
@@ -41,6 +47,8 @@ class Command(DocumentCommand):
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         reach = reach_of(document.pk)
+        if options["key"] is not None and options["label"] is not None:
+            raise Senseless("--key takes --seq, --at and --since, no --label")
         told: Result = {"slug": document.slug, "outcome": "told", "reach": [reach.oldest_seq, reach.head_seq]}
         if options["label"] is not None:
             graph = graph_of_label(document.pk, options["label"])
@@ -48,6 +56,9 @@ class Command(DocumentCommand):
         seq = reach.head_seq if options["seq"] is None else options["seq"]
         if options["at"] is not None:
             seq = seq_at(document.pk, options["at"])
+        if options["key"] is not None:
+            since = reach.oldest_seq if options["since"] is None else options["since"]
+            return told | history_of(document, options["key"], *sorted((since, seq))), True
         return told | self._told(document, None, seq, options), True
 
     def _told(
@@ -71,7 +82,10 @@ class Command(DocumentCommand):
             f"at sequence {result['seq']}" if "seq" in result else "from {} to {}".format(*result["between"])
         )
         yield f"{result['slug']} {where}; states can be told from {oldest_seq} to {head_seq}"
-        yield from state_lines(result["nodes"]) if "seq" in result else difference_lines(result)
+        if "key" in result:
+            yield from history_lines(result)
+        else:
+            yield from state_lines(result["nodes"]) if "seq" in result else difference_lines(result)
 
 
 def difference_of(document: Document, seq_a: int, seq_b: int) -> dict[str, Any]:
@@ -87,16 +101,7 @@ def difference_of(document: Document, seq_a: int, seq_b: int) -> dict[str, Any]:
                 "what": told_node(node.change),
                 "by": touches_of(node.by),
                 "properties": [
-                    {
-                        "path": one.change.path,
-                        **{
-                            name: value
-                            for name, value in (("before", one.change.before), ("after", one.change.after))
-                            if value is not UNSET
-                        },
-                        "by": touches_of(one.by),
-                    }
-                    for one in node.properties
+                    property_of(one.change) | {"by": touches_of(one.by)} for one in node.properties
                 ],
             }
             for node in found.nodes
@@ -104,17 +109,46 @@ def difference_of(document: Document, seq_a: int, seq_b: int) -> dict[str, Any]:
     }
 
 
+def history_of(document: Document, key: str, seq_a: int, seq_b: int) -> dict[str, Any]:
+    """What changed one object, newest first, as JSON; the last changes (`change_count` says how many there are)."""
+    found = steps_of(document.pk, key, seq_a, seq_b)
+    return {
+        "key": key,
+        "between": [seq_a, seq_b],
+        "change_count": found.count,
+        "changes": [
+            {
+                **touch_of(step.touch),
+                "what": told_node(change),
+                "properties": [
+                    property_of(one) for one in change.properties[: settings.history_properties_max]
+                ],
+                "property_count": len(change.properties),
+            }
+            for step in found.newest
+            for change in step.changes
+        ],
+    }
+
+
+def property_of(change: PropertyChange) -> dict[str, Any]:
+    """One that is not there has no value, not null."""
+    values = {"before": change.before, "after": change.after}
+    return {"path": change.path} | {name: value for name, value in values.items() if value is not UNSET}
+
+
 def touches_of(touches: Touches) -> list[dict[str, Any]]:
-    return [
-        {
-            "seq": touch.seq,
-            "message": touch.message_id,
-            "client": touch.client,
-            "user": touch.user,
-            "received_at": touch.received_at,
-        }
-        for touch in touches.newest
-    ]
+    return [touch_of(touch) for touch in touches.newest]
+
+
+def touch_of(touch: Touch) -> dict[str, Any]:
+    return {
+        "seq": touch.seq,
+        "message": touch.message_id,
+        "client": touch.client,
+        "user": touch.user,
+        "received_at": touch.received_at,
+    }
 
 
 def state_lines(nodes: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -137,15 +171,41 @@ def difference_lines(result: dict[str, Any]) -> Iterator[str]:
     names = names_of({touch["user"] for touch in touches if touch["user"] is not None})
     for change in changes:
         for line in change["what"]:
-            moved = " → ".join(word for word in (line["before"], line["after"]) if word)
-            yield f"{change['key']}: {line['what']} {moved}{by_line(change['by'], names)}"
+            yield f"{change['key']}: {what_line(line)}{by_line(change['by'], names)}"
         for one in change["properties"]:
-            before, after = (told_value(one.get(name, UNSET)) for name in ("before", "after"))
-            yield f"{change['key']}: {one['path']} {before} → {after}{by_line(one['by'], names)}"
+            yield f"{change['key']}: {value_line(one)}{by_line(one['by'], names)}"
     if result["node_count"] > len(changes):
         yield f"and {result['node_count'] - len(changes)} more objects"
     if not changes:
         yield "nothing differs"
+
+
+def history_lines(result: dict[str, Any]) -> Iterator[str]:
+    """A line for each change of one object, newest first; then how to tell older ones, and how to have it back."""
+    changes, key = result["changes"], result["key"]
+    names = names_of({change["user"] for change in changes if change["user"] is not None})
+    for change in changes:
+        by = by_line([change], names)
+        for line in (*map(what_line, change["what"]), *map(value_line, change["properties"])):
+            yield f"{key}: {line}{by}"
+        if more := change["property_count"] - len(change["properties"]):
+            yield f"{key}: and {more} more properties{by}"
+    if result["change_count"] > len(changes):
+        yield f"and {result['change_count'] - len(changes)} earlier changes: --seq {changes[-1]['seq'] - 1}"
+    if changes:
+        yield f"to have it back: {command_line('restore_document', result['slug'], key=key)} --seq SEQ"
+    else:
+        yield "nothing has changed it"
+
+
+def what_line(line: dict[str, str]) -> str:
+    moved = " → ".join(word for word in (line["before"], line["after"]) if word)
+    return f"{line['what']} {moved}".rstrip()
+
+
+def value_line(one: dict[str, Any]) -> str:
+    before, after = (told_value(one.get(name, UNSET)) for name in ("before", "after"))
+    return f"{one['path']} {before} → {after}"
 
 
 def by_line(touches: list[dict[str, Any]], names: dict[str, str]) -> str:
