@@ -16,8 +16,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from journal.admin_looking_back import is_too_long, looking_back_page
+from journal.admin_looking_back import looking_back_page
 from journal.admin_read_only import ModelAdmin
+from journal.admin_replay import refuse_long_recovery, refuse_long_way
 from journal.admin_text import list_url
 from journal.authoring import Author, Authored
 from journal.column import bounded
@@ -26,9 +27,9 @@ from journal.label import drop_label, label_state
 from journal.models import Document
 from journal.projection import catch_up
 from journal.restore import Point, point_at, point_of_label, restore, unknown_keys
-from journal.settings import settings
 from vuer_rtc.crdt.canonical import InvalidMessage
 
+RESTORING = "restore_document"
 PERMISSIONS = ("vuer_journal.moderate_document", "vuer_journal.change_document")
 """Either of them, for the app or for the document, lets an operator act."""
 
@@ -155,8 +156,9 @@ class DocumentHistory(ModelAdmin):
 
     @action
     def restore(self, request: HttpRequest, document: Document) -> str:
-        author = author_of(document)
-        point, key = wanted_point(request, document), request.POST.get("key")
+        key = request.POST.get("key")
+        point = wanted_point(request, document, key)
+        author = author_of(document, seq=point.seq, key=key)
         whole = "the document" if key is None else f"the object {key}"
         if key is not None and unknown_keys(author, point, [key]):
             raise Refused(f"There is no object {key}, now or then.")
@@ -171,7 +173,7 @@ class DocumentHistory(ModelAdmin):
     @action
     def label(self, request: HttpRequest, document: Document) -> str:
         name, seq = request.POST.get("name", ""), _number(request, "seq")
-        refuse_long(document)
+        refuse_long_way(document, seq, None, "label_document", label=name, seq=seq)
         row = label_state(document.pk, seq, name, request.user.pk)
         self.log_change(request, document, f"Labelled the state at sequence {seq} “{row.label}”.")
         return f"The state at sequence {seq} is kept as “{row.label}”."
@@ -186,11 +188,13 @@ class DocumentHistory(ModelAdmin):
 
     @action
     def undo(self, request: HttpRequest, document: Document) -> str:
-        return self._turn(request, document, author_of(document).undo, "Undid", "is undone")
+        author = author_of(document, undo=request.POST.get("message_id", ""))
+        return self._turn(request, document, author.undo, "Undid", "is undone")
 
     @action
     def redo(self, request: HttpRequest, document: Document) -> str:
-        return self._turn(request, document, author_of(document).redo, "Redid", "counts again")
+        author = author_of(document, redo=request.POST.get("message_id", ""))
+        return self._turn(request, document, author.redo, "Redid", "counts again")
 
     def _turn(
         self, request: HttpRequest, document: Document, turn: Callable[..., Authored], did: str, now: str
@@ -209,34 +213,34 @@ def told(what: str, authored: Authored, document: Document) -> str:
     return format_html('{}, by <a href="{}">the message at sequence {}</a>.', what, url or "", authored.seq)
 
 
-def wanted_point(request: HttpRequest, document: Document) -> Point:
+def wanted_point(request: HttpRequest, document: Document, key: str | None) -> Point:
     """The state of the label, or at the sequence, that was posted.
 
-    Raises: Refused, OutOfReach; CorruptJournal, JournalUnavailable.
+    Raises: Refused, ReplayTooLong, OutOfReach; CorruptJournal, JournalUnavailable.
     """
+    refuse_frozen(document)
     if name := request.POST.get("label"):
+        refuse_long_recovery(document, RESTORING, label=name, key=key)
         return point_of_label(document.pk, name)
-    return point_at(document.pk, _number(request, "seq"))
+    seq = _number(request, "seq")
+    refuse_long_way(document, seq, None, RESTORING, seq=seq, key=key)
+    return point_at(document.pk, seq)
 
 
-def author_of(document: Document) -> Author:
-    """Who writes to a document that may be edited and that a page may read whole.
+def author_of(document: Document, **options: Any) -> Author:
+    """Who writes to a document that may be edited, unless reading it is left to the command, with these options.
 
-    Raises: Refused; and as Author.
+    Raises: Refused, ReplayTooLong; and as Author.
     """
-    if why := why_frozen(document):
-        raise Refused(f"{why} Nothing was changed.")
-    refuse_long(document)
+    refuse_frozen(document)
+    refuse_long_recovery(document, RESTORING, **options)
     return Author(document.pk)
 
 
-def refuse_long(document: Document) -> None:
-    """Returns for a document that a page may read whole."""
-    if is_too_long(document):
-        raise Refused(
-            f"More than {settings.admin_replay_messages_max} messages are retained, more than a page reads. Use "
-            f"manage.py restore_document --document {document.slug}, or compact it first."
-        )
+def refuse_frozen(document: Document) -> None:
+    """Returns for a document that may be edited."""
+    if why := why_frozen(document):
+        raise Refused(f"{why} Nothing was changed.")
 
 
 def _number(request: HttpRequest, name: str) -> int:

@@ -6,11 +6,11 @@ from django.http import HttpRequest
 from django.urls import URLPattern
 
 from journal.admin_act import DocumentHistory, Refused, act_path, action, may_act
-from journal.admin_looking_back import is_too_long
-from journal.compaction import KeepRules, Report, compact_document
+from journal.admin_replay import refuse_long
+from journal.compaction import KeepRules, Report, compact_document, has_work
+from journal.history import retained_length
 from journal.models import Document
 from journal.projection import catch_up
-from journal.settings import settings
 from journal.verification import Verdict, verify_document
 
 FINDINGS_MAX = 5
@@ -35,8 +35,10 @@ class DocumentCare(DocumentHistory):
     @action
     def compact(self, request: HttpRequest, document: Document) -> str:
         """By the document's own keep rules."""
-        refuse_long_work(document, "compact_journals")
-        report = compact_document(document, KeepRules.of(document))
+        keep = KeepRules.of(document)
+        if has_work(document, keep):
+            refuse_long(retained_length(document.pk), "compact_journals", document)
+        report = compact_document(document, keep)
         catch_up(document.pk)
         self.log_change(request, document, f"Compacted: {told_report(report)}")
         return f"Compacted: {told_report(report)}"
@@ -44,7 +46,7 @@ class DocumentCare(DocumentHistory):
     @action
     def verify(self, request: HttpRequest, document: Document) -> str:
         """Reads everything, changes nothing."""
-        refuse_long_work(document, "verify_journals")
+        refuse_long(retained_length(document.pk), "verify_journals", document)
         verdict = verify_document(document)
         self.log_change(request, document, f"Verified: {told_verdict(verdict)}")
         if verdict.is_damaged:
@@ -52,17 +54,10 @@ class DocumentCare(DocumentHistory):
         return told_verdict(verdict)
 
 
-def refuse_long_work(document: Document, command: str) -> None:
-    """Returns for a journal short enough for a page to wait for."""
-    if is_too_long(document):
-        raise Refused(
-            f"More than {settings.admin_replay_messages_max} messages are retained, more than a page can wait for. Use "
-            f"manage.py {command} --document {document.slug}"
-        )
-
-
 def told_report(report: Report) -> str:
     """What a compaction did, in a line."""
+    if report.outcome == "nothing to do":
+        return "nothing to do, the keep rules let nothing go."
     if report.outcome != "compacted":
         return f"{report.outcome}."
     return (

@@ -7,20 +7,21 @@ from typing import Any
 from django import forms
 from django.utils.timezone import localtime
 
+from journal.admin_replay import refuse_long, refuse_long_way
 from journal.admin_told import told_difference, told_entries, told_state
 from journal.difference import compared, difference
 from journal.entry import Entry
 from journal.error import JournalError, OutOfReach
-from journal.history import Reach, entries_between, graph_at, reach_of, seq_at
+from journal.history import Reach, entries_between, graph_at, reach_length, reach_of, replay_length, seq_at
 from journal.label import graph_of_label, label_named, label_rows
 from journal.models import Document, Snapshot
-from journal.reader import read_heads
-from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph
 
 AROUND = 8
 """Messages listed before a point and after it."""
 LABELS_MAX = 100
+DIFFERING_COST = 3
+"""To look at what a message changed takes as long as to replay so many."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -59,21 +60,14 @@ class Point:
     label: Snapshot | None = None
 
 
-def is_too_long(document: Document) -> bool:
-    """True when more messages are retained than a page may replay."""
-    head_seq = read_heads([document.pk]).get(document.pk, 0)
-    return head_seq - document.truncated_seq > settings.admin_replay_messages_max
-
-
 def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
     """What the page shows; `problem` says why it cannot show more."""
     form = PointForm(query)
     page: dict[str, Any] = {"form": form, "labels": labels_of(document)}
     if document.condition:
         return page | {"problem": f"The document is {document.get_condition_display()}."}
-    if is_too_long(document):
-        return page | {"replay_max": settings.admin_replay_messages_max}
     try:
+        refuse_long(reach_length(document.pk), "look_back", document)
         reach = reach_of(document.pk)
         page |= {"reach": reach}
         if not form.is_valid():
@@ -92,7 +86,7 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
 def find_point(document: Document, wanted: dict[str, Any], reach: Reach) -> Point:
     """The state that was asked for; without any wish, the present one.
 
-    Raises: OutOfReach; CorruptJournal, JournalUnavailable.
+    Raises: ReplayTooLong, OutOfReach; CorruptJournal, JournalUnavailable.
     """
     if wanted.get("label"):
         return labelled(document, wanted["label"])
@@ -100,6 +94,7 @@ def find_point(document: Document, wanted: dict[str, Any], reach: Reach) -> Poin
     if wanted.get("at") is not None:
         seq = seq_at(document.pk, wanted["at"])
     seq = reach.head_seq if seq is None else seq
+    refuse_long_way(document, seq, None, "look_back", seq=seq)
     return Point(seq, graph_at(document.pk, seq))
 
 
@@ -137,11 +132,14 @@ def _around(document: Document, point: Point, reach: Reach) -> dict[str, Any]:
 def _difference(document: Document, since: int, point: Point) -> dict[str, Any]:
     """Between two sequences with who did it; from or to a label that is out of reach, without."""
     first, last = sorted((since, point.seq))
+    length = replay_length(document.pk, first, last) + (DIFFERING_COST - 1) * (last - first)
+    refuse_long(length, "look_back", document, since=first, seq=last)
     try:
         found = difference(document.pk, first, last)
     except OutOfReach:
         if point.label is None:
             raise
+        refuse_long_way(document, since, None, "look_back", seq=since)
         other = graph_at(document.pk, since)
         graphs = (other, point.graph) if since <= point.seq else (point.graph, other)
         found = compared(*graphs)

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from journal.admin_looking_back import is_too_long
-from journal.admin_text import brief, list_url, names_of, nobody, row_url, who
+from journal.admin_replay import refuse_long, refuse_long_way
+from journal.admin_text import brief, command_line, list_url, names_of, nobody, row_url, who
 from journal.admin_told import Names, object_urls, told_change, told_touch, users_of
 from journal.column import bounded, moment
 from journal.difference import step_at, steps_of
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalError, OutOfReach
-from journal.history import reach_of
+from journal.history import reach_length, reach_of, told_within
 from journal.models import KEY_CHARS_MAX, JournalBatch, Operation, SceneObject
 from journal.operation import extra_of, subject_of
 from journal.reader import hydrate, verified
@@ -68,13 +68,15 @@ def _op(row: JournalBatch, op: Op) -> dict[str, Any]:
 
 
 def object_page(row: SceneObject) -> dict[str, Any]:
-    """The object's retained history: who changed it when, from what to what."""
+    """The object's retained history, as far as a page reads: who changed it when, from what to what."""
     document = row.document
-    if is_too_long(document):
-        return {"replay_max": settings.admin_replay_messages_max}
     try:
+        refuse_long(reach_length(document.pk), "look_back", document, key=row.key)
         reach = reach_of(document.pk)
-        steps = steps_of(document.pk, key_of(row), reach.oldest_seq, reach.head_seq)
+        since = told_within(document.pk, reach, settings.admin_replay_messages_max)
+        refuse_long_way(document, since, reach.head_seq, "look_back", key=row.key)
+        key = key_of(row)
+        steps = steps_of(document.pk, key, since, reach.head_seq)
     except JournalError as error:
         return {"history_problem": str(error)}
     names = Names(users_of(step.touch for step in steps.newest))
@@ -85,8 +87,11 @@ def object_page(row: SceneObject) -> dict[str, Any]:
             told_touch(step.touch, names, document.pk) | told_change(step.changes[0]) for step in steps.newest
         ],
         "more": steps.count - len(steps.newest),
-        "oldest_seq": reach.oldest_seq if is_older else None,
-        "object_key": key_of(row),
+        "oldest_seq": since if is_older else None,
+        "older_command": command_line("look_back", document.slug, key=key)
+        if since > reach.oldest_seq
+        else "",
+        "object_key": key,
     }
 
 
@@ -116,10 +121,10 @@ def operation_page(row: Operation) -> dict[str, Any]:
 
 def _effect(row: Operation) -> dict[str, Any]:
     """What its whole message changed when it came in."""
-    if is_too_long(row.document):
-        return {"replay_max": settings.admin_replay_messages_max}
+    since, seq = row.server_seq - 1, row.server_seq
     try:
-        step = step_at(row.document_id, row.server_seq)
+        refuse_long_way(row.document, since, seq, "look_back", since=since, seq=seq)
+        step = step_at(row.document_id, seq)
     except OutOfReach:
         return {"is_out_of_reach": True}
     except JournalError as error:

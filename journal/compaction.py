@@ -91,6 +91,12 @@ def compact_document(
     return report
 
 
+def has_work(document: Document, keep: KeepRules) -> bool:
+    """False when a compaction would find nothing to do, as rows tell without their payloads."""
+    seq = truncated_seq_of(document.pk)
+    return has_truncated(document.pk, seq) or may_let_go(document.pk, seq, keep, timezone.now())
+
+
 class _Run:
     """One compaction of a document whose lease it holds."""
 
@@ -172,4 +178,4 @@ def _describe(report: Report, plan: Plan | None, outcome: str) -> None:
     report.batches, report.messages = plan.batches, plan.messages
 
 
-__all__ = ["KeepRules", "Report", "compact_document"]
+__all__ = ["KeepRules", "Report", "compact_document", "has_work"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from journal.depth import Depths, last_at_or_below
@@ -16,6 +16,7 @@ from journal.reader import (
     read_heads,
     restored,
     retained,
+    truncated_seq_of,
     usable_snapshots,
     while_retained,
 )
@@ -95,6 +96,48 @@ def seq_at(document_id: UUID, moment: datetime) -> int:
     return while_retained(document_id, lambda truncated_seq: _seq_at(document_id, truncated_seq, moment))
 
 
+# What that costs
+
+
+def reach_length(document_id: UUID) -> int:
+    """How many messages `reach_of` looks at.  Raises: UnknownDocument; JournalUnavailable."""
+    truncated_seq = truncated_seq_of(document_id)
+    if not truncated_seq or any(seq == truncated_seq for _, seq in _origins(document_id, truncated_seq)):
+        return 0
+    return retained_length(document_id)
+
+
+def retained_length(document_id: UUID) -> int:
+    """How many messages the journal holds.  Raises: UnknownDocument; JournalUnavailable."""
+    truncated_seq = truncated_seq_of(document_id)
+    return read_heads([document_id]).get(document_id, truncated_seq) - truncated_seq
+
+
+def replay_length(document_id: UUID, seq_a: int, seq_b: int) -> int:
+    """How many messages `replay` reads, more only when snapshots are damaged; 0 for what it refuses.
+
+    Raises: UnknownDocument; JournalUnavailable.
+    """
+    truncated_seq = truncated_seq_of(document_id)
+    head_seq = read_heads([document_id]).get(document_id, truncated_seq)
+    if not truncated_seq <= seq_a <= seq_b <= head_seq:
+        return 0
+    if earlier := _earlier_starts(document_id, truncated_seq, seq_a):
+        return seq_b - min(earlier[0].covered_seq, seq_a)
+    return head_seq - truncated_seq if truncated_seq else seq_b
+
+
+def told_within(document_id: UUID, reach: Reach, messages_max: int) -> int:
+    """The oldest sequence from which `replay` comes to the head by that many messages; of all, when there is none.
+
+    Raises: UnknownDocument; JournalUnavailable.
+    """
+    starts = _earlier_starts(document_id, truncated_seq_of(document_id), reach.head_seq)
+    candidates = sorted({reach.oldest_seq, *(start.seq for start in starts if start.seq in reach)})
+    lengths = ((seq, replay_length(document_id, seq, reach.head_seq)) for seq in candidates)
+    return next((seq for seq, length in lengths if length <= messages_max), reach.oldest_seq)
+
+
 # Reach
 
 
@@ -164,14 +207,13 @@ def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph
     Raises: OutOfReach; CorruptJournal.
     """
     _refuse_unreachable(document_id, truncated_seq, seq)
-    rows = list(usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut"))
-    exact_ones = [*_origins(document_id, truncated_seq), *((pk, at) for pk, at, _ in rows)]
-    earlier = sorted((row for row in exact_ones if row[1] <= seq), key=lambda row: row[1], reverse=True)
-    for pk, _ in earlier:
-        if (found := restored(pk)) is not None:
+    earlier = _earlier_starts(document_id, truncated_seq, seq)
+    for start in earlier:
+        if (found := restored(start.pk)) is not None:
             return found[0], found[1].covered_seq
     if not truncated_seq:
         return Graph(), 0
+    rows = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut")
     depths = _depths(document_id, truncated_seq)
     later = sorted((row for row in rows if row[1] > seq), key=lambda row: row[1:])
     exact = [pk for pk, at, cut in later if _exact_from(depths, at, cut) <= seq]
@@ -187,6 +229,22 @@ def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph
         f"sequence {seq} cannot be told exactly any more: later messages were folded with older ones; history "
         f"begins at {oldest_seq}",
     )
+
+
+class _Start(NamedTuple):
+    """A state that a row holds; with the messages behind `covered_seq` it tells every one from `seq` on."""
+
+    pk: UUID
+    seq: int
+    covered_seq: int
+
+
+def _earlier_starts(document_id: UUID, truncated_seq: int, seq: int) -> list[_Start]:
+    """Those that tell the state at `seq`, whatever came later; the newest first."""
+    origins = [_Start(pk, at, at) for pk, at in _origins(document_id, truncated_seq)]
+    rows = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "covered_seq")
+    earlier = (start for start in (*origins, *map(_Start._make, rows)) if start.seq <= seq)
+    return sorted(earlier, key=lambda start: start.seq, reverse=True)
 
 
 # Times

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from journal.models import Document, JournalBatch, Snapshot
 from journal.projection import catch_up
@@ -52,6 +53,13 @@ def test_a_long_journal_is_left_to_the_commands(operator: Client, room: Document
         assert "manage.py compact_journals --document room" in act(operator, room, "compact")
         assert "manage.py verify_journals --document room" in act(operator, room, "verify")
     assert not Snapshot.objects.exists()
+
+
+def test_a_long_journal_of_which_nothing_may_go_is_no_work(operator: Client, room: Document) -> None:
+    Document.objects.update(keep_days=30)
+    JournalBatch.objects.update(created_at=timezone.now())
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 7}):
+        assert "nothing to do, the keep rules let nothing go" in act(operator, room, "compact")
 
 
 @pytest.mark.parametrize("name", ["compact", "verify"])

@@ -1,23 +1,28 @@
 """An operator reads a document's past, and brings back what was lost (rules J30 to J33)."""
 
 import re
+import shlex
+from html import unescape
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from journal.cut import journal_cut
 from journal.label import label_named, label_state
 from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate
-from tests.journal.history import append, head_of, insert, message, put, undo
+from tests.journal.history import append, append_each, head_of, insert, message, put, undo
 from tests.journal.test_admin import EVIL, links, page
 from tests.journal.test_difference import remove
-from tests.journal.test_history import compact
+from tests.journal.test_history import compact, snapshot
 
 
 @pytest.fixture
@@ -186,12 +191,67 @@ def test_what_people_named_is_escaped(admin_client: Client, scene: Document, que
     assert EVIL not in looking_back(admin_client, scene, query)
 
 
-def test_a_long_journal_is_left_to_the_command(moderator: Client, scene: Document) -> None:
-    with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 4}):
-        assert "manage.py look_back --document room" in looking_back(moderator, scene)
-        assert "manage.py look_back --document room" in object_page(moderator, scene)
-        assert "manage.py restore_document --document room" in act(moderator, scene, "restore", seq=3)
-    assert head_of(scene) == 5
+SHORT = override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 4})
+
+
+def commands_of(html: str) -> list[list[str]]:
+    """The commands that a page names, as a shell would split them."""
+    lines = re.findall(r"manage\.py ([^<\n]+)", html)
+    return [shlex.split(unescape(line)) for line in lines]
+
+
+def assert_left_to(html: str, *expected: str) -> None:
+    """The page does it not and names the command, which works."""
+    assert commands_of(html) == [list(expected)]
+    call_command(*expected, stdout=StringIO())
+
+
+def test_what_is_too_long_for_a_page_is_left_to_a_command(moderator: Client, scene: Document) -> None:
+    late = Operation.objects.get(message_id="ann:5", op_index=0)
+    room = ("--document", "room")
+    with SHORT:
+        assert_left_to(looking_back(moderator, scene), "look_back", *room, "--seq", "5")
+        told = looking_back(moderator, scene, "?seq=3&since=5")
+        assert_left_to(told, "look_back", *room, "--since", "3", "--seq", "5")
+        assert_left_to(object_page(moderator, scene), "look_back", *room, "--key", "arm")
+        told = page(moderator, reverse("admin:vuer_journal_operation_change", args=[late.pk]))
+        assert_left_to(told, "look_back", *room, "--since", "4", "--seq", "5")
+        told = act(moderator, scene, "label", seq=5, name="v 1")
+        assert_left_to(told, "label_document", *room, "--label", "v 1", "--seq", "5")
+        told = act(moderator, scene, "undo", message_id="ann:5")
+        assert_left_to(told, "restore_document", *room, "--undo", "ann:5")
+        told = act(moderator, scene, "redo", message_id="ann:5")
+        assert_left_to(told, "restore_document", *room, "--redo", "ann:5")
+        told = act(moderator, scene, "restore", seq=3, key="arm")
+        assert_left_to(told, "restore_document", *room, "--seq", "3", "--key", "arm")
+    assert head_of(scene) == 8
+
+
+def test_keys_are_quoted_for_the_shell(moderator: Client, scene: Document) -> None:
+    with SHORT:
+        told = act(moderator, scene, "restore", seq=3, key=f"-{EVIL} '")
+    assert commands_of(told)[0][-1] == f"--key=-{EVIL} '"
+    assert EVIL not in told
+
+
+def test_what_a_snapshot_holds_is_not_counted(moderator: Client, document: Document) -> None:
+    append_each(
+        document, [message(1, insert("arm")), *(message(n, put("arm", "x", n)) for n in range(2, 12))]
+    )
+    journal_cut(document.pk, 11, 11)
+    snapshot(document)
+    append(document, message(12, put("arm", "x", 13)))
+    catch_up(document.pk)
+    with SHORT:
+        assert "x: <code>13</code>" in looking_back(moderator, document)
+        told = object_page(moderator, document)
+        assert re.search(r"<code>11</code>.*<code>13</code>", told, re.DOTALL)
+        assert "What came before is more than a page reads" in told
+        assert_left_to(told, "look_back", "--document", "room", "--key", "arm")
+        assert "Restored the object arm" in act(moderator, document, "restore", seq=12, key="arm")
+        told = act(moderator, document, "restore", seq=9, key="arm")
+        assert_left_to(told, "restore_document", "--document", "room", "--seq", "9", "--key", "arm")
+    assert hydrate(document.pk).graph.nodes()["arm"].properties == {"x": 9}
 
 
 def test_states_and_tables_are_bounded(visitor: Client, document: Document) -> None:
@@ -218,7 +278,7 @@ def test_the_page_takes_a_few_queries_whatever_it_shows(
         append(scene, message(lt, insert(f"n{lt}"), put("arm", "x", lt)), user=str(ann.pk))
     for name in "abc":
         label_state(scene.pk, 3, name, ann.pk)
-    with django_assert_max_num_queries(40):
+    with django_assert_max_num_queries(42):
         looking_back(visitor, scene, "?seq=30&since=2")
 
 

@@ -6,9 +6,19 @@ import pytest
 from django.test import override_settings
 
 from journal.compaction import KeepRules, compact_document
+from journal.cut import journal_cut
 from journal.entry import Entry
 from journal.error import CorruptJournal, OutOfReach, UnknownDocument
-from journal.history import Reach, graph_at, reach_of, seq_at
+from journal.history import (
+    Reach,
+    graph_at,
+    reach_length,
+    reach_of,
+    replay_length,
+    retained_length,
+    seq_at,
+    told_within,
+)
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate
 from journal.reset import reset_document
@@ -196,6 +206,26 @@ def test_j30_a_time_names_the_last_message_received_until_then(document: Documen
 def test_j30_times_of_an_import_are_those_of_its_messages(document: Document) -> None:
     received(document, *STEPS, committed=1000)
     assert [seq_at(document.pk, at(moment)) for moment in (0, 5, 500)] == [0, 5, 8]
+
+
+def test_j30_what_a_replay_reads_is_counted_from_the_nearest_state(document: Document) -> None:
+    append_each(document, STEPS)
+    assert [replay_length(document.pk, seq, 8) for seq in (0, 8)] == [8, 8]
+    assert [replay_length(document.pk, *points) for points in ((2, 3), (7, 9), (-1, 3))] == [3, 0, 0]
+    journal_cut(document.pk, 8, 6)
+    snapshot(document)  # at 9; what is behind 6 is not in it
+    append(document, message(9, put("a", "x", 90)))
+    reach = reach_of(document.pk)
+    assert [replay_length(document.pk, seq, 10) for seq in (8, 9, 10)] == [10, 4, 4]
+    assert [told_within(document.pk, reach, count) for count in (3, 4, 9, 10)] == [0, 9, 9, 0]
+    compact(document, keep=1)
+    assert replay_length(document.pk, document.truncated_seq, reach.head_seq) == 10 - document.truncated_seq
+    assert (reach_length(document.pk), retained_length(document.pk)) == (
+        0,
+        head_of(document) - document.truncated_seq,
+    )
+    without_origin(document)
+    assert reach_length(document.pk) == retained_length(document.pk)
 
 
 def test_j30_a_time_before_what_is_retained_is_refused(document: Document) -> None:

@@ -48,6 +48,8 @@ def test_it_restores_tells_the_servers_and_undoes(document: Document, told: list
     assert run("--undo", report["message"])["outcome"] == "undone"
     assert hydrate(document.pk).graph.nodes()["n"].properties == {"x": 9}
     assert told[-1].seq == 5
+    assert run("--redo", report["message"])["outcome"] == "redone"
+    assert hydrate(document.pk).graph.nodes()["n"].properties == {"x": 1}
 
 
 def test_it_tells_people_in_lines_also_into_a_pipe(document: Document) -> None:

@@ -39,6 +39,7 @@ class Command(DocumentCommand):
         point.add_argument("--label", help="The state of this name.")
         point.add_argument("--snapshot", type=UUID, metavar="ID", help="The state of this snapshot.")
         point.add_argument("--undo", metavar="MESSAGE", help="Undo a restore (or any message), by its id.")
+        point.add_argument("--redo", metavar="MESSAGE", help="Let a message that is undone count again.")
         parser.add_argument(
             "--key", action="append", metavar="KEY", help="Only this node; may be given several times."
         )
@@ -53,16 +54,18 @@ class Command(DocumentCommand):
         result: dict[str, Any] = {"slug": document.slug, "outcome": "nothing to do"}
         author = Author(document.pk)
         try:
-            if options["undo"] is not None:
-                return result | self._undo(author, options), True
+            for name, outcome in (("undo", "undone"), ("redo", "redone")):
+                if options[name] is not None:
+                    return result | self._turn(author, name, options) | {"outcome": outcome}, True
             return result | self._restore(author, document, options), True
         except InvalidMessage as error:
             return result | {"outcome": "failed", "detail": str(error), "code": error.code}, False
 
-    def _undo(self, author: Author, options: dict[str, Any]) -> dict[str, Any]:
+    def _turn(self, author: Author, name: str, options: dict[str, Any]) -> dict[str, Any]:
         if options["dry_run"] or options["key"]:
-            raise Senseless("--undo takes neither --dry-run nor --key")
-        return {"outcome": "undone", **written(author, author.undo(options["undo"]))}
+            raise Senseless(f"--{name} takes neither --dry-run nor --key")
+        turn = author.undo if name == "undo" else author.redo
+        return written(author, turn(options[name]))
 
     def _restore(self, author: Author, document: Document, options: dict[str, Any]) -> dict[str, Any]:
         point, keys = point_of_options(document, options), options["key"]
