@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from bisect import bisect_left
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -23,8 +24,24 @@ def brief(value: Any, chars_max: int = 80) -> str:
     """A value as one line of JSON, cut at `chars_max`; empty for None."""
     if value is None:
         return ""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+    return cut(json.dumps(value, ensure_ascii=False), 0, chars_max)
+
+
+def brief_pair(before: Any, after: Any, chars_max: int) -> tuple[str, str]:
+    """Two values as one line of JSON each, cut at `chars_max`: what first differs is in it."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in (before, after)]
+    start, length = 0, min(map(len, texts))
+    if max(map(len, texts)) > chars_max:
+        same = bisect_left(range(length), True, key=lambda at: texts[0][: at + 1] != texts[1][: at + 1])
+        start = same - chars_max // 4 if same > chars_max // 2 else 0
+    one, other = (cut(text, start, chars_max) for text in texts)
+    return one, other
+
+
+def cut(text: str, start: int, chars_max: int) -> str:
+    """So much of a text, with an ellipsis for what is before it and for what is behind."""
+    shown = f"…{text[start:]}" if start else text
+    return shown if len(shown) <= chars_max else f"{shown[: chars_max - 1]}…"
 
 
 def pretty(value: Any) -> SafeString:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from journal.admin_text import brief, list_url, names_of, nobody, row_url
+from journal.admin_text import brief, brief_pair, list_url, names_of, nobody, row_url
 from journal.change import NodeChange, PropertyChange, Touch
 from journal.column import bounded, moment
 from journal.difference import Difference, NodeDifference, Touches
@@ -111,15 +111,16 @@ def place(view: NodeView | None) -> str:
 
 
 def told_property(change: PropertyChange) -> dict[str, Any]:
-    return {"path": change.path, "before": told_value(change.before), "after": told_value(change.after)}
+    before, after = told_values(change.before, change.after)
+    return {"path": change.path, "before": before, "after": after}
 
 
-def told_value(value: Any) -> str | None:
-    """A value as bounded JSON; None for none."""
-    if value is UNSET:
-        return None
+def told_values(before: Any, after: Any) -> tuple[str | None, str | None]:
+    """Two values as bounded JSON, which differs when they do; None for none."""
     chars_max = min(VALUE_CHARS_MAX, settings.admin_value_chars_max)
-    return brief(value, chars_max) if value is not None else "null"
+    was, now = (None if value is UNSET else value for value in (before, after))
+    one, other = brief_pair(was, now, chars_max)
+    return (None if before is UNSET else one), (None if after is UNSET else other)
 
 
 def told_change(change: NodeChange) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tests.journal.history import append, append_each, head_of, insert, message,
 from tests.journal.test_admin import EVIL, links, page
 from tests.journal.test_difference import remove
 from tests.journal.test_history import compact, snapshot
+from vuer_rtc.crdt.message import Op
 
 
 @pytest.fixture
@@ -167,6 +168,20 @@ def test_an_object_tells_who_changed_it_from_what_to_what(visitor: Client, scene
 def test_an_object_older_than_what_is_retained_says_so(visitor: Client, scene: Document) -> None:
     compact(scene, keep=1)
     assert "What came before is folded away" in object_page(visitor, scene)
+
+
+def test_a_change_far_into_a_value_is_seen(visitor: Client, document: Document) -> None:
+    text = "<" * 4000
+    append(document, message(1, insert("arm", note=f"{text}old")))
+    append(document, message(2, Op("string.set", "arm", "note", f"{text}new")))
+    catch_up(document.pk)
+    row = Operation.objects.get(message_id="ann:2")
+    for html in (
+        object_page(visitor, document),
+        page(visitor, reverse("admin:vuer_journal_operation_change", args=[row.pk])),
+        looking_back(visitor, document, "?since=1"),
+    ):
+        assert re.search(r"<code>…(&lt;)+old&quot;</code>.*<code>…(&lt;)+new&quot;</code>", html, re.DOTALL)
 
 
 def test_an_operation_tells_what_its_message_changed(visitor: Client, scene: Document) -> None:

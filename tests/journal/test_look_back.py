@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.journal.history import append, append_each, insert, message, put
 from tests.journal.test_commands import run, run_json
 from tests.journal.test_difference import remove
 from tests.journal.test_history import STEPS, compact
+from vuer_rtc.crdt.message import Op
 
 
 @pytest.fixture
@@ -64,8 +66,8 @@ def test_one_object_tells_who_changed_it_from_what_and_how_to_have_it_back(scene
         "arm: removed at root level  [4 ann 2025-06-15 15:06:44]",
         "arm: x 0 → 41  [2 ann-the-editor 2025-06-15 15:06:42]",
         "arm: added at root level  [1 ann 2025-06-15 15:06:41]",
-        'arm: tag None → "mesh"  [1 ann 2025-06-15 15:06:41]',
-        "arm: x None → 0  [1 ann 2025-06-15 15:06:41]",
+        'arm: tag none → "mesh"  [1 ann 2025-06-15 15:06:41]',
+        "arm: x none → 0  [1 ann 2025-06-15 15:06:41]",
         "to have it back: manage.py restore_document --document room --key arm --seq SEQ",
     ]
     assert [
@@ -87,6 +89,37 @@ def test_older_changes_of_an_object_are_told_from_where_the_list_ends(document: 
     assert told("--key", "a", "--seq", "6")["changes"][0]["seq"] == 6
     with pytest.raises(CommandError, match="no --label"):
         look_back("--key", "a", "--label", "v1")
+
+
+@pytest.fixture
+def long_text(document: Document) -> str:
+    text = "é" * 5000
+    append(document, message(1, insert("arm", note=f"{text}old{text}")))
+    append(document, message(2, Op("string.set", "arm", "note", f"{text}new{text}")))
+    return text
+
+
+def test_a_change_far_into_a_value_is_seen(long_text: str) -> None:
+    for arguments in (["--since", "1"], ["--key", "arm", "--since", "1"]):
+        line = look_back(*arguments)[1]
+        assert re.match(r"arm: note …é+oldé+… → …é+newé+…  \[2 ann", line), line
+        assert len(line) < 500
+        [change] = told(*arguments)["changes"]
+        [found] = change["properties"]
+        assert (found["before"], found["after"]) == (
+            f"{long_text}old{long_text}",
+            f"{long_text}new{long_text}",
+        )
+        assert "is_cut" not in found
+
+
+def test_a_value_too_large_to_be_told_whole_says_so(long_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("journal.management.commands.look_back.VALUE_CHARS_MAX", 100)
+    [found] = told("--since", "1")["changes"][0]["properties"]
+    assert found["is_cut"]
+    assert [name for name in ("before", "after") if len(found[name]) <= 100] == ["before", "after"]
+    assert ("old" in found["before"], "new" in found["after"]) == (True, True)
+    assert "(cut at 100 characters)" in look_back("--since", "1")[1]
 
 
 def test_a_label_is_told_when_all_around_it_is_gone(scene: Document) -> None:

@@ -1,14 +1,15 @@
 """`manage.py look_back`: a document as it was, what differs between two points, how one object came to be so; changes
 nothing."""
 
+import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from journal.admin_text import brief, command_line, names_of
-from journal.admin_told import told_node, told_value, tree
+from journal.admin_text import brief, brief_pair, command_line, names_of
+from journal.admin_told import told_node, told_values, tree
 from journal.change import PropertyChange, Touch
 from journal.column import moment as time_of
 from journal.difference import Touches, difference, steps_of
@@ -21,6 +22,9 @@ from journal.models import Document
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
 from vuer_rtc.crdt.message import UNSET
+
+VALUE_CHARS_MAX = 1_000_000
+"""Of the JSON of one value that is told whole."""
 
 
 class Command(DocumentCommand):
@@ -132,9 +136,15 @@ def history_of(document: Document, key: str, seq_a: int, seq_b: int) -> dict[str
 
 
 def property_of(change: PropertyChange) -> dict[str, Any]:
-    """One that is not there has no value, not null."""
+    """Whole values; one that is not there has none, not null.  With `is_cut` they are texts: the beginning of the JSON
+    from where they differ."""
     values = {"before": change.before, "after": change.after}
-    return {"path": change.path} | {name: value for name, value in values.items() if value is not UNSET}
+    found = {name: value for name, value in values.items() if value is not UNSET}
+    if all(len(json.dumps(value)) <= VALUE_CHARS_MAX for value in found.values()):
+        return {"path": change.path, **found}
+    pair = brief_pair(found.get("before"), found.get("after"), VALUE_CHARS_MAX)
+    texts = {name: text for name, text in zip(values, pair, strict=True) if name in found}
+    return {"path": change.path, **texts, "is_cut": True}
 
 
 def touches_of(touches: Touches) -> list[dict[str, Any]]:
@@ -204,8 +214,9 @@ def what_line(line: dict[str, str]) -> str:
 
 
 def value_line(one: dict[str, Any]) -> str:
-    before, after = (told_value(one.get(name, UNSET)) for name in ("before", "after"))
-    return f"{one['path']} {before} → {after}"
+    before, after = told_values(one.get("before", UNSET), one.get("after", UNSET))
+    cut = f" (cut at {VALUE_CHARS_MAX} characters)" if one.get("is_cut") else ""
+    return f"{one['path']} {before or 'none'} → {after or 'none'}{cut}"
 
 
 def by_line(touches: list[dict[str, Any]], names: dict[str, str]) -> str:
