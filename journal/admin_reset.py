@@ -64,7 +64,9 @@ class DocumentReset(DocumentHistory):
     def _empty(self, request: HttpRequest, document: Document) -> None:
         if why := why_frozen(document):
             raise Refused(f"{why} Nothing was changed.")
-        epoch = int(request.POST.get("epoch", ""))
+        if not (asked := request.POST.get("epoch", "")).isdecimal():
+            raise Refused("It was not asked which epoch to end: open the page again. Nothing was changed.")
+        epoch = int(asked)
         label = request.POST.get("label", "").strip()
         if label:
             label_state(document.pk, read_heads([document.pk])[document.pk], label, request.user.pk)

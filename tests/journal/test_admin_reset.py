@@ -56,6 +56,13 @@ def test_a_second_click_changes_nothing(client: Client, scene: Document) -> None
         assert label_named(scene.pk, "too late") is None, "what was not done has no state before it"
 
 
+@pytest.mark.parametrize("fields", [{}, {"epoch": "x"}, {"epoch": "-1"}])
+def test_without_an_epoch_nothing_is_emptied(client: Client, scene: Document, fields: dict[str, str]) -> None:
+    answer = staff(client, "moderate_document").post(url(scene), fields, follow=True)
+    assert "open the page again" in messages_of(answer)[0]
+    assert hydrate(scene.pk).head_seq == 1
+
+
 @pytest.mark.parametrize("codenames", [(), ("change_document",)])
 def test_who_does_not_moderate_it_does_not(
     client: Client, scene: Document, codenames: tuple[str, ...]
