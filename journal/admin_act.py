@@ -28,6 +28,8 @@ from journal.models import Document
 from journal.projection import catch_up
 from journal.restore import Point, point_at, point_of_label, restore, unknown_keys
 from vuer_rtc.crdt.canonical import InvalidMessage
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message
 
 RESTORING = "restore_document"
 PERMISSIONS = ("vuer_journal.moderate_document", "vuer_journal.change_document")
@@ -189,19 +191,31 @@ class DocumentHistory(ModelAdmin):
     @action
     def undo(self, request: HttpRequest, document: Document) -> str:
         author = author_of(document, undo=request.POST.get("message_id", ""))
-        return self._turn(request, document, author.undo, "Undid", "is undone")
+        return self._turn(request, document, author.undo, "Undid", "is undone", is_undone=True)
 
     @action
     def redo(self, request: HttpRequest, document: Document) -> str:
         author = author_of(document, redo=request.POST.get("message_id", ""))
-        return self._turn(request, document, author.redo, "Redid", "counts again")
+        return self._turn(request, document, author.redo, "Redid", "counts again", is_undone=False)
 
     def _turn(
-        self, request: HttpRequest, document: Document, turn: Callable[..., Authored], did: str, now: str
+        self,
+        request: HttpRequest,
+        document: Document,
+        turn: Callable[..., Authored],
+        did: str,
+        now: str,
+        *,
+        is_undone: bool,
     ) -> str:
         """Undo or redo the message that was asked for: what the log says was done, and what it is now."""
         message_id = request.POST.get("message_id", "")
-        authored = turn(message_id, user=str(request.user.pk))
+
+        def refuse_again(_: Message, graph: Graph) -> None:
+            if graph.is_undone(message_id) == is_undone:
+                raise Refused(f"The message {message_id} {now} already.")
+
+        authored = turn(message_id, user=str(request.user.pk), check=refuse_again)
         catch_up(document.pk)
         self.log_change(request, document, f"{did} the message {message_id} at sequence {authored.seq}.")
         return told(f"The message {message_id} {now}", authored, document)

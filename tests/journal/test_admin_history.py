@@ -329,6 +329,14 @@ def test_a_whole_document_comes_back_and_that_can_be_undone(moderator: Client, s
     assert hydrate(scene.pk).graph.digest() == then
 
 
+def test_what_is_undone_already_is_not_undone_again(moderator: Client, scene: Document) -> None:
+    assert "counts again already" in act(moderator, scene, "redo", message_id="ann:4")
+    act(moderator, scene, "undo", message_id="ann:4")
+    assert "The message ann:4 is undone already." in act(moderator, scene, "undo", message_id="ann:4")
+    assert head_of(scene) == 6
+    assert "counts again," in act(moderator, scene, "redo", message_id="ann:4")
+
+
 def test_restoring_what_is_there_writes_nothing(moderator: Client, scene: Document) -> None:
     assert "Nothing to do" in act(moderator, scene, "restore", seq=5)
     assert "no object nobody" in act(moderator, scene, "restore", seq=3, key="nobody")
