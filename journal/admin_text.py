@@ -54,8 +54,9 @@ def pretty(value: Any) -> SafeString:
 
 
 def clipped(text: str) -> SafeString:
-    """A text on one line of a list, as much of it as the column shows; all of it under the mouse."""
-    return format_html('<span class="clipped" title="{}">{}</span>', text, text) if text else SafeString("")
+    """A text on one line of a list, as much as the column shows; all of it under the mouse.  Blanks are quoted."""
+    shown = text if text.strip() else f'"{text}"'
+    return format_html('<span class="clipped" title="{}">{}</span>', text, shown) if text else SafeString("")
 
 
 def seconds(moment: datetime) -> str:

@@ -337,6 +337,13 @@ def test_what_is_undone_already_is_not_undone_again(moderator: Client, scene: Do
     assert "counts again," in act(moderator, scene, "redo", message_id="ann:4")
 
 
+def test_a_key_of_blanks_can_be_clicked(visitor: Client, document: Document) -> None:
+    append(document, message(1, insert(" ")))
+    catch_up(document.pk)
+    assert "&quot; &quot;</span>" in page(visitor, reverse("admin:vuer_journal_sceneobject_changelist"))
+    assert "&quot; &quot;</a>" in looking_back(visitor, document)
+
+
 def test_restoring_what_is_there_writes_nothing(moderator: Client, scene: Document) -> None:
     assert "Nothing to do" in act(moderator, scene, "restore", seq=5)
     assert "no object nobody" in act(moderator, scene, "restore", seq=3, key="nobody")
