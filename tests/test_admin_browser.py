@@ -165,6 +165,14 @@ async def test_a_list_on_a_small_screen_keeps_its_room_and_its_rows_are_low(
     assert await page.locator("#changelist .results").evaluate(scrolled) == "auto"
 
 
+@pytest.mark.parametrize("model", ["document", "sceneobject"])
+async def test_the_last_column_of_a_list_is_whole(server: ServerProcess, page: Page, model: str) -> None:
+    await page.set_viewport_size({"width": 1300, "height": 900})
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/{model}/")
+    hidden = "element => element.scrollWidth - element.clientWidth"
+    assert await page.locator("#changelist .results").evaluate(hidden) <= 0
+
+
 async def assert_fits(page: Page) -> None:
     wide, narrow = await page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
