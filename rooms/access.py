@@ -47,7 +47,7 @@ def touch(document_ids: Iterable[UUID]) -> None:
     ids = frozenset(document_ids)
     if not ids:
         return
-    # Random, not counted up: a form saved late puts an old number back, which must not look like the one after it.
+    # Random, not counted up: a row from a backup brings an old number back, which must not look like the one after it.
     Document.objects.filter(pk__in=ids).update(access_version=random.getrandbits(62))
     tell_once_committed(RightsChanged(document=pk) for pk in ids)
 

@@ -1,6 +1,7 @@
 """Rooms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -156,6 +157,28 @@ class Document(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.slug
+
+    def save(
+        self,
+        *,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Afterwards what people edit is saved, and nothing else unless `update_fields` names it or the row is new.
+
+        The other fields are the journal's, which changes them by updates of its own (rule J29): those of a row that
+        was read a moment ago may be old, and the truncation point must never fall.
+
+        Raises: DatabaseError when it was deleted meanwhile.
+        """
+        if update_fields is None and not (self._state.adding or force_insert):
+            edited = {field.attname for field in self._meta.concrete_fields if field.editable}
+            update_fields = edited - self.get_deferred_fields() | {"updated_at"}
+        super().save(
+            force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields
+        )
 
     def clean(self) -> None:
         for check in document_checks:

@@ -236,6 +236,21 @@ def test_an_operator_edits_who_may_enter_a_document_and_nothing_else(
     assert (changed.slug, changed.head_seq, changed.cut) == ("room", 5, 0)
 
 
+def test_j29_a_form_saved_late_takes_nothing_of_the_journal_back(
+    operator: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row changes between the form's reading it and its saving it."""
+
+    def change(document: Document) -> None:
+        Document.objects.filter(pk=document.pk).update(truncated_seq=3, lease_holder="elsewhere/1/0")
+
+    monkeypatch.setattr("journal.models.document.document_checks", [change])
+    url = reverse("admin:vuer_journal_document_change", args=[scene.pk])
+    assert operator.post(url, document_form(title="Late")).status_code == 302
+    scene.refresh_from_db()
+    assert (scene.title, scene.truncated_seq, scene.lease_holder) == ("Late", 3, "elsewhere/1/0")
+
+
 def test_an_operator_makes_documents_and_deletes_none(operator: Client, admin_client: Client) -> None:
     assert (
         operator.post(reverse("admin:vuer_journal_document_add"), document_form(slug="new-room")).status_code

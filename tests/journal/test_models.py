@@ -5,10 +5,15 @@ from uuid import RFC_4122
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import DatabaseError, connection, models, transaction
 
-from journal.models import JournalBatch, row
+from journal.compaction import KeepRules, compact_document
+from journal.lease import lease
+from journal.models import Document, JournalBatch, row
 from journal.models.row import MongoIndex
+from journal.purge import PURGED_SEQ, mark_purged
+from journal.reader import hydrate
+from tests.journal.history import append_each, insert, message, put
 
 MODELS = list(apps.get_app_config("vuer_journal").get_models())
 
@@ -67,3 +72,51 @@ def test_keys_are_neighbours_in_the_order_they_were_made(monkeypatch: pytest.Mon
     assert keys == sorted(keys)
     assert len(set(keys)) == len(keys)
     assert {key.int >> 80 for key in keys} == {moment // 1_000_000 for moment in moments}
+
+
+def test_j29_a_document_saved_late_takes_no_truncation_back(document: Document) -> None:
+    append_each(document, [message(1, insert("n")), *[message(lt, put("n", "x", lt)) for lt in range(2, 9)]])
+    late = Document.objects.get(pk=document.pk)
+    compact_document(document, KeepRules(3, 0))
+    before = Document.objects.values().get(pk=document.pk)
+    digest = hydrate(document.pk).graph.digest()
+    late.title, late.keep_days = "Late", 2
+    late.save()
+    assert before["truncated_seq"] > 0
+    after = Document.objects.values().get(pk=document.pk)
+    assert {name for name in after if after[name] != before[name]} == {
+        "title",
+        "keep_days",
+        "access_version",
+        "updated_at",
+    }
+    assert hydrate(document.pk).graph.digest() == digest
+
+
+def test_j29_a_document_saved_late_takes_no_purge_back(document: Document) -> None:
+    late = Document.objects.get(pk=document.pk)
+    with lease(document.pk) as held:
+        mark_purged(held)
+        late.save()
+        document.refresh_from_db()
+        assert (document.condition, document.truncated_seq, document.lease_holder) == (
+            Document.Condition.PURGING,
+            PURGED_SEQ,
+            held.holder,
+        )
+    Document.objects.filter(pk=document.pk).delete()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        late.save()
+    assert not Document.objects.exists()
+
+
+def test_a_document_may_be_saved_by_fields_and_in_part(document: Document) -> None:
+    Document.objects.update(title="Hall")
+    partly = Document.objects.defer("title").get()
+    Document.objects.update(title="Great hall")
+    partly.is_read_only = True
+    partly.save()
+    document.head_seq = 3
+    document.save(update_fields=["head_seq"])
+    document.refresh_from_db()
+    assert (document.title, document.is_read_only, document.head_seq) == ("Great hall", True, 3)
