@@ -122,7 +122,10 @@ def span_of(batch: Batch) -> Span:
 
 def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Plan | None:
     """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.  Pure."""
-    oldest_to_keep = now - timedelta(days=keep.days)
+    try:
+        oldest_to_keep = now - timedelta(days=keep.days)
+    except (OverflowError, ValueError):
+        return None  # before the calendar begins; or no number: everything stays
     spare = sum(span.edits for span in spans) - keep.messages
     count = 0
     for span in spans:

@@ -181,6 +181,15 @@ def test_keep_rules_that_make_no_sense_are_refused(db: None, arguments: list[str
         run("compact_journals", *arguments)
 
 
+def test_j14_a_document_kept_for_ever_does_not_keep_the_others(rooms: tuple[Document, Document]) -> None:
+    Document.objects.update(keep_messages=0, keep_days=0)
+    Document.objects.filter(pk=rooms[1].pk).update(keep_days=999_999)
+    run("compact_journals", "--older-than=999999")
+    assert not Snapshot.objects.exists()
+    run("compact_journals")
+    assert [row.slug for row in Document.objects.filter(truncated_seq__gt=0)] == ["room"]
+
+
 def test_a_document_that_is_being_compacted_is_left_to_its_holder(rooms: tuple[Document, Document]) -> None:
     with lease.lease(rooms[0].pk, "elsewhere/1/0"):
         reports = run_json("compact_journals", "--keep", "0", "--older-than", "0")

@@ -1,6 +1,7 @@
 """J14: what the keep rules let go, and the cut that folds it."""
 
 from datetime import UTC, datetime, timedelta
+from math import inf, nan
 
 import pytest
 from django.test import override_settings
@@ -25,6 +26,10 @@ def spans(*ages_in_days: float, size: int = 10, edits: int = 10) -> list[Span]:
         (KeepRules(0, 0), [9, 5, 1], 30),
         (KeepRules(0, 4), [9, 5, 1], 20),
         (KeepRules(0, 30), [9, 5, 1], None),
+        (KeepRules(0, 999_999), [9, 5, 1], None),  # before the year 1
+        (KeepRules(0, 1e300), [9, 5, 1], None),
+        (KeepRules(0, inf), [9, 5, 1], None),
+        (KeepRules(0, nan), [9, 5, 1], None),
         (KeepRules(10, 0), [9, 5, 1], 20),
         (KeepRules(11, 0), [9, 5, 1], 10),
         (KeepRules(29, 0), [9, 5, 1], None),
