@@ -7,9 +7,18 @@ from datetime import timedelta
 from uuid import UUID
 
 from journal.column import bounded
-from journal.error import CorruptJournal
+from journal.error import CorruptJournal, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.reader import Batch, Hydrated, answering, backup_hint, hydrate, verified, while_retained
+from journal.reader import (
+    Batch,
+    Hydrated,
+    answering,
+    backup_hint,
+    hydrate,
+    still_there,
+    verified,
+    while_retained,
+)
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 from journal.stored_row import LostRow, Unreadable, batch_rows, stored
@@ -58,13 +67,18 @@ class Verdict:
 
 def verify_document(document: Document) -> Verdict:
     """Everything that can be checked of one document: rows, order, identities, snapshots, recovery,
-    projections.
+    projections.  A compaction that overtakes it is no damage (rule J13).
 
     Raises: UnknownDocument; JournalUnavailable.
     """
+    return while_retained(document.pk, lambda truncated_seq: _verify(document, truncated_seq))
+
+
+def _verify(document: Document, truncated_seq: int) -> Verdict:
     verdict = Verdict(document.slug, str(document.pk))
     try:
-        verdict = while_retained(document.pk, lambda truncated_seq: _verify_rows(document, truncated_seq))
+        verdict.findings += _verify_batches(document.pk, truncated_seq, verdict)
+        verdict.findings += _verify_snapshots(document.pk, verdict)
         hydrated = None if verdict.is_damaged else hydrate(document.pk)
     except CorruptJournal as error:
         verdict.findings.append(_found(error))
@@ -73,13 +87,6 @@ def verify_document(document: Document) -> Verdict:
         verdict.head_seq = hydrated.head_seq
         with answering():
             verdict.findings += _verify_projections(document.pk, hydrated)
-    return verdict
-
-
-def _verify_rows(document: Document, truncated_seq: int) -> Verdict:
-    verdict = Verdict(document.slug, str(document.pk))
-    verdict.findings += _verify_batches(document.pk, truncated_seq, verdict)
-    verdict.findings += _verify_snapshots(document.pk, verdict)
     return verdict
 
 
@@ -146,7 +153,10 @@ def _verify_snapshots(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
 
 
 def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Finding]:
-    reached, truncated_seq = Document.objects.values_list("head_seq", "truncated_seq").get(pk=document_id)
+    position = still_there().filter(pk=document_id).values_list("head_seq", "truncated_seq").first()
+    if position is None:
+        raise UnknownDocument(str(document_id))
+    reached, truncated_seq = position
     if reached != hydrated.head_seq:
         problem = f"the projections are at seq {reached}, the journal at {hydrated.head_seq}"
         yield Finding(

@@ -1,8 +1,9 @@
 """What the commands share: they treat documents one after another, one that fails does not stop the others, and two
 of them never change one document at the same time.
 
-Exit status: 0, done, or busy (another command is at work on the document: nothing was done, the next run will);
-1, something is wrong, and the error stream says what; 2, the arguments make no sense (`Senseless`).
+Exit status: 0, done, or busy (another command is at work on the document: nothing was done, the next run will), or
+gone (in a run over all documents one was deleted meanwhile); 1, something is wrong, and the error stream says what; 2,
+the arguments make no sense (`Senseless`).
 """
 
 import json
@@ -16,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from journal.collector import calm_collector
-from journal.error import JournalBusy, JournalError
+from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.progress import Progress
@@ -129,8 +130,13 @@ class DocumentCommand(JournalCommand):
             self.progress.tell(f"{document.slug}, document", number)
 
             def treat(document: Document = document) -> tuple[Result, bool]:
-                with lease(document.pk) if self.is_exclusive else nullcontext():
-                    return self.treat(document, options)
+                try:
+                    with lease(document.pk) if self.is_exclusive else nullcontext():
+                        return self.treat(document, options)
+                except UnknownDocument:
+                    if options["document"] is not None:
+                        raise
+                    return {"slug": document.slug, "outcome": "gone", "detail": "deleted meanwhile"}, True
 
             if not self.attempt(document.slug, treat, options):
                 failed.append(document.slug)

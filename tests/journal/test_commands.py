@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from journal import lease
+from journal.compaction import KeepRules, compact_document
 from journal.damage import clear_damage, note_damage
-from journal.error import TransferRefused
+from journal.error import TransferRefused, UnknownDocument
 from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.purge import purge_document
 from journal.reader import hydrate
 from journal.verification import verify_document
 from tests.journal.history import append, append_each, insert, message, put, ranges
@@ -295,6 +298,45 @@ def test_times_of_rows_count_to_the_millisecond(
     row.updated_at += timedelta(microseconds=difference_us)
     row.save()
     assert findings(rooms[0]) == found
+
+
+@pytest.mark.sql
+@pytest.mark.parametrize("is_purged", [False, True])
+@pytest.mark.parametrize("table", ["journalbatch", "snapshot", "sceneobject"])
+def test_j13_verification_takes_no_compaction_and_no_purge_for_damage(
+    rooms: tuple[Document, Document], table: str, is_purged: bool
+) -> None:
+    """Another command is done right before it reads some of the first document's rows."""
+    run("rebuild_projections")
+    overtaken: list[str] = []
+
+    def overtake(execute: Any, statement: str, *arguments: Any) -> Any:
+        if not overtaken and f'FROM "vuer_journal_{table}"' in statement:
+            overtaken.append(table)
+            if is_purged:
+                purge_document(rooms[1])
+            else:
+                compact_document(rooms[1], KeepRules(1, 0))
+        return execute(statement, *arguments)
+
+    with connection.execute_wrapper(overtake):
+        results = run_json("verify_journals")
+    assert overtaken
+    outcomes = {"other-room": "gone" if is_purged else "good", "room": "good"}
+    assert {result["slug"]: result["outcome"] for result in results} == outcomes
+    assert not Document.objects.exclude(damage="").exists()
+
+
+def test_a_document_that_is_asked_for_and_gone_is_an_error(
+    rooms: tuple[Document, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(document: Document) -> None:
+        raise UnknownDocument(document.slug)
+
+    monkeypatch.setattr("journal.management.commands.verify_journals.verify_document", gone)
+    assert {result["outcome"] for result in run_json("verify_journals")} == {"gone"}
+    with pytest.raises(CommandError, match="not well: room"):
+        run("verify_journals", "--document=room")
 
 
 def test_verification_changes_nothing(rooms: tuple[Document, Document]) -> None:
