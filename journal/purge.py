@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.apps import apps
 from django.db import IntegrityError, models, transaction
-from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, ProtectedError, RestrictedError
+from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, Collector, ProtectedError, RestrictedError
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -73,11 +73,9 @@ def _send_away(document_id: UUID) -> None:
 def mark_purged(held: Lease) -> None:
     """Afterwards nobody can read, join or write the document; nothing is deleted yet.  Idempotent.
 
-    Raises: PurgeRefused when a model of the site protects it; JournalBusy when the lease was lost.
+    Raises: PurgeRefused when rows of the site protect it; JournalBusy when the lease was lost.
     """
-    for relation in relations():
-        if _is_protected_elsewhere(relation) and _rows(relation, held.document_id).exists():
-            raise PurgeRefused(f"rows of {relation.related_model._meta.label} refer to it and protect it")
+    _refuse_protected(held.document_id)
     marked = held.held().update(
         condition=Document.Condition.PURGING,
         truncated_seq=PURGED_SEQ,
@@ -96,13 +94,12 @@ def delete_document(held: Lease, tell: Tell | None = None) -> dict[str, int]:
     deleted: Counter[str] = Counter()
     if archives := delete_archives(held.document_id):
         deleted["archives"] = archives
-    for relation in relations():
-        if relation.on_delete is CASCADE or relation.on_delete is PROTECT:
-            kind = str(relation.related_model._meta.verbose_name_plural)
-            for count in _delete_in_steps(relation, held):
-                deleted[kind] += count
-                if tell is not None:
-                    tell(kind, deleted[kind])
+    for relation in filter(_goes_along, relations()):
+        kind = str(relation.related_model._meta.verbose_name_plural)
+        for count in _delete_in_steps(relation, held):
+            deleted[kind] += count
+            if tell is not None:
+                tell(kind, deleted[kind])
     reach("purge.emptied")
     _delete_last(held)
     reach("purge.done")
@@ -110,10 +107,36 @@ def delete_document(held: Lease, tell: Tell | None = None) -> dict[str, int]:
 
 
 def relations() -> list[models.ManyToOneRel]:
-    """The foreign keys to documents, of all apps."""
-    return [
-        relation for relation in Document._meta.related_objects if isinstance(relation, models.ManyToOneRel)
-    ]
+    """The foreign keys to documents, of all apps; those without a name on this side as well."""
+    fields = Document._meta.get_fields(include_hidden=True)
+    return [relation for relation in fields if isinstance(relation, models.ManyToOneRel)]
+
+
+def _refuse_protected(document_id: UUID) -> None:
+    """Returns when no row of the site protects the document, nor a row that goes along.  Raises: PurgeRefused."""
+    for relation in relations():
+        if _is_protected_elsewhere(relation) and _rows(relation, document_id).exists():
+            raise PurgeRefused(f"rows of {relation.related_model._meta.label} refer to it and protect it")
+        if _goes_along(relation):
+            _refuse_protected_rows(_rows(relation, document_id).order_by("pk"))
+
+
+def _refuse_protected_rows(rows: models.QuerySet[Any]) -> None:
+    """The same for the rows of one model, as many at a time as will be deleted together."""
+    if Collector(using=journal_alias()).can_fast_delete(rows):
+        return  # nothing refers to rows of this model
+    page = rows
+    while some := list(page.values_list("pk", flat=True)[:ROWS_MAX]):
+        try:
+            Collector(using=journal_alias()).collect(rows.filter(pk__in=some).only("pk"))
+        except (ProtectedError, RestrictedError) as error:
+            raise PurgeRefused(str(error.args[0])) from error
+        page = rows.filter(pk__gt=some[-1])
+
+
+def _goes_along(relation: models.ManyToOneRel) -> bool:
+    """True when the rows are deleted with the document; those of the site that protect it have refused."""
+    return relation.on_delete is CASCADE or relation.on_delete is PROTECT
 
 
 def _is_protected_elsewhere(relation: models.ManyToOneRel) -> bool:
@@ -143,9 +166,8 @@ def _delete_last(held: Lease) -> None:
     for attempt in range(TRIES):
         try:
             with transaction.atomic(using=journal_alias()):
-                for relation in relations():
-                    if relation.on_delete is CASCADE or relation.on_delete is PROTECT:
-                        _rows(relation, held.document_id).delete()
+                for relation in filter(_goes_along, relations()):
+                    _rows(relation, held.document_id).delete()
                 _forget_log(Document, [held.document_id])
                 Document.objects.filter(pk=held.document_id).delete()
             return

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
+from django.db import connection, models
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -198,6 +201,82 @@ def test_a_row_that_is_written_while_the_last_transaction_runs_is_deleted_too(fu
         SceneObject.objects.create(document=full, key="late", lt=1)
         purge._delete_last(held)
     assert not SceneObject.objects.exists()
+
+
+# Rows of the site
+
+
+def model_of_site(name: str, **fields: Any) -> Any:
+    meta = type("Meta", (), {"app_label": "vuer_rooms"})
+    return type(name, (models.Model,), {"__module__": __name__, "Meta": meta, **fields})
+
+
+@pytest.fixture
+def contract(transactional_db: None) -> Iterator[Any]:
+    """Its rows protect documents, which know nothing of it."""
+    to_document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="+")
+    model = model_of_site("Contract", document=to_document)
+    with in_the_database(model):
+        yield model
+
+
+@pytest.fixture
+def binder_and_paper(transactional_db: None) -> Iterator[Any]:
+    """Rows of the one go with a document; rows of the other protect them."""
+    to_document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+    binder = model_of_site("Binder", document=to_document)
+    paper = model_of_site("Paper", binder=models.ForeignKey(binder, on_delete=models.PROTECT))
+    with in_the_database(binder, paper):
+        yield binder, paper
+
+
+@contextmanager
+def in_the_database(*made: type[models.Model]) -> Iterator[None]:
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    yield
+    with connection.schema_editor() as editor:
+        for model in reversed(made):
+            editor.delete_model(model)
+    for model in made:
+        del apps.all_models["vuer_rooms"][model._meta.model_name]
+    apps.clear_cache()
+
+
+def assert_purge_refused(document: Document, why: str) -> None:
+    """And nothing has changed."""
+    before = hydrate(document.pk).graph.full_digest()
+    with pytest.raises(PurgeRefused, match=why):
+        purge_document(document)
+    assert Document.objects.get(pk=document.pk).condition == Document.Condition.WHOLE
+    assert hydrate(document.pk).graph.full_digest() == before
+
+
+@pytest.mark.sql
+def test_j53_rows_that_protect_it_refuse_the_purge_before_it_begins(contract: Any) -> None:
+    document = Document.objects.create(slug="room")
+    append_each(document, HISTORY)
+    row = contract.objects.create(document=document)
+    assert_purge_refused(document, r"rows of vuer_rooms\.Contract refer to it and protect it")
+    row.delete()
+    purge_document(document)
+    assert not Document.objects.exists()
+
+
+@pytest.mark.sql
+def test_j53_rows_that_protect_what_goes_with_it_do_so_too(
+    binder_and_paper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "ROWS_MAX", 2)
+    binder, paper = binder_and_paper
+    document = Document.objects.create(slug="room")
+    append_each(document, HISTORY)
+    binders = [binder.objects.create(document=document) for _ in range(5)]
+    row = paper.objects.create(binder=binders[-1])
+    assert_purge_refused(document, r"'Paper\.binder'")
+    row.delete()
+    assert purge_document(document)["binders"] == 5
 
 
 # In the admin
