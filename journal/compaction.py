@@ -6,6 +6,7 @@ The steps, each of which may be the last one a process takes; running again goes
     cut       a server record in the journal, unless it is there already
     snapshot  a row, written and read back
     proof     old snapshot + every batch = new snapshot + the batches that stay, all read from the database
+    spare     a second row of that snapshot: older ones do not reach the batches that stay
     archive   what is to go, as a file, read back and compared, when the site wants that
     truncate  `Document.truncated_seq`: from here on the old batches are nobody's
     delete    them and their operation rows, in bounded transactions
@@ -29,7 +30,7 @@ from journal.projection import project
 from journal.proof import ProofFailed, prove
 from journal.reader import answering, truncated_seq_of
 from journal.settings import settings
-from journal.snapshot import prune_snapshots, write_snapshot
+from journal.snapshot import prune_snapshots, write_snapshot, write_spare
 from journal.truncation import Tell, delete_truncated, has_truncated, truncate
 from vuer_rtc.crdt.graph import Graph
 
@@ -158,6 +159,8 @@ class _Run:
                 origin.delete()
             raise
         reach("compact.proved")
+        write_spare(snapshot)
+        reach("compact.spared")
         return snapshot
 
     def _tidy(self, head: Graph) -> None:

@@ -33,6 +33,7 @@ POINTS = (
     "compact.snapshot",
     "compact.origin",
     "compact.proved",
+    "compact.spared",
     "archive.begun",
     "archive.saved",
     "archive.proved",

@@ -31,8 +31,9 @@ from journal.imported import Accounts, Imported, Keys, Tell
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Snapshot
 from journal.purge import delete_document, mark_purged
-from journal.reader import hydrate
+from journal.reader import hydrate, truncated_seq_of, usable_snapshots
 from journal.settings import settings
+from journal.snapshot import write_spare
 from journal.transfer_line import BatchLine, End, Header, Line, Names, SnapshotLine
 from journal.writer import Draft, build_row
 
@@ -224,7 +225,16 @@ class Intake:
         if digest and (digest, full_digest) != (report.digest, report.full_digest):
             detail = "read back, the document is not the one that was exported"
             raise TransferRefused("wrong-digest", 0, detail)
+        self._keep_spare()
         reach("import.proved")
+
+    def _keep_spare(self) -> None:
+        """Where batches do not begin at 1, two snapshots reach them (rule J10)."""
+        document_id = self._held.document_id
+        if truncated_seq := truncated_seq_of(document_id):
+            rows = list(usable_snapshots(document_id, truncated_seq)[:2])
+            if len(rows) == 1:
+                write_spare(rows[0])
 
     def open(self) -> Imported:
         """Afterwards it is a document like any other."""

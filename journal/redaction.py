@@ -30,7 +30,7 @@ from journal.models import Document, Operation, Snapshot
 from journal.projection import catch_up, project
 from journal.reader import answering, hydrate, truncated_seq_of
 from journal.settings import settings
-from journal.snapshot import SnapshotDraft, pack_snapshot, write_snapshot
+from journal.snapshot import SnapshotDraft, pack_snapshot, write_snapshot, write_spare
 from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row
 from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left_count
@@ -222,6 +222,7 @@ def _write(held: Lease, draft: SnapshotDraft, payload: bytes) -> Snapshot | None
         reason = Snapshot.Reason.COMPACTION
         row = write_snapshot(document_id, draft, draft.seq, reason, payload=payload)
         _compare(row, Snapshot.objects.get(pk=row.pk))
+        write_spare(row)
         truncate(held, draft.seq, draft.cut)
     return row
 
@@ -234,8 +235,8 @@ def _compare(written: Snapshot, found: Snapshot) -> None:
 
 
 def _delete_snapshots(kept: Snapshot, report: Redacted) -> None:
-    """Every other one holds what was to go."""
-    others = Snapshot.objects.filter(document=kept.document_id, seq__lte=kept.seq).exclude(pk=kept.pk)
+    """Every older one holds what was to go; those at the burnt sequence were made of what is kept (rule J61)."""
+    others = Snapshot.objects.filter(document=kept.document_id, seq__lt=kept.seq)
     report.labels = sorted(others.exclude(label="").values_list("label", flat=True))
     for pk in list(others.order_by().values_list("pk", flat=True)):
         report.snapshots += Snapshot.objects.filter(pk=pk).delete()[0]

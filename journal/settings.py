@@ -25,7 +25,8 @@ class JournalSettings:
     keep_days: float = 30
     """Age in days up to which compaction leaves messages alone; both rules must let a message go."""
     keep_snapshots: int = 2
-    """Unlabelled snapshots kept per document: the newest, and one to fall back to."""
+    """Unlabelled snapshots kept per document: the newest, and one to fall back to.  With 1, nothing replaces a
+    damaged snapshot of a compacted document."""
 
     archive: bool = False
     """Whether compaction keeps what it deletes, as files; `compact_journals --archive` does it for one run."""

@@ -10,7 +10,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from journal.entry import PayloadError, checksum_of, decompress
-from journal.error import SnapshotTooLarge, UnknownDocument
+from journal.error import CorruptJournal, SnapshotTooLarge, UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, Snapshot
 from journal.settings import settings
@@ -125,6 +125,23 @@ def write_snapshot(
     return row
 
 
+def write_spare(proved: Snapshot) -> None:
+    """Afterwards another row holds what a proved one does, byte for byte: recovery begins there when that one is
+    damaged (rule J10).  Nothing is written where the site keeps only one.
+
+    Raises: CorruptJournal when it does not read back.
+    """
+    if settings.keep_snapshots < 2:
+        return
+    fields = [field.attname for field in Snapshot._meta.concrete_fields if not field.primary_key]
+    spare = Snapshot.objects.create(**{name: getattr(proved, name) for name in fields} | {"label": ""})
+    found = Snapshot.objects.get(pk=spare.pk)
+    if not (_has_checksum(found) and found.checksum == proved.checksum):
+        spare.delete()
+        problem = f"the second copy of snapshot {proved.pk} does not read back as it was written"
+        raise CorruptJournal(proved.document_id, proved.seq, problem, "Nothing was deleted: test the disk.")
+
+
 def recovery_snapshots(document_id: UUID) -> models.QuerySet[Snapshot]:
     """All that recovery may start from: neither labels nor origins, whose cuts no journal has (rules J32, J35)."""
     rows = Snapshot.objects.filter(document=document_id)
@@ -142,11 +159,10 @@ def restore_snapshot(row: Snapshot) -> Graph:
 
     Raises: SnapshotDamaged.
     """
-    payload = bytes(row.payload)
-    if checksum_of(payload, row.document_id, row.seq, row.cut, row.covered_seq) != row.checksum:
+    if not _has_checksum(row):
         raise SnapshotDamaged("the checksum does not hold")
     try:
-        state = decompress(payload)
+        state = decompress(bytes(row.payload))
         tail: list[Message] = []
         if row.reason == Snapshot.Reason.ORIGIN:
             origin = msgspec.msgpack.decode(state, type=Origin)
@@ -158,6 +174,11 @@ def restore_snapshot(row: Snapshot) -> Graph:
         raise SnapshotDamaged(f"it holds seq {graph.head_seq}, cut {graph.cut}")
     graph.apply_all(tail)
     return graph
+
+
+def _has_checksum(row: Snapshot) -> bool:
+    found = checksum_of(bytes(row.payload), row.document_id, row.seq, row.cut, row.covered_seq)
+    return found == row.checksum
 
 
 def prune_snapshots(document_id: UUID, *, is_compacting: bool = False) -> int:

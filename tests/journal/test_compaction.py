@@ -14,10 +14,10 @@ import pytest
 from django.db import OperationalError, connection, models
 from django.test import override_settings
 
-from journal import compaction, cut, lease
+from journal import compaction, cut, lease, snapshot
 from journal.compaction import KeepRules
 from journal.cut import numbered
-from journal.error import JournalBusy, JournalUnavailable
+from journal.error import CorruptJournal, JournalBusy, JournalUnavailable
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -82,8 +82,9 @@ def test_j15_all_that_can_be_folded_is_folded(document: Document) -> None:
     assert ranges(document.pk) == [(9, 9)]
     document.refresh_from_db()
     assert (document.truncated_seq, document.cut, document.lease_holder) == (8, 8, "")
-    [snapshot] = Snapshot.objects.exclude(reason="origin")
-    assert (snapshot.seq, snapshot.cut, snapshot.covered_seq, snapshot.reason) == (9, 8, 9, "compaction")
+    snapshots = Snapshot.objects.exclude(reason="origin")
+    told = [(row.seq, row.cut, row.covered_seq, row.reason) for row in snapshots]
+    assert told == [(9, 8, 9, "compaction")] * 2
 
 
 def test_j14_nothing_to_do_writes_nothing(document: Document) -> None:
@@ -202,7 +203,29 @@ def test_old_snapshots_are_pruned_and_labelled_ones_stay(document: Document) -> 
     compact(document, KeepRules(3, 0))
     assert Snapshot.objects.filter(label="milestone").count() == 1
     assert Snapshot.objects.filter(label="").exclude(reason="origin").count() == 2
+    assert Snapshot.objects.filter(reason="compaction").count() == 2
+
+
+def test_j15_a_site_that_keeps_one_snapshot_has_no_spare(document: Document) -> None:
+    append_each(document, HISTORY)
+    with override_settings(VUER_RTC={"JOURNAL_KEEP_SNAPSHOTS": 1}):
+        compact(document)
+    assert Snapshot.objects.exclude(reason="origin").count() == 1
+
+
+def test_j15_a_spare_that_does_not_read_back_deletes_nothing(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    before = state(document)
+    monkeypatch.setattr(snapshot, "_has_checksum", lambda row: row.checksum == "no")
+    monkeypatch.setattr(compaction, "prove", lambda *_: None)
+    with pytest.raises(CorruptJournal, match="second copy"):
+        compact(document)
+    monkeypatch.undo()
+    assert (document.truncated_seq, JournalBatch.objects.count()) == (0, 9)
     assert Snapshot.objects.filter(reason="compaction").count() == 1
+    assert state(document)[1] == before[1]
 
 
 # Beside others

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from journal.compaction import KeepRules
 from journal.damage import clear_damage, hydrate_readable, note_damage
 from journal.error import CorruptJournal
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import hydrate
+from journal.reader import hydrate, usable_snapshots
 from journal.snapshot import draft_snapshot, take_snapshot
-from tests.journal.history import append, append_each, insert, message, put
+from tests.journal.history import append, append_each, compact, insert, message, put
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
 
@@ -80,6 +81,23 @@ def test_j10_whatever_is_wrong_with_the_newest_snapshot_the_one_before_serves(
     assert found.graph.digest() == fold(20).digest()
     harm(Snapshot.objects.order_by("seq")[0])
     assert hydrate(document.pk).graph.digest() == fold(20).digest()
+
+
+@by_kind
+@pytest.mark.parametrize("which", [0, 1])
+def test_j10_of_a_compacted_document_any_one_snapshot_may_be_lost(
+    document: Document, harm: Callable[[Any], None], which: int
+) -> None:
+    append_each(document, HISTORY)
+    for keep in (10, 5):
+        compact(document, KeepRules(keep, 0))
+        document.refresh_from_db()
+        before = hydrate(document.pk)
+        harm(usable_snapshots(document.pk, document.truncated_seq)[which])
+        found = hydrate(document.pk)
+        assert found.head_seq == before.head_seq
+        assert found.graph.digest() == before.graph.digest()
+        assert found.graph.full_digest() == before.graph.full_digest()
 
 
 @by_kind

@@ -20,7 +20,7 @@ from journal.lease import lease
 from journal.models import Document, JournalBatch, Snapshot
 from journal.packed import opened
 from journal.projection import catch_up
-from journal.reader import hydrate, read_batches
+from journal.reader import hydrate, read_batches, usable_snapshots
 from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, take_snapshot
 from journal.transfer_line import looks_like_export, read_lines
@@ -118,6 +118,14 @@ def test_j43_a_compacted_document_comes_in_again_with_its_snapshots_and_labels(h
     assert_same(history, copy)
     assert (copy.truncated_seq, copy.cut) == (history.truncated_seq, history.cut) != (0, 0)
     assert Snapshot.objects.filter(document=copy, label="six").exists()
+
+
+def test_j43_a_copy_has_a_snapshot_to_fall_back_to_although_the_file_has_none(history: Document) -> None:
+    compact_document(history, KeepRules(2, 0))
+    Snapshot.objects.filter(document=history, reason="compaction")[0].delete()
+    imported(exported(history))
+    copy = Document.objects.get(slug="copy")
+    assert usable_snapshots(copy.pk, copy.truncated_seq).count() == 2
 
 
 @pytest.mark.parametrize("compacts", [False, True])

@@ -149,10 +149,10 @@ def test_j30_an_undo_of_a_folded_message_hides_the_states_before_it(document: Do
 
 def test_j30_the_snapshot_that_tells_the_oldest_states_is_not_pruned(document: Document) -> None:
     append_each(document, STEPS)
-    compact(document, keep=4)
-    without_origin(document)
-    append(document, message(2, put("a", "y", 1), client="bob"))  # late
     with override_settings(VUER_RTC={"JOURNAL_KEEP_SNAPSHOTS": 1}):
+        compact(document, keep=4)
+        without_origin(document)
+        append(document, message(2, put("a", "y", 1), client="bob"))  # late
         for lt in (10, 11):
             append(document, message(lt, put("a", "x", 10 * lt)))
             snapshot(document)

@@ -123,6 +123,8 @@ def test_j60_what_is_no_longer_seen_is_gone_and_what_is_seen_stays(
     assert report.blanked["characters"] == len(SECRET)
     assert report.blanked["waiting"] == 1
     assert verify_document(scene).findings == []
+    Snapshot.objects.all()[0].delete()
+    assert hydrate(scene.pk).graph.digest() == digest, "there is one to fall back to (J10)"
 
 
 def test_j60_neither_account_nor_address_nor_program_is_told_any_more(scene: Document, eve: User) -> None:
