@@ -25,6 +25,12 @@ from journal.stored_row import LostRow, Unreadable, batch_rows, stored
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
+SPARE_HINTS = {
+    Snapshot.Reason.LABEL: "The document opens without it. Delete this row: its label is lost.",
+    Snapshot.Reason.ORIGIN: "The document opens without it. Delete this row: history begins later then.",
+}
+SPARE_HINT = "The document opens without it. Delete this row."
+"""Said only when it has been seen to: a damaged row may be all that is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,14 @@ def _verify(document: Document, truncated_seq: int) -> Verdict:
     verdict = Verdict(document.slug, str(document.pk))
     try:
         verdict.findings += _verify_batches(document.pk, truncated_seq, verdict)
-        verdict.findings += _verify_snapshots(document.pk, verdict)
-        hydrated = None if verdict.is_damaged else hydrate(document.pk)
+        hydrated = hydrate(document.pk)
     except CorruptJournal as error:
-        verdict.findings.append(_found(error))
+        if not verdict.is_damaged:
+            verdict.findings.append(_found(error))
+        verdict.findings += _verify_snapshots(document.pk, verdict, opens=False)
         return verdict
-    if hydrated is not None:
+    verdict.findings += _verify_snapshots(document.pk, verdict, opens=True)
+    if not verdict.is_damaged:
         verdict.head_seq = hydrated.head_seq
         with answering():
             verdict.findings += _verify_projections(document.pk, hydrated)
@@ -140,16 +148,18 @@ def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
                 yield Finding(True, message.server_seq, f"{name} is journalled twice")
 
 
-def _verify_snapshots(document_id: UUID, verdict: Verdict) -> Iterator[Finding]:
+def _verify_snapshots(document_id: UUID, verdict: Verdict, *, opens: bool) -> Iterator[Finding]:
+    """`opens`: recovery has just worked; no damaged row had a part in that."""
     rows = Snapshot.objects.filter(document=document_id).order_by("seq")
-    for pk, seq in list(rows.values_list("pk", "seq")):
+    for pk, seq, reason in list(rows.values_list("pk", "seq", "reason")):
         verdict.snapshots += 1
         try:
             for row in stored(rows.filter(pk=pk)):
                 restore_snapshot(row)
         except (SnapshotDamaged, Unreadable) as error:
-            hint = "Recovery begins from another one as long as the batches reach it; delete this row."
-            yield Finding(True, seq, f"snapshot {pk}: {error}", hint)
+            spare_hint = SPARE_HINTS.get(Snapshot.Reason(reason), SPARE_HINT)
+            hint = spare_hint if opens else backup_hint(document_id, seq, Snapshot)
+            yield Finding(True, seq, f"{reason} snapshot {pk}: {error}", hint)
 
 
 def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Finding]:

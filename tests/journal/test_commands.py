@@ -265,6 +265,34 @@ def test_verification_finds_a_damaged_snapshot(rooms: tuple[Document, Document])
     assert findings(rooms[0]) == [(True, 8)]
 
 
+def test_verification_says_to_delete_a_damaged_snapshot_only_when_the_document_opens_without_it(
+    rooms: tuple[Document, Document],
+) -> None:
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    snapshots = Snapshot.objects.filter(document=rooms[0])
+    damage(snapshots.get(reason="origin"))
+    damage(snapshots.filter(reason="compaction")[0])
+    hints = [finding.hint for finding in verify_document(rooms[0]).findings]
+    assert len(hints) == 2
+    assert all(hint.startswith("The document opens without it. Delete this row") for hint in hints)
+    damage(snapshots.filter(reason="compaction")[1])
+    found = verify_document(rooms[0]).findings
+    assert len(found) == 4
+    assert "no good snapshot reaches" in found[0].problem
+    assert not any("elete" in finding.hint for finding in found)
+
+
+def test_what_verification_says_to_delete_can_be_deleted(rooms: tuple[Document, Document]) -> None:
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    before = hydrate(rooms[0].pk).graph.full_digest()
+    for reason in ("origin", "compaction"):
+        row = Snapshot.objects.filter(document=rooms[0], reason=reason)[0]
+        damage(row)
+        row.delete()
+        assert findings(rooms[0]) == []
+        assert hydrate(rooms[0].pk).graph.full_digest() == before
+
+
 def test_verification_finds_what_is_journalled_twice(rooms: tuple[Document, Document]) -> None:
     append(rooms[0], HISTORY[3])
     assert findings(rooms[0])[:2] == [(True, 8), (True, 8)]
