@@ -11,8 +11,17 @@ from journal.admin_replay import refuse_long, refuse_long_way
 from journal.admin_told import told_difference, told_entries, told_state
 from journal.difference import compared, difference
 from journal.entry import Entry
-from journal.error import JournalError, OutOfReach
-from journal.history import Reach, entries_between, graph_at, reach_length, reach_of, replay_length, seq_at
+from journal.error import CorruptJournal, JournalError, OutOfReach
+from journal.history import (
+    Reach,
+    entries_between,
+    graph_at,
+    reach_length,
+    reach_of,
+    readable_part,
+    replay_length,
+    seq_at,
+)
 from journal.label import graph_of_label, label_named, label_rows
 from journal.models import Document, Snapshot
 from vuer_rtc.crdt.graph import Graph
@@ -72,19 +81,29 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
         page |= {"reach": reach}
         if not form.is_valid():
             return page | {"problem": "That is no sequence and no time."}
-        point = find_point(document, form.cleaned_data, reach)
-        page |= {"point": point, **_around(document, point, reach)}
-        page |= {"state": told_state(point.graph.nodes(), document.pk)}
+        try:
+            page |= _told(document, form.cleaned_data, reach)
+        except CorruptJournal as damage:
+            reach = readable_part(document.pk, reach)
+            page |= {"reach": reach, "damage": str(damage)}
+            page |= _told(document, form.cleaned_data, reach)
         since = form.cleaned_data["since"]
         if since is not None:
-            page |= {"difference": _difference(document, since, point)}
+            page |= {"difference": _difference(document, since, page["point"])}
     except JournalError as error:
         page |= {"problem": str(error)}
     return page
 
 
+def _told(document: Document, wanted: dict[str, Any], reach: Reach) -> dict[str, Any]:
+    """The state that was asked for, and what stands around it."""
+    point = find_point(document, wanted, reach)
+    around = _around(document, point, reach)
+    return {"point": point, **around, "state": told_state(point.graph.nodes(), document.pk)}
+
+
 def find_point(document: Document, wanted: dict[str, Any], reach: Reach) -> Point:
-    """The state that was asked for; without any wish, the present one.
+    """The state that was asked for; without any wish, the newest that can be told.
 
     Raises: ReplayTooLong, OutOfReach; CorruptJournal, JournalUnavailable.
     """

@@ -1,6 +1,7 @@
 """The states a document has been in: at a server sequence, at a time (rule J30)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
@@ -8,9 +9,10 @@ from uuid import UUID
 
 from journal.depth import Depths, last_at_or_below
 from journal.entry import Entry
-from journal.error import CorruptJournal, OutOfReach
+from journal.error import CorruptJournal, JournalGap, OutOfReach
 from journal.models import JournalBatch, Snapshot
 from journal.reader import (
+    answering,
     backup_hint,
     read_batches,
     read_heads,
@@ -44,6 +46,18 @@ def reach_of(document_id: UUID) -> Reach:
     Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
     """
     return while_retained(document_id, lambda truncated_seq: _reach(document_id, truncated_seq))
+
+
+def readable_part(document_id: UUID, reach: Reach) -> Reach:
+    """Of a reach, the part before the first batch that is missing or damaged (rule J23).  Cost: reading it.
+
+    Raises: JournalUnavailable.
+    """
+    seq = reach.oldest_seq
+    with answering(), suppress(CorruptJournal, JournalGap):
+        for batch in read_batches(document_id, seq):
+            seq = batch.last_seq
+    return Reach(reach.oldest_seq, seq)
 
 
 def graph_at(document_id: UUID, seq: int) -> Graph:
@@ -191,13 +205,13 @@ def _refuse_unreachable(document_id: UUID, truncated_seq: int, seq: int) -> None
 
 
 def _entries(document_id: UUID, after: int, upto: int) -> Iterator[Entry]:
-    """The messages of (after, upto], in order."""
+    """The messages of (after, upto], in order; what is wrong behind them does not matter."""
+    if after >= upto:
+        return
     for batch in read_batches(document_id, after):
-        for entry in batch.entries:
-            if entry.message.server_seq > upto:
-                return
-            if entry.message.server_seq > after:
-                yield entry
+        yield from (entry for entry in batch.entries if after < entry.message.server_seq <= upto)
+        if batch.last_seq >= upto:
+            return
 
 
 def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph, int]:

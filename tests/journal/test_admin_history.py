@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from journal.cut import journal_cut
 from journal.label import label_named, label_state
-from journal.models import Document, Operation, SceneObject, Snapshot
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate
 from tests.journal.history import append, append_each, head_of, insert, message, put, undo
@@ -101,6 +101,23 @@ def test_the_page_tells_how_far_it_reaches_and_the_present_state(visitor: Client
     assert "2 removed or hidden" in html
     assert 'rel="prev"' in html
     assert 'rel="next"' not in html
+
+
+def test_of_a_damaged_document_the_page_shows_the_last_state_that_can_be_read(
+    visitor: Client, scene: Document
+) -> None:
+    """J23."""
+    JournalBatch.objects.filter(first_seq=4).update(checksum="no")
+    html = looking_back(visitor, scene)
+    assert "The state at sequence 3, the last that can be read" in html
+    assert re.search(r'<a href="\?seq=3">3</a>; what follows cannot be read', html)
+    assert "seq 4: batch" in html
+    assert "The state at sequence 2<" in looking_back(visitor, scene, "?seq=2")
+    beyond = looking_back(visitor, scene, "?seq=5")
+    assert "The state at" not in beyond
+    assert beyond.count("seq 4: batch") == 1
+    assert "what follows cannot be read" in beyond
+    assert "What follows" not in looking_back(visitor, scene, "?seq=2&since=1")
 
 
 def test_the_state_at_a_sequence_and_at_a_time(visitor: Client, scene: Document) -> None:

@@ -14,6 +14,7 @@ from journal.history import (
     graph_at,
     reach_length,
     reach_of,
+    readable_part,
     replay_length,
     retained_length,
     seq_at,
@@ -73,6 +74,15 @@ def test_j30_after_a_compaction_all_that_is_retained_is_told(document: Document)
     assert reach_of(document.pk) == Reach(4, 9)
     assert [x_at(document, seq) for seq in range(4, 10)] == [40, 50, 60, 70, 80, 80]
     assert_refused(document, 3, "folded-away")
+
+
+def test_j23_the_last_state_before_a_damaged_batch_is_told(document: Document) -> None:
+    append_each(document, STEPS)
+    JournalBatch.objects.filter(first_seq=5).update(checksum="no")
+    assert [x_at(document, seq) for seq in (3, 4)] == [30, 40]
+    with pytest.raises(CorruptJournal):
+        graph_at(document.pk, 5)
+    assert readable_part(document.pk, reach_of(document.pk)) == Reach(0, 4)
 
 
 def without_origin(document: Document) -> None:
