@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from journal.error import CorruptJournal, JournalGap
 from journal.models import Document, Snapshot
-from journal.reader import Hydrated, answering, read_batches, restored, truncated_seq_of
+from journal.reader import Hydrated, answering, hydrate, read_batches, restored, truncated_seq_of
 from vuer_rtc.crdt.graph import Graph
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,18 @@ def _readable_start(document_id: UUID, truncated_seq: int) -> tuple[Graph, int]:
             graph, row = found
             return graph, row.covered_seq
     return Graph(), truncated_seq
+
+
+def what_stops(document_id: UUID) -> CorruptJournal | None:
+    """Why the document does not open, so that nobody can edit it; None: it does.  Cost: a recovery.
+
+    Raises: UnknownDocument; JournalUnavailable.
+    """
+    try:
+        hydrate(document_id)
+    except CorruptJournal as damage:
+        return damage
+    return None
 
 
 def note_damage(document_id: UUID, finding: str) -> None:

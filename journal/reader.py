@@ -110,10 +110,11 @@ def backup_hint(document_id: UUID, seq: int, model: type[models.Model] = Journal
 
 
 class Position(NamedTuple):
-    """How far a document is, and which answers about its rights hold."""
+    """How far a document is, which answers about its rights hold, and whether it is said to be damaged."""
 
     head_seq: int
     access_version: int
+    is_damaged: bool = False
 
 
 def still_there() -> models.QuerySet[Document]:
@@ -131,14 +132,16 @@ def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
 
 
 def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
-    """The same, with the documents' access versions.  Raises: JournalUnavailable."""
+    """The same, with what else open rooms ask for all the time.  Raises: JournalUnavailable."""
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
     documents = still_there().filter(pk__in=list(document_ids)).order_by()
     with answering():
-        rows = list(documents.values_list("pk", "truncated_seq", Subquery(last), "access_version"))
+        rows = list(
+            documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
+        )
     return {
-        pk: Position(max(truncated_seq, last_seq or 0), version)
-        for pk, truncated_seq, last_seq, version in rows
+        pk: Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
+        for pk, truncated_seq, last_seq, version, damaged_at in rows
     }
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from journal.error import JournalError
 from journal.reader import read_positions
 from rooms.committer import Committer
+from rooms.damage import DamageWatch
 from rooms.news import Committed
 from rooms.reviewer import Reviewer
 from rooms.room import LiveRoom
@@ -21,12 +22,18 @@ class HeadWatch:
     """Has rooms read what other writers have journalled: told by news, or found by one query for all rooms."""
 
     def __init__(
-        self, worker: Worker, rooms: Mapping[UUID, LiveRoom], committer: Committer, reviewer: Reviewer
+        self,
+        worker: Worker,
+        rooms: Mapping[UUID, LiveRoom],
+        committer: Committer,
+        reviewer: Reviewer,
+        damages: DamageWatch,
     ) -> None:
         self._worker = worker
         self._rooms = rooms
         self._committer = committer
         self._reviewer = reviewer
+        self._damages = damages
 
     def take(self, news: Committed) -> None:
         """Another process has written."""
@@ -52,9 +59,11 @@ class HeadWatch:
             except Exception:
                 logger.exception("nobody knows how far the documents are")
                 continue
-            for document_id, (head_seq, access_version) in positions.items():
-                self._note(document_id, head_seq)
-                self._reviewer.note_version(document_id, access_version)
+            for document_id, position in positions.items():
+                self._note(document_id, position.head_seq)
+                self._reviewer.note_version(document_id, position.access_version)
+                if position.is_damaged and (room := self._rooms.get(document_id)) is not None:
+                    self._damages.note(room)
             self._reviewer.request(set(rooms) - positions.keys())
 
     def _note(self, document_id: UUID, head_seq: int) -> None:

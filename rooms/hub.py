@@ -73,8 +73,6 @@ class Hub:
         self._committer = Committer(self._append)
         self._herald = Herald()
         self.bus = Bus(str(self.process))
-        self._heads = HeadWatch(self._aside, self.rooms, self._committer, self._reviewer)
-        self.bus.on(Committed, self._heads.take)
         self.bus.on(RightsChanged, self._reviewer.take)
         self.bus.on(Kicked, self._reviewer.kick)
         self._lookout = Lookout(self.bus, str(self.process), self.rooms)
@@ -93,6 +91,10 @@ class Hub:
             reviewer=self._reviewer,
             lookout=self._lookout,
         )
+        self._heads = HeadWatch(
+            self._aside, self.rooms, self._committer, self._reviewer, self._registry.damages
+        )
+        self.bus.on(Committed, self._heads.take)
         self._gate = Gate(
             self._aside,
             self.process,

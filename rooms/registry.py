@@ -146,6 +146,7 @@ class Registry:
             del self._rooms[room.document_id]
             self._bus.forgotten(room.document_id)
             self._reviewer.forgotten(room.document_id)
+            self.damages.forget(room)
             self._tidier.note_gone()
 
     def stop(self) -> None:

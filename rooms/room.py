@@ -248,7 +248,7 @@ class LiveRoom:
             try:
                 await self._catch_up()
             except CorruptJournal as damage:
-                self._suffer(damage)
+                self.suffer(damage)
             except UnknownDocument:
                 self._vanish()
 
@@ -296,8 +296,8 @@ class LiveRoom:
         the whole state."""
         self._replace_by(await self._reader.hydrate(self.document_id))
 
-    def _suffer(self, damage: CorruptJournal) -> None:
-        """What waits may be journalled or not; it waits on, and its senders know.  What comes is refused."""
+    def suffer(self, damage: CorruptJournal) -> None:
+        """It is open for looking only.  What waits may be journalled or not; it waits on, and its senders know."""
         self.damage = damage
         self.warn()
         self._audience.tell_rights()

@@ -6,10 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
-from journal.error import JournalUnavailable
-from journal.models import Document, JournalBatch
+from journal.compaction import KeepRules, compact_document
+from journal.damage import what_stops
+from journal.error import CorruptJournal, JournalUnavailable
+from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate
 from rooms.hub import Hub
 from tests.journal.history import append_each
@@ -48,6 +51,11 @@ def damage(document: Document, seq: int) -> bytes:
 
 def repair(document: Document, seq: int, payload: bytes) -> None:
     JournalBatch.objects.filter(document=document, first_seq=seq).update(payload=payload)
+
+
+def verify() -> None:
+    with pytest.raises(CommandError, match="not well"):
+        call_command("verify_journals")
 
 
 def not_now(document_ids: Collection[UUID]) -> None:
@@ -168,6 +176,64 @@ async def test_a_live_room_whose_journal_is_damaged_ahead_keeps_what_it_has(
         await until(lambda: hub.rooms[room.pk].damage is None)
         bob.edit(put(value=3))
         await bob.until(lambda: "bob:3" in bob.acks)
+        await until_said(room, "")
+
+
+async def test_damage_behind_a_room_has_it_written_from_memory_and_edits_go_on(
+    room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rooms.damage.PAUSE_TIMES", 1)
+    async with Socket("room", "bob") as bob:
+        bob.edit(put(value=1))
+        await bob.until(lambda: list(bob.acks.values()) == [11])
+        payload = await in_database(lambda: damage(room, 7))
+        with pytest.raises(CorruptJournal):
+            await in_database(lambda: hydrate(room.pk))
+        await in_database(verify)
+        await until(lambda: hub.rooms[room.pk].graph.head_seq == 12)  # the cut
+        for _ in range(400):
+            if await in_database(lambda: what_stops(room.pk)) is None:
+                break
+        bob.edit(put(value=2))
+        await bob.until(lambda: list(bob.acks.values()) == [11, 13])
+        found = await in_database(lambda: hydrate(room.pk))
+        assert found.graph.full_digest() == hub.rooms[room.pk].graph.full_digest()
+        assert found.covered_seq == 12
+        assert "seq 7: " in await said(room), "the past is damaged still"
+        await in_database(lambda: repair(room, 7, payload))
+        await until_said(room, "")
+        assert bob.errors == []
+
+
+async def test_damage_behind_a_room_that_cannot_be_written_stops_its_edits(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "JOURNAL_SNAPSHOT_BYTES_MAX": 10}
+    async with Socket("room", "bob") as bob:
+        payload = await in_database(lambda: damage(room, 7))
+        await in_database(verify)
+        await until(lambda: hub.rooms[room.pk].damage is not None)
+        bob.edit(put(value=1))
+        await bob.until(lambda: bob.errors == ["damaged"])
+        await in_database(lambda: repair(room, 7, payload))
+        await until(lambda: hub.rooms[room.pk].damage is None)
+        bob.edit(put(value=2))
+        await bob.until(lambda: "bob:2" in bob.acks)
+        await until_said(room, "")
+
+
+async def test_of_a_document_without_an_origin_everybody_edits_on(
+    room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rooms.damage.PAUSE_TIMES", 1)
+    await in_database(lambda: compact_document(room, KeepRules(4, 0)))
+    await in_database(lambda: Snapshot.objects.filter(reason="origin").update(checksum="no"))
+    async with Socket("room", "bob") as bob:
+        await in_database(verify)
+        await until_said(room, "seq 6: origin snapshot")
+        bob.edit(put(value=1))
+        await bob.until(lambda: list(bob.acks.values()) == [12])
+        await in_database(Snapshot.objects.filter(reason="origin").delete)
         await until_said(room, "")
 
 
