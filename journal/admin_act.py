@@ -22,6 +22,7 @@ from journal.admin_replay import refuse_long_recovery, refuse_long_way
 from journal.admin_text import list_url
 from journal.authoring import Author, Authored
 from journal.column import bounded
+from journal.damage import is_stopped
 from journal.error import JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
@@ -50,7 +51,7 @@ def why_frozen(document: Document) -> str:
     """Why nobody may edit the document now; empty: they may."""
     if document.condition:
         return f"The document is {document.get_condition_display()}."
-    if document.damage:
+    if is_stopped(document):
         return "The document is damaged."
     if document.archived_at is not None:
         return "The document is archived."

@@ -11,15 +11,21 @@ from django.utils.safestring import SafeString
 from journal.admin_care import DocumentCare
 from journal.admin_purge import DocumentPurge
 from journal.admin_text import link, list_url
+from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document
 
-DAMAGED = (
+LISTED = "<code>manage.py verify_journals --document SLUG</code> lists everything that is wrong."
+STOPPED = (
     "Rows of this document's journal are missing or damaged. People can look at what is readable; nobody can edit "
-    "until it is repaired. Restore the rows named here from a backup: open rooms notice within seconds. "
-    "<code>manage.py verify_journals --document SLUG</code> lists everything that is wrong."
+    f"until it is repaired. Restore the rows named here from a backup: open rooms notice within seconds. {LISTED}"
 )
 """What to do, above the finding."""
+OPENS = (
+    "Rows of this document are missing or damaged, but none that it needs to open: people edit on. States that need "
+    f"these rows cannot be looked back to, and compaction may wait for them. Do what stands here. {LISTED}"
+)
+"""The same where nobody is stopped."""
 
 
 class DocumentAdmin(DocumentCare, DocumentPurge):
@@ -102,7 +108,8 @@ class DocumentAdmin(DocumentCare, DocumentPurge):
             return self.add_fieldsets
         fieldsets = list(super().get_fieldsets(request, obj))
         if obj.damage:
-            fieldsets.insert(0, ("Damaged", {"fields": ("damage", "damaged_at"), "description": DAMAGED}))
+            told = STOPPED if is_stopped(obj) else OPENS
+            fieldsets.insert(0, ("Damaged", {"fields": ("damage", "damaged_at"), "description": told}))
         return fieldsets
 
     def changelist_view(

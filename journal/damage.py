@@ -80,6 +80,11 @@ def is_said_damaged(document_id: UUID) -> bool:
     return Document.objects.filter(pk=document_id).exclude(damage="").exists()
 
 
+def is_stopped(document: Document) -> bool:
+    """True when nobody can edit it because of what is said of it.  Cost: a recovery, if anything is said."""
+    return bool(document.damage) and (bool(document.condition) or what_stops(document.pk) is not None)
+
+
 def finding_of(error: CorruptJournal) -> str:
     """What operators read."""
     return f"seq {error.seq}: {error.problem}. {error.hint}"

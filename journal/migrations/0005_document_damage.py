@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 default="",
                 editable=False,
-                help_text="What is wrong with its journal and what to do, as found when it was last read. Until it is repaired nobody can edit it. Empty: nothing was found.",
+                help_text="What is wrong with its journal and what to do, as found when it was last read. Nobody can edit it while rows are missing that it needs to open. Empty: nothing was found.",
             ),
         ),
         migrations.AddField(

@@ -132,8 +132,8 @@ class Document(models.Model):
         blank=True,
         default="",
         editable=False,
-        help_text="What is wrong with its journal and what to do, as found when it was last read. Until it is "
-        "repaired nobody can edit it. Empty: nothing was found.",
+        help_text="What is wrong with its journal and what to do, as found when it was last read. Nobody can edit "
+        "it while rows are missing that it needs to open. Empty: nothing was found.",
     )
     damaged_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When that was found first."

@@ -305,9 +305,12 @@ def test_damage_stands_first_on_a_document_s_page_and_in_the_list(operator: Clie
     Document.objects.filter(pk=scene.pk).update(damage=f"seq 3: {EVIL}", damaged_at=timezone.now())
     html = operator.get(page).content.decode()
     assert "verify_journals" in html
+    assert "people edit on" in html
     assert escape(EVIL) in html
     assert EVIL not in html
     assert html.index("seq 3:") < html.index("Access")
+    JournalBatch.objects.filter(document=scene).update(checksum="no")
+    assert "nobody can edit" in operator.get(page).content.decode()
     table = list_page(operator, "document")
     assert "icon-no" in table
     assert "acknowledged is on disk" in table or "may be lost" in table

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from journal.cut import journal_cut
+from journal.damage import note_damage
 from journal.label import label_named, label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -467,6 +468,16 @@ def test_a_frozen_document_is_looked_at_and_labelled_only(
     assert head_of(scene) == 5
     assert "Have it back" not in object_page(moderator, scene)
     assert "kept as" in act(moderator, scene, "label", seq=2, name="v1")
+
+
+def test_damage_freezes_a_document_only_when_it_does_not_open(moderator: Client, scene: Document) -> None:
+    """J23."""
+    note_damage(scene.pk, "seq 0: origin snapshot: the checksum does not hold")
+    assert "Nothing was changed" not in act(moderator, scene, "restore", seq=3)
+    assert head_of(scene) == 6
+    JournalBatch.objects.filter(first_seq=6).update(checksum="no")
+    assert "Nothing was changed" in act(moderator, scene, "restore", seq=2)
+    assert head_of(scene) == 6
 
 
 def test_back_leads_to_this_site_only(moderator: Client, scene: Document) -> None:
