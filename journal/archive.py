@@ -231,7 +231,7 @@ class Archiving:
                         raise ArchiveFailed(
                             f"{file.name}, line {number}: not the batch that is in the journal"
                         )
-                    self._held.renew()
+                    self._held.keep()
         except TransferRefused as error:
             raise ArchiveFailed(f"{file.name}, as read back: {error}") from error
         if next(rows, None) is not None:

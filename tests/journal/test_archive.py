@@ -13,12 +13,13 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from journal import archive
+from journal.archive import Archiving
 from journal.check import check_settings
 from journal.compaction import KeepRules, Report, compact_document
-from journal.error import ArchiveFailed, TransferRefused
+from journal.error import ArchiveFailed, JournalBusy, TransferRefused
 from journal.export import Export
 from journal.intake import import_lines
-from journal.lease import lease
+from journal.lease import Lease, lease
 from journal.management.commands.export_journal import archived_lines
 from journal.models import Document, JournalBatch
 from journal.packed import opened
@@ -248,3 +249,27 @@ def test_an_opened_file_is_told_by_its_first_bytes(history: Document) -> None:
     [file] = archive.files_of(history.pk)
     with archive.archive_storage().open(file.name) as stored:
         assert next(read_lines(opened(stored)))[0] == 1
+
+
+def test_reading_an_archive_back_renews_the_lease_by_time_and_not_by_batch(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each renewal is a commit of its own."""
+    append_each(document, HISTORY)
+    renew, renewals = Lease.renew, []
+
+    def count(held: Lease) -> None:
+        renewals.append(held)
+        renew(held)
+
+    monkeypatch.setattr(Lease, "renew", count)
+    with lease(document.pk) as held:
+        Archiving(held, 0, document.pk).run(8)
+        assert len(renewals) == 1
+        with override_settings(VUER_RTC={"JOURNAL_LEASE_S": 0}):
+            held.keep()
+        assert len(renewals) == 2
+        Document.objects.update(lease_holder="elsewhere/1/0")
+        held.keep()
+        with pytest.raises(JournalBusy):
+            held.renew()
