@@ -123,9 +123,10 @@ class Archiving:
     def run(self, upto: int) -> list[str]:
         """Afterwards every batch up to `upto` is in the archive, read back and compared; names of the files.
 
-        Raises: ArchiveFailed, and nothing may be truncated.
+        Raises: ArchiveFailed, JournalBusy, and nothing may be truncated.
         """
         reach("archive.begun")
+        self._held.confirm(self._truncated_seq)
         files = files_of(self._held.document_id)
         chain = bool(chain_up_to(files, self._truncated_seq))
         names, reached = self._keep_drafts(files, upto)
@@ -152,6 +153,7 @@ class Archiving:
                 names.append(file.name)
                 reached = file.last_seq
             else:
+                self._held.confirm(self._truncated_seq)  # else it may be all that is left of its range
                 with storing():
                     self._storage.delete(file.name)
         return names, reached
@@ -168,6 +170,7 @@ class Archiving:
             with zstandard.ZstdCompressor(level=COMPRESS_LEVEL).stream_writer(draft, closefd=False) as packed:
                 self._write(packed, after, upto, with_base=with_base)
             draft.seek(0)
+            self._held.confirm(self._truncated_seq)  # the storage may overwrite
             with storing():
                 saved = self._storage.save(name, File(draft))
                 if saved != name:

@@ -66,6 +66,16 @@ class Lease:
         if time.monotonic() - self._renewed_at >= settings.lease_s / 100:
             self.renew()
 
+    def confirm(self, truncated_seq: int) -> None:
+        """As `renew`, and nobody has moved the truncation point; always asks the database.  Before what cannot be
+        taken back, and after what must be when another command came between.
+
+        Raises: JournalBusy.
+        """
+        until = timezone.now() + timedelta(seconds=settings.lease_s)
+        if not self.held().filter(truncated_seq=truncated_seq).update(lease_until=until):
+            raise JournalBusy(f"document {self.document_id}: another command has overtaken this one")
+
 
 @contextmanager
 def lease(document_id: UUID, holder: str | None = None) -> Iterator[Lease]:

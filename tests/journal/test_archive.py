@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.core.files.storage import FileSystemStorage, storages
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from journal import archive
+from journal import archive, compaction
 from journal.archive import Archiving
 from journal.check import check_settings
 from journal.compaction import KeepRules, Report, compact_document
@@ -24,8 +25,9 @@ from journal.management.commands.export_journal import archived_lines
 from journal.models import Document, JournalBatch
 from journal.packed import opened
 from journal.reader import hydrate
-from journal.transfer_line import joined, read_lines
+from journal.transfer_line import BatchLine, joined, read_lines
 from tests.journal.history import append, append_each, insert, message, put, ranges
+from tests.journal.takeover import at, taken_over
 from tests.journal.test_export import assert_same, content
 
 HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 13)]]
@@ -55,6 +57,12 @@ class Storage(FileSystemStorage):
             case "renames":
                 name = f"other-{name.replace('/', '-')}"
         return str(super()._save(name, content))
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        if self.fault == "overwrites":  # as S3 does
+            self.delete(name)
+            return name
+        return super().get_available_name(name, max_length)
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +146,6 @@ def test_a_slow_storage_only_takes_its_time(history: Document) -> None:
 def test_a_lease_that_was_lost_while_the_storage_was_slow_truncates_nothing(
     history: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from journal.error import JournalBusy
-
     def save(self: Storage, name: str, content: Any) -> str:
         Document.objects.filter(pk=history.pk).update(lease_holder="elsewhere/1/0")
         return str(FileSystemStorage._save(self, name, content))
@@ -176,6 +182,54 @@ def test_j50_half_a_file_of_a_killed_run_is_written_anew(history: Document, fold
     path.write_bytes(b"half")
     compact(history)
     assert files(folder) == ["000000000001-000000000008.jsonl.zst"]
+
+
+def batches(file: archive.ArchiveFile) -> int:
+    return sum(isinstance(line, BatchLine) for _, line in archive.read_archive(file))
+
+
+@pytest.mark.parametrize(
+    ("module", "point"),
+    [(compaction, "compact.proved"), (archive, "archive.begun"), (archive, "archive.saved")],
+)
+def test_j50_the_archive_of_a_run_that_has_taken_over_stays(
+    history: Document, monkeypatch: pytest.MonkeyPatch, module: ModuleType, point: str
+) -> None:
+    """It began later, so the keep rules let it take more."""
+    at(monkeypatch, module, point, lambda: taken_over(history, lambda: compact(history, 2)))
+    with pytest.raises(JournalBusy):
+        compact(history, 4)
+    history.refresh_from_db()
+    assert history.truncated_seq == 10
+    chain = archive.chain_up_to(archive.files_of(history.pk), 10)
+    assert (chain[0].first_seq, sum(batches(file) for file in chain)) == (1, 5)
+
+
+@pytest.mark.parametrize("fault", ["", "overwrites"])
+@pytest.mark.parametrize("step", ["_is_good", "_write"])
+def test_j50_what_a_run_deletes_or_saves_last_is_not_what_another_has_archived_meanwhile(
+    history: Document, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, fault: str
+) -> None:
+    path = folder / history.pk.hex / "000000000001-000000000008.jsonl.zst"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half")
+    storage().fault = fault
+    real, done = getattr(archive.Archiving, step), []
+
+    def slow(self: archive.Archiving, *args: Any, **options: Any) -> Any:
+        found = real(self, *args, **options)
+        if not done:
+            done.append(1)
+            taken_over(history, lambda: compact(history))
+        return found
+
+    monkeypatch.setattr(archive.Archiving, step, slow)
+    with pytest.raises(JournalBusy):
+        compact(history)
+    history.refresh_from_db()
+    assert history.truncated_seq == 8
+    [file] = archive.files_of(history.pk)
+    assert batches(file) == 4
 
 
 def whole(document: Document) -> bytes:
