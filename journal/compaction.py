@@ -13,6 +13,8 @@ The steps, each of which may be the last one a process takes; running again goes
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,6 +22,7 @@ from django.utils import timezone
 
 from journal.archive import Archiving
 from journal.cut import journal_cut
+from journal.error import JournalBusy
 from journal.failpoint import reach
 from journal.folding import Folded, fold_history
 from journal.lease import Lease, lease
@@ -27,7 +30,7 @@ from journal.models import Document, Snapshot
 from journal.origin import write_origin
 from journal.plan import KeepRules, Outline, Plan, may_let_go, plan_truncation, read_outline
 from journal.projection import project
-from journal.proof import ProofFailed, prove
+from journal.proof import prove
 from journal.reader import answering, truncated_seq_of
 from journal.settings import settings
 from journal.snapshot import prune_snapshots, write_snapshot, write_spare
@@ -107,6 +110,7 @@ class _Run:
         self.report = report
         self.outline = outline
         self.tell = tell
+        self._written: list[Snapshot] = []
 
     def compact(self, keep: KeepRules, now: datetime, *, is_archiving: bool) -> None:
         reach("compact.leased")
@@ -123,12 +127,14 @@ class _Run:
             self.tell("messages to fold", plan.messages)
         self._cut(plan)
         folded = fold_history(self.outline, plan)
-        snapshot = self._keep(plan, folded)
-        if is_archiving:
-            archiving = Archiving(self.held, self.outline.truncated_seq, snapshot.pk)
-            self.report.archives = archiving.run(plan.truncate_seq)
-            self.held.renew()
-        truncate(self.held, plan.truncate_seq, snapshot.cut)
+        with self._taken_back_on(BaseException):
+            snapshot = self._keep(plan, folded)
+            if is_archiving:
+                archiving = Archiving(self.held, self.outline.truncated_seq, snapshot.pk)
+                self.report.archives = archiving.run(plan.truncate_seq)
+                self.held.renew()
+        with self._taken_back_on(JournalBusy):  # after anything else it may be truncated all the same
+            truncate(self.held, plan.truncate_seq, snapshot.cut)
         reach("compact.truncated")
         self._tidy(folded.head)
         _describe(self.report, plan, "compacted")
@@ -148,20 +154,31 @@ class _Run:
             self.document_id, folded.snapshot, plan.truncate_seq, Snapshot.Reason.COMPACTION
         )
         reach("compact.snapshot")
+        self._note(snapshot)
         origin = write_origin(self.document_id, plan.truncate_seq, folded.origin)
         reach("compact.origin")
-        self.held.renew()
-        try:
-            prove(snapshot.pk, origin.pk if origin is not None else None)
-        except ProofFailed:
-            snapshot.delete()  # or recovery might begin from it
-            if origin is not None:
-                origin.delete()
-            raise
+        if origin is not None:
+            self._note(origin)
+        prove(snapshot.pk, origin.pk if origin is not None else None)
         reach("compact.proved")
-        write_spare(snapshot)
+        if (spare := write_spare(snapshot)) is not None:
+            self._note(spare)
         reach("compact.spared")
         return snapshot
+
+    def _note(self, row: Snapshot) -> None:
+        """The row goes again if this run fails, and at once if a redaction came before it, which has not seen it."""
+        self._written.append(row)
+        self.held.confirm(self.outline.truncated_seq)
+
+    @contextmanager
+    def _taken_back_on(self, failure: type[BaseException]) -> Iterator[None]:
+        """Such a failure of the block deletes what was written: recovery might begin from it."""
+        try:
+            yield
+        except failure:
+            Snapshot.objects.filter(pk__in=[row.pk for row in self._written]).delete()
+            raise
 
     def _tidy(self, head: Graph) -> None:
         """Deletes what is nobody's now; projections follow."""

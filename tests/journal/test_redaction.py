@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from journal import redaction, snapshot
+from journal import compaction, redaction, snapshot
 from journal.authoring import Author
 from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
@@ -30,7 +30,8 @@ from journal.transfer_line import read_lines
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
 from rooms.models import Session
-from tests.journal.history import append, compact, insert, message, put, undo
+from tests.journal.history import append, append_each, compact, insert, message, put, undo
+from tests.journal.takeover import at, taken_over
 from tests.journal.test_purge import place
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import RESTORE_PREFIX, Op
@@ -305,6 +306,29 @@ def test_j63_what_the_site_wrote_and_nothing_tells_for_whom_is_told(document: Do
         call_command("redact_user", "--user=eve", "--document=room", "--yes", "--content", stderr=error)
     assert "NOT emptied: 1 properties" in error.getvalue()
     assert seen(document)["n"].properties["note"] == "whose?"
+
+
+@pytest.mark.parametrize("point", ["compact.cut", "compact.snapshot", "compact.origin", "compact.proved"])
+def test_j61_a_compaction_that_is_overtaken_leaves_no_state_of_before(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Beside what is still seen it holds what its messages undo."""
+    append_each(scene, [message(lt, put("n", "x", lt)) for lt in range(30, 40)])
+    fold = compaction.fold_history
+
+    def slow(*arguments: Any) -> Any:
+        found = fold(*arguments)
+        taken_over(scene, lambda: redact(scene, eve))
+        return found
+
+    if point == "compact.cut":
+        monkeypatch.setattr(compaction, "fold_history", slow)
+    else:
+        at(monkeypatch, compaction, point, lambda: taken_over(scene, lambda: redact(scene, eve)))
+    with pytest.raises(JournalBusy):
+        compact_document(scene, KeepRules(0, 0))
+    assert Snapshot.objects.count() == 1
+    assert_nowhere(SECRET)
 
 
 def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
