@@ -29,9 +29,20 @@ _STARTED = f"{time.time_ns() // 1_000_000:x}"
 
 
 def process_name() -> str:
-    """This process, for people and for leases: host, process id, start in hex milliseconds; at most 64
+    """This process, for people and for leases: where it runs, process id, start in hex milliseconds; at most 64
     characters."""
-    return f"{socket.gethostname()[:40]}/{os.getpid()}/{_STARTED}"
+    return f"{_place()}/{os.getpid()}/{_STARTED}"
+
+
+def _place() -> str:
+    """Where process ids mean the same processes: the host and, on Linux, the number of the PID namespace, for
+    containers may share a host name."""
+    host = socket.gethostname()
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # as pid:[4026531836]
+    except OSError:
+        return host[:40]
+    return f"{host[:32]}:{namespace[5:-1]}"
 
 
 @dataclass(slots=True)
@@ -109,9 +120,9 @@ def _release(taken: Lease) -> None:
 
 
 def _is_dead(holder: str) -> bool:
-    """True when the holder ran on this host and its process is gone: its lease need not run out."""
-    host, _, rest = holder.rpartition("/")[0].rpartition("/")
-    if host != socket.gethostname()[:40] or not rest.isdecimal():
+    """True when the holder ran where this process does and is gone: its lease need not run out."""
+    place, _, rest = holder.rpartition("/")[0].rpartition("/")
+    if place != _place() or not rest.isdecimal():
         return False
     try:
         os.kill(int(rest), 0)

@@ -125,14 +125,14 @@ def write_snapshot(
     return row
 
 
-def write_spare(proved: Snapshot) -> None:
-    """Afterwards another row holds what a proved one does, byte for byte: recovery begins there when that one is
-    damaged (rule J10).  Nothing is written where the site keeps only one.
+def write_spare(proved: Snapshot) -> Snapshot | None:
+    """Another row that holds what a proved one does, byte for byte: recovery begins there when that one is damaged
+    (rule J10).  None, and nothing is written, where the site keeps only one.
 
     Raises: CorruptJournal when it does not read back.
     """
     if settings.keep_snapshots < 2:
-        return
+        return None
     fields = [field.attname for field in Snapshot._meta.concrete_fields if not field.primary_key]
     spare = Snapshot.objects.create(**{name: getattr(proved, name) for name in fields} | {"label": ""})
     found = Snapshot.objects.get(pk=spare.pk)
@@ -140,6 +140,7 @@ def write_spare(proved: Snapshot) -> None:
         spare.delete()
         problem = f"the second copy of snapshot {proved.pk} does not read back as it was written"
         raise CorruptJournal(proved.document_id, proved.seq, problem, "Nothing was deleted: test the disk.")
+    return spare
 
 
 def recovery_snapshots(document_id: UUID) -> models.QuerySet[Snapshot]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -374,12 +373,18 @@ def death_at(nth: int) -> Iterator[None]:
         yield
 
 
+def named(process_id: int) -> str:
+    """A holder beside this process."""
+    place, _, started = lease.process_name().rsplit("/", 2)
+    return f"{place}/{process_id}/{started}"
+
+
 @pytest.fixture
 def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases name a process of this host that is gone."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    name = f"{socket.gethostname()[:40]}/{child.pid}/0"
+    name = named(child.pid)
     monkeypatch.setattr(lease, "process_name", lambda: name)
 
 
@@ -430,7 +435,36 @@ def test_j14_a_lease_ends_with_its_time(document: Document) -> None:
 
 def test_j14_a_lease_of_a_living_process_of_this_host_counts(document: Document) -> None:
     append_each(document, HISTORY)
-    holder = f"{socket.gethostname()[:40]}/{os.getppid()}/0"
+    holder = named(os.getppid())
     Document.objects.update(lease_holder=holder, lease_until=datetime.now(UTC) + timedelta(seconds=60))
     with pytest.raises(JournalBusy):
         compact(document)
+
+
+@pytest.mark.parametrize("namespace", ["pid:[4026531999]", "pid:[4294967295]", None])
+def test_j14_a_lease_of_another_container_with_this_host_name_counts(
+    document: Document, mortal: None, monkeypatch: pytest.MonkeyPatch, namespace: str | None
+) -> None:
+    append_each(document, HISTORY)
+    holder = lease.process_name()
+    monkeypatch.undo()
+
+    def readlink(path: str) -> str:
+        if namespace is None:
+            raise FileNotFoundError(path)
+        return namespace
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    Document.objects.update(lease_holder=holder, lease_until=until)
+    with pytest.raises(JournalBusy):
+        compact(document)
+    monkeypatch.undo()
+    assert compact(document).outcome == "compacted", "who is beside it sees that it is gone"
+
+
+def test_a_process_name_fits_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 64)
+    monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    monkeypatch.setattr(os, "readlink", lambda path: f"pid:[{2**32 - 1}]")
+    assert len(lease.process_name()) <= 64
