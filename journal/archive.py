@@ -7,6 +7,7 @@ that follows a killed one finds what that had written.
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ import msgspec
 import zstandard
 from django.core.files import File
 from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.db import connections
 from django.utils import timezone
 
-from journal.error import ArchiveFailed, TransferRefused
+from journal.durability import journal_alias
+from journal.error import ArchiveFailed, JournalBusy, TransferRefused
 from journal.export import batch_line, names_of_accounts, snapshot_line, unbroken
 from journal.failpoint import reach
 from journal.lease import Lease
@@ -62,14 +65,19 @@ def has_storage() -> bool:
 
 def files_of(document_id: UUID) -> list[ArchiveFile]:
     """The files of a document, by range; drafts of interrupted runs among them.  Raises: ArchiveFailed."""
-    folder = document_id.hex
+    found = [(match, name) for name in _names(document_id) if (match := NAME.fullmatch(name))]
+    return sorted(
+        ArchiveFile(int(match[1]), int(match[2]), f"{document_id.hex}/{name}") for match, name in found
+    )
+
+
+def _names(document_id: UUID) -> list[str]:
+    """What is in the document's folder, whoever named it."""
     with storing():
         try:
-            _, names = archive_storage().listdir(folder)
+            return archive_storage().listdir(document_id.hex)[1]
         except (FileNotFoundError, NotADirectoryError):
             return []
-    found = [(match, name) for name in names if (match := NAME.fullmatch(name))]
-    return sorted(ArchiveFile(int(match[1]), int(match[2]), f"{folder}/{name}") for match, name in found)
 
 
 def chain_up_to(files: Iterable[ArchiveFile], seq: int) -> list[ArchiveFile]:
@@ -88,18 +96,21 @@ def read_archive(file: ArchiveFile) -> Iterator[tuple[int, Line]]:
         yield from read_lines(opened(stored))
 
 
-def delete_archives(document_id: UUID) -> int:
-    """Afterwards the document has no archive; how many files went.  Raises: ArchiveFailed."""
+def delete_archives(document_id: UUID, upto: int | None = None) -> int:
+    """Afterwards nothing is in the document's folder, also of what the storage has given another name; with `upto`,
+    nothing but files that begin behind it.  How many files went.  Raises: ArchiveFailed."""
     if not has_storage():
         return 0
-    files = files_of(document_id)
+    names = {f"{document_id.hex}/{name}" for name in _names(document_id)}
+    if upto is not None:
+        names -= {file.name for file in files_of(document_id) if file.first_seq > upto}
     storage = archive_storage()
     with storing():
-        for file in files:
-            storage.delete(file.name)
-        if files:
+        for name in sorted(names):
+            storage.delete(name)
+        if names:
             _delete_folder(storage, document_id)
-    return len(files)
+    return len(names)
 
 
 def _delete_folder(storage: Storage, document_id: UUID) -> None:
@@ -132,10 +143,14 @@ class Archiving:
         names, reached = self._keep_drafts(files, upto)
         if reached < upto:
             name = self._name(reached + 1, upto)
-            self._save(name, reached, upto, with_base=not chain and not names)
-            reach("archive.saved")
-            self._held.renew()
-            self._prove(ArchiveFile(reached + 1, upto, name))
+            try:
+                self._save(name, reached, upto, with_base=not chain and not names)
+                reach("archive.saved")
+                self._held.confirm(self._truncated_seq)
+                self._prove(ArchiveFile(reached + 1, upto, name))
+            except BaseException:
+                self._take_back(name, upto)
+                raise
             names.append(name)
         reach("archive.proved")
         return names
@@ -158,6 +173,19 @@ class Archiving:
                     self._storage.delete(file.name)
         return names, reached
 
+    def _take_back(self, name: str, upto: int) -> None:
+        """A purge or a redaction that came meanwhile may have looked before the file was there: then it goes.  It
+        stays while its rows do, and when a compaction that came meanwhile counts on it."""
+        document_id = self._held.document_id
+        document = Document.objects.filter(pk=document_id).first()
+        if document is None or document.condition == Document.Condition.PURGING:
+            delete_archives(document_id)
+        elif document.truncated_seq >= upto:
+            chain = chain_up_to(files_of(document_id), document.truncated_seq)
+            if name not in {file.name for file in chain}:
+                with storing():
+                    self._storage.delete(name)
+
     def _is_good(self, file: ArchiveFile) -> bool:
         try:
             self._prove(file)
@@ -172,7 +200,7 @@ class Archiving:
             draft.seek(0)
             self._held.confirm(self._truncated_seq)  # the storage may overwrite
             with storing():
-                saved = self._storage.save(name, File(draft))
+                saved = self._storage.save(name, _Renewing(draft, self._held))
                 if saved != name:
                     self._storage.delete(saved)
                     raise ArchiveFailed(f"the storage has a file {name} that it does not list")
@@ -241,6 +269,24 @@ class Archiving:
             raise ArchiveFailed(f"{file.name}, as read back, lacks batches")
 
 
+class _Renewing(File):  # type: ignore[type-arg]  # Django's own takes none
+    """A file that renews the lease while a storage reads it."""
+
+    def __init__(self, file: IO[bytes], held: Lease) -> None:
+        super().__init__(file)
+        self._source = file
+        self._held = held
+        self._thread = threading.get_ident()
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            self._held.renew()
+        finally:
+            if threading.get_ident() != self._thread:  # storages may upload with threads of their own
+                connections[journal_alias()].close()
+        return self._source.read(size)
+
+
 def _content(line: BatchLine) -> tuple[int, int, bytes]:
     return line.first_seq, line.last_seq, _encoder.encode(line.entries)
 
@@ -266,7 +312,7 @@ def storing() -> Iterator[None]:
     """Failures of the storage, whatever it raises, come out as ArchiveFailed."""
     try:
         yield
-    except (ArchiveFailed, TransferRefused, GeneratorExit):
+    except (ArchiveFailed, TransferRefused, JournalBusy, GeneratorExit):
         raise
     except Exception as error:
         raise ArchiveFailed(f"the storage of archives failed: {error!r}") from error

@@ -141,7 +141,7 @@ def redact_document(
             report.outcome = "partly redacted" if report.left else report.outcome
         report.head_seq, report.blanked = snapshot.seq, asdict(told)
         project(document.pk, graph.head_seq, graph.undone_ids(), graph.nodes())
-        report.archives = delete_archives(document.pk)
+        report.archives = delete_archives(document.pk, snapshot.seq)
         _delete_snapshots(snapshot, report)
         held.renew()
         # The rows that tell of the person go last: the next run finds the document by them.

@@ -2,7 +2,8 @@
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from django.utils import timezone
 
 from journal import archive, compaction
 from journal.archive import Archiving
@@ -24,7 +26,9 @@ from journal.lease import Lease, lease
 from journal.management.commands.export_journal import archived_lines
 from journal.models import Document, JournalBatch
 from journal.packed import opened
+from journal.purge import mark_purged, purge_document
 from journal.reader import hydrate
+from journal.redaction import Person, redact_document
 from journal.transfer_line import BatchLine, joined, read_lines
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.takeover import at, taken_over
@@ -54,6 +58,9 @@ class Storage(FileSystemStorage):
                 return name
             case "is slow":
                 time.sleep(0.3)
+            case "reads in a thread":
+                with ThreadPoolExecutor(1) as pool:
+                    content = ContentFile(pool.submit(content.read).result())
             case "renames":
                 name = f"other-{name.replace('/', '-')}"
         return str(super()._save(name, content))
@@ -230,6 +237,74 @@ def test_j50_what_a_run_deletes_or_saves_last_is_not_what_another_has_archived_m
     assert history.truncated_seq == 8
     [file] = archive.files_of(history.pk)
     assert batches(file) == 4
+
+
+def purge(document: Document) -> None:
+    purge_document(document)
+
+
+def half_purge(document: Document) -> None:
+    with lease(document.pk) as held:
+        mark_purged(held)
+        archive.delete_archives(document.pk)
+
+
+def redact(document: Document) -> None:
+    redact_document(document, Person(None, "ann"), {"ann"})
+
+
+def redact_and_compact(document: Document) -> None:
+    redact(document)
+    append_each(document, [message(30), message(31)])
+    compact(document, 1)
+
+
+@pytest.mark.parametrize("moment", ["before it is read", "after it is read", "when it is there"])
+@pytest.mark.parametrize("work", [purge, half_purge, redact, redact_and_compact])
+def test_j50_what_deletes_archives_while_one_is_saved_leaves_none(
+    history: Document,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Document], None],
+    moment: str,
+) -> None:
+    done: list[int] = []
+
+    def save(self: Storage, name: str, content: Any) -> str:
+        if done:
+            return str(FileSystemStorage._save(self, name, content))
+        done.append(1)
+        if moment == "when it is there":
+            name = FileSystemStorage._save(self, name, content)
+        data = content.read() if moment == "after it is read" else b""
+        taken_over(history, lambda: work(history))
+        if moment == "when it is there":
+            return name
+        return str(FileSystemStorage._save(self, name, ContentFile(data) if data else content))
+
+    monkeypatch.setattr(Storage, "_save", save)
+    with pytest.raises(JournalBusy):
+        compact(history)
+    left = files(folder)
+    assert len(left) == (1 if work is redact_and_compact else 0)
+    assert "000000000001" not in str(left)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", ["", "reads in a thread"])
+def test_the_lease_is_renewed_while_the_storage_reads(
+    history: Document, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    storage().fault, save = fault, Storage._save
+
+    def slow(self: Storage, name: str, content: Any) -> str:
+        Document.objects.update(lease_until=timezone.now())
+        name = save(self, name, content)
+        assert Document.objects.filter(lease_until__gt=timezone.now()).exists()
+        return name
+
+    monkeypatch.setattr(Storage, "_save", slow)
+    assert len(compact(history).archives) == 1
 
 
 def whole(document: Document) -> bytes:

@@ -83,6 +83,14 @@ def test_j53_nothing_of_it_is_left_and_others_are_untouched(
     assert hydrate(other.pk).graph.full_digest() == before
 
 
+def test_j50_files_go_that_the_storage_has_named_itself(full: Document, place: Path) -> None:
+    """As Django does when there is one of that name; the run that would have deleted it was killed."""
+    [path] = place.rglob("*.zst")
+    path.with_name("000000000001-000000000005.jsonl_x7Qa2Lm.zst").write_bytes(path.read_bytes())
+    assert purge_document(full)["archives"] == 2
+    assert not any(place.rglob("*"))
+
+
 def test_the_name_may_be_used_again_without_a_trace_of_the_old(full: Document) -> None:
     purge_document(full)
     again = Document.objects.create(slug="room")

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from journal import compaction, redaction, snapshot
+from journal.archive import files_of
 from journal.authoring import Author
 from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
@@ -329,6 +330,21 @@ def test_j61_a_compaction_that_is_overtaken_leaves_no_state_of_before(
         compact_document(scene, KeepRules(0, 0))
     assert Snapshot.objects.count() == 1
     assert_nowhere(SECRET)
+
+
+def test_j50_a_redaction_that_is_overtaken_spares_what_was_archived_behind_it(
+    scene: Document, eve: User, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_on() -> None:
+        append_each(scene, [message(lt, put("n", "x", lt)) for lt in range(30, 33)])
+        compact_document(scene, KeepRules(1, 0), is_archiving=True)
+
+    at(monkeypatch, redaction, "redact.replaced", lambda: taken_over(scene, go_on))
+    with pytest.raises(JournalBusy):
+        redact(scene, eve)
+    scene.refresh_from_db()
+    assert [file.last_seq for file in files_of(scene.pk)] == [scene.truncated_seq]
+    assert len(list(place.rglob("*.zst"))) == 1
 
 
 def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
