@@ -119,6 +119,8 @@ class _Run:
             self.report.outcome = "resumed"
         if truncated_seq_of(self.document_id) != self.outline.truncated_seq:
             self.outline = read_outline(self.document_id)  # another run has ended before this one began
+        self.held.confirm(self.outline.truncated_seq)
+        prune_snapshots(self.document_id, is_compacting=True)  # of runs that were killed
         plan = plan_truncation(self.outline.spans, keep, now)
         if plan is None:
             return

@@ -24,7 +24,7 @@ from journal.export import Export
 from journal.intake import import_lines
 from journal.lease import Lease, lease
 from journal.management.commands.export_journal import archived_lines
-from journal.models import Document, JournalBatch
+from journal.models import Document, JournalBatch, Snapshot
 from journal.packed import opened
 from journal.purge import mark_purged, purge_document
 from journal.reader import hydrate
@@ -143,6 +143,14 @@ def test_j50_a_storage_that_does_not_keep_what_it_gets_keeps_the_journal_whole(
     storage().fault = ""
     assert len(compact(history).archives) == 1
     assert hydrate(history.pk).graph.nodes()["n"].properties == {"x": 12}
+
+
+def test_a_storage_that_stays_away_does_not_fill_the_database(history: Document) -> None:
+    storage().fault = "raises"
+    for _ in range(3):
+        with pytest.raises(ArchiveFailed):
+            compact(history)
+        assert not Snapshot.objects.exists()
 
 
 def test_a_slow_storage_only_takes_its_time(history: Document) -> None:

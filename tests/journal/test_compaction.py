@@ -17,6 +17,7 @@ from journal import compaction, cut, lease, snapshot
 from journal.compaction import KeepRules
 from journal.cut import numbered
 from journal.error import CorruptJournal, JournalBusy, JournalUnavailable
+from journal.history import reach_of
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -354,6 +355,29 @@ def test_j15_what_it_wrote_stays_when_nobody_knows_whether_it_has_truncated(
 
 class Killed(BaseException):
     """The process is gone: nothing it would still have written is written."""
+
+
+def test_j15_runs_that_are_killed_do_not_fill_the_database(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    compact(document, KeepRules(6, 0))
+    before, counts = state(document)[1], []
+
+    def die(*args: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(compaction, "truncate", die)
+    for _ in range(6):
+        with pytest.raises(Killed):
+            compact(document, KeepRules(2, 0))
+        counts.append(Snapshot.objects.count())
+    assert counts[-1] == counts[-2] == counts[-3] <= 6
+    assert state(document)[1] == before
+    assert reach_of(document.pk).oldest_seq == Document.objects.get().truncated_seq
+    monkeypatch.undo()
+    assert compact(document, KeepRules(2, 0)).outcome == "compacted"
+    assert state(document)[1] == before
 
 
 @contextmanager
