@@ -86,6 +86,7 @@ class Lease:
         until = timezone.now() + timedelta(seconds=settings.lease_s)
         if not self.held().filter(truncated_seq=truncated_seq).update(lease_until=until):
             raise JournalBusy(f"document {self.document_id}: another command has overtaken this one")
+        self._renewed_at = time.monotonic()
 
 
 @contextmanager
