@@ -224,7 +224,7 @@ def test_j15_a_spare_that_does_not_read_back_deletes_nothing(
         compact(document)
     monkeypatch.undo()
     assert (document.truncated_seq, JournalBatch.objects.count()) == (0, 9)
-    assert Snapshot.objects.filter(reason="compaction").count() == 1
+    assert not Snapshot.objects.filter(reason="compaction").exists()
     assert state(document)[1] == before[1]
 
 
@@ -320,7 +320,7 @@ def test_a_compaction_that_lost_its_lease_does_not_truncate(
         Document.objects.update(lease_holder="elsewhere/1/0")
 
     monkeypatch.setattr(compaction, "prove", prove_and_lose)
-    with pytest.raises(JournalBusy, match="lease"):
+    with pytest.raises(JournalBusy, match="overtaken"):
         compact(document)
     document.refresh_from_db()
     assert (document.truncated_seq, JournalBatch.objects.count()) == (0, 9)
@@ -343,7 +343,7 @@ def test_j15_what_it_wrote_stays_when_nobody_knows_whether_it_has_truncated(
     monkeypatch.setattr(compaction, "truncate", lose_the_answer)
     with pytest.raises(JournalUnavailable):
         compact(document)
-    assert Snapshot.objects.count() == 2
+    assert Snapshot.objects.count() == 3  # the proved one, its second copy, the origin
     monkeypatch.undo()
     assert state(document)[1] == before
     assert compact(document).outcome == ("resumed" if is_done else "compacted")
@@ -372,7 +372,7 @@ def test_j15_runs_that_are_killed_do_not_fill_the_database(
         with pytest.raises(Killed):
             compact(document, KeepRules(2, 0))
         counts.append(Snapshot.objects.count())
-    assert counts[-1] == counts[-2] == counts[-3] <= 6
+    assert counts[-1] == counts[-2] == counts[-3] <= 7
     assert state(document)[1] == before
     assert reach_of(document.pk).oldest_seq == Document.objects.get().truncated_seq
     monkeypatch.undo()
