@@ -23,7 +23,7 @@ from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
-from journal.row_insert import Row
+from journal.row_insert import Row, Table
 from journal.snapshot import draft_snapshot, take_snapshot
 from tests.journal.history import all_rows, append, append_each, compact, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op, cut_record
@@ -313,14 +313,7 @@ def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(
 def test_large_projections_go_by_bounded_statements(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-    insert_rows = operation.TABLE.insert
-
-    def count(connection: Any, rows: Sequence[Row]) -> None:
-        sizes.append(len(rows))
-        insert_rows(connection, rows)
-
-    monkeypatch.setattr(operation.TABLE, "insert", count)
+    sizes = count_inserted(monkeypatch, operation.TABLE)
     append_each(document, [message(lt, put("a", "x", lt)) for lt in range(1, 41)], size=2)
     with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
         project_all(document)
@@ -333,7 +326,7 @@ def test_rows_of_a_large_document_go_by_bounded_transactions(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits of rooms wait for each, on SQLite."""
-    sizes = count_inserted(monkeypatch)
+    sizes = count_inserted(monkeypatch, scene_object.TABLE)
     append(document, message(1, *[insert(f"n{number}") for number in range(45)]))
     with override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 10}):
         project_all(document)
@@ -341,16 +334,16 @@ def test_rows_of_a_large_document_go_by_bounded_transactions(
     assert len(objects(document)) == 45
 
 
-def count_inserted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows of objects each call inserts."""
+def count_inserted(monkeypatch: pytest.MonkeyPatch, table: Table) -> list[int]:
+    """How many rows each call inserts."""
     sizes: list[int] = []
-    insert_rows = scene_object.TABLE.insert
+    insert_rows = table.insert
 
     def count(connection: Any, rows: Sequence[Row]) -> None:
         sizes.append(len(rows))
         insert_rows(connection, rows)
 
-    monkeypatch.setattr(scene_object.TABLE, "insert", count)
+    monkeypatch.setattr(table, "insert", count)
     return sizes
 
 
