@@ -38,12 +38,16 @@ DATABASE_FIXTURES = {"db", "transactional_db"}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that use Django's database are the storage contract: they hold on every database
-    (`storage_contract`)."""
+    (`storage_contract`), unless they break what only SQLite has."""
     for item in items:
-        if isinstance(item, pytest.Function) and (
-            item.get_closest_marker("django_db")
-            or DATABASE_FIXTURES & set(item.fixturenames)
-            or (item.cls is not None and issubclass(item.cls, TransactionTestCase))
+        if (
+            isinstance(item, pytest.Function)
+            and not item.get_closest_marker("sqlite")
+            and (
+                item.get_closest_marker("django_db")
+                or DATABASE_FIXTURES & set(item.fixturenames)
+                or (item.cls is not None and issubclass(item.cls, TransactionTestCase))
+            )
         ):
             item.add_marker("storage")
     tests_in = Counter(item.path for item in items)

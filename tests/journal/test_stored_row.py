@@ -40,11 +40,6 @@ def rooms(document: Document, other: Document) -> tuple[Document, Document]:
     return document, other
 
 
-def only_sqlite() -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("columns of other databases hold what they are declared to hold")
-
-
 def become(row: Any, **expressions: str) -> None:
     """Its columns hold what no code of ours would write there."""
     settings = ", ".join(f"{column} = {expression}" for column, expression in expressions.items())
@@ -65,10 +60,10 @@ def fails(command: str, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "columns", [*({"payload": text} for text in TEXTS.values()), {"created_at": "'2026-11?30'"}], ids=str
 )
+@pytest.mark.sqlite
 def test_a_column_that_holds_something_else_is_damage_from_there_on(
     rooms: tuple[Document, Document], columns: dict[str, str], tmp_path: Path
 ) -> None:
-    only_sqlite()
     become(JournalBatch.objects.get(document=rooms[1], first_seq=13), **columns)
     for reading in (hydrate, lambda pk: read_after(pk, 0)):
         with pytest.raises(CorruptJournal) as caught:
@@ -87,9 +82,8 @@ def test_a_column_that_holds_something_else_is_damage_from_there_on(
     assert " with text " not in rooms[1].damage
 
 
-@pytest.mark.sql
+@pytest.mark.sqlite
 def test_a_snapshot_that_the_database_cannot_give_is_damaged_like_any_other(document: Document) -> None:
-    only_sqlite()
     append_each(document, HISTORY[:20])
     digest = hydrate(document.pk).graph.digest()
     row = take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
@@ -104,7 +98,6 @@ def own_file(
     transactional_db: None, tmp_path: Path
 ) -> Iterator[Callable[[Callable[[bytearray], None]], None]]:
     """Puts a copy of the database, changed by hand while nobody has it open, in the place of the tests' own."""
-    only_sqlite()
     usual, mine = connections["default"], sqlite_connection(tmp_path)
     mine.alias = "default"
 
@@ -122,7 +115,7 @@ def own_file(
     connections["default"] = usual
 
 
-@pytest.mark.sql
+@pytest.mark.sqlite
 def test_a_broken_page_is_damage_of_the_documents_whose_rows_are_on_it(own_file: Any) -> None:
     for slug in ("a", "b", "c"):
         append_each(Document.objects.create(slug=slug), HISTORY)
