@@ -73,6 +73,32 @@ class CommittingRoom(Protocol):
         """The room cannot go on: it closes, and the next join hydrates it anew."""
 
 
+class Patience:
+    """Inside this block, those who wait for a commit that takes long are told.
+
+    A timer that is cancelled lets go of what it was to call, so nothing here is a cycle: batches are large, and
+    garbage is collected rarely (`rooms.memory`).
+    """
+
+    def __init__(self, batches: "list[tuple[CommittingRoom, Batch]]") -> None:
+        self._batches = batches
+
+    def __enter__(self) -> None:
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(settings.commit_patience_s, self._lose)
+
+    def _lose(self) -> None:
+        logger.warning("a commit of %d rooms takes long", len(self._batches))
+        for room, batch in self._batches:
+            room.warn(batch)
+        self._begin()
+
+
 Append = Callable[[list[Draft]], Awaitable[list[Outcome]]]
 
 
@@ -233,7 +259,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         try:
-            with self._patience(batches):
+            with Patience(batches):
                 outcomes = await self._append([room.draft(batch) for room, batch in batches])
         except JournalUnavailable as error:
             tally.failures["journal"] += 1
@@ -254,24 +280,6 @@ class Committer:
             tally.commit_s.note(self._last_commit_s)
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
                 self._conclude(room, batch, outcome)
-
-    @contextmanager
-    def _patience(self, batches: list[tuple[CommittingRoom, Batch]]) -> Iterator[None]:
-        """Inside the block, those who wait for a commit that takes long are told."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(settings.commit_patience_s, lambda: lose())
-
-        def lose() -> None:
-            nonlocal timer
-            logger.warning("a commit of %d rooms takes long", len(batches))
-            for room, batch in batches:
-                room.warn(batch)
-            timer = loop.call_later(settings.commit_patience_s, lose)
-
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
         match outcome:

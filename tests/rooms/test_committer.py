@@ -1,7 +1,9 @@
 """The committer alone: rooms and journal are fakes, time is the event loop's."""
 
 import asyncio
+import gc
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -399,3 +401,21 @@ async def test_a_closed_room_reads_nothing() -> None:
     room.is_closed = True
     async with running(FakeJournal()) as committer:
         assert committer.refresh(room) is None
+
+
+async def test_what_is_on_disk_is_let_go_of_at_once() -> None:
+    """Not when garbage is collected: that takes minutes where messages are few and large."""
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    async with running(journal) as committer:
+        gc.disable()
+        try:
+            sender = FakeRoom()
+            room.waiting.append(submission(message("ann", 1), origin=sender))
+            sender_of = weakref.ref(sender)
+            del sender
+            committer.notify(room)
+            await until(lambda: room.settled)
+            await asyncio.sleep(0)
+            assert sender_of() is None
+        finally:
+            gc.enable()
