@@ -17,7 +17,7 @@ from django.db import Error, transaction
 from msgspec.structs import astuple
 
 from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable, TableByStep
-from journal.chunk import chunks
+from journal.chunk import chunks, kept_chunks
 from journal.durability import Connection
 from journal.failpoint import reach
 from journal.models import Document, JournalBatch
@@ -80,7 +80,7 @@ class SqliteTable(DriverTable):
     def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
         marks: dict[uuid.UUID, Marks] = {}
         with self._connection.wrap_database_errors:
-            for some in chunks(rows, ROWS_MAX):
+            for some in kept_chunks(rows, ROWS_MAX, lambda row: len(row.payload)):
                 values = [value for row in some for value in self._values(row)]
                 for key, truncated_seq, turns in self._driver.execute(_insert_and_read(len(some)), values):
                     marks[uuid.UUID(key)] = None if truncated_seq is None else (truncated_seq, turns)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import models
 
-from journal.chunk import chunks
+from journal.chunk import chunks, kept_chunks
 from journal.durability import Connection
 
 Row = tuple[Any, ...]
@@ -47,9 +47,12 @@ class Table:
         Not one statement for each row: a thread that executes one lets go of Python's lock, and behind a busy event
         loop it has that back some milliseconds later, while everybody waits for the transaction.
         """
-        insert = self._insert_values if connection.vendor == "sqlite" else self._insert_arrays
-        for some in chunks(rows, ROWS_PER_STATEMENT):
-            insert(connection, some)
+        if connection.vendor == "sqlite":
+            for some in kept_chunks(rows, ROWS_PER_STATEMENT, _size):
+                self._insert_values(connection, some)
+        else:
+            for some in chunks(rows, ROWS_PER_STATEMENT):
+                self._insert_arrays(connection, some)
 
     def _insert_values(self, connection: Connection, rows: Sequence[Row]) -> None:
         """SQLite, straight to the driver: Django reads through each statement for its marks."""
@@ -105,6 +108,11 @@ def _adapter(field: Any, connection: Connection) -> Callable[[Any], Any] | None:
             adapt: Callable[[Any], Any] = connection.ops.adapt_datetimefield_value
             return adapt
     return None
+
+
+def _size(row: Row) -> int:
+    """Characters and bytes of an adapted row."""
+    return sum(len(value) for value in row if type(value) in (str, bytes))
 
 
 def _hex(value: UUID) -> str:
