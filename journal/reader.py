@@ -21,6 +21,7 @@ from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapsh
 from journal.stored_row import PAGE_ROWS, LostRow, Unreadable, batch_rows, stored, tells_damage, told
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.size import size_of
 
 logger = logging.getLogger(__name__)
 
@@ -145,9 +146,11 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
     }
 
 
-def read_after(document_id: UUID, seq: int, batches_max: int | None = None) -> list[tuple[int, list[Entry]]]:
+def read_after(
+    document_id: UUID, seq: int, batches_max: int | None = None, bytes_max: int | None = None
+) -> list[tuple[int, list[Entry]]]:
     """Everything behind `seq`, as (first sequence, entries) per batch, contiguous from seq + 1; of the batches only
-    the first `batches_max`, if that is given.
+    the first `batches_max`, and those with which `bytes_max` is reached, if they are given.
 
     Raises: JournalTruncated when some of it has been folded away; CorruptJournal; UnknownDocument;
     JournalUnavailable.
@@ -156,7 +159,8 @@ def read_after(document_id: UUID, seq: int, batches_max: int | None = None) -> l
     for _ in range(TRIES):
         try:
             with answering(document_id, seq + 1):
-                found = list(islice(read_batches(document_id, seq), batches_max))
+                batches = islice(read_batches(document_id, seq), batches_max)
+                found = list(batches if bytes_max is None else _first_bytes(batches, bytes_max))
         except JournalGap as error:
             gap, found = error, []
         if truncated_seq_of(document_id) > seq:
@@ -165,6 +169,14 @@ def read_after(document_id: UUID, seq: int, batches_max: int | None = None) -> l
             return [_behind(batch, seq) for batch in found]
     assert gap is not None
     raise _missing(document_id, gap)
+
+
+def _first_bytes(batches: Iterable[Batch], bytes_max: int) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        bytes_max -= sum(map(size_of, batch.messages))
+        if bytes_max <= 0:
+            return
 
 
 def _behind(batch: Batch, seq: int) -> tuple[int, list[Entry]]:

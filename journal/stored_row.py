@@ -11,7 +11,11 @@ from django.db import Error, models
 from journal.models import JournalBatch, Snapshot
 
 PAGE_ROWS = 100
-"""Batches that one query reads."""
+"""Batches that one query reads, at most."""
+PAGE_ROWS_FIRST = 10
+"""The same of the first one, which tells how large they are."""
+PAGE_BYTES = 8_388_608
+"""Of payloads that one query reads, about: one batch may have a few MB."""
 
 SQLITE_DAMAGED = {11, 26}
 """SQLITE_CORRUPT, SQLITE_NOTADB."""
@@ -83,24 +87,27 @@ def batch_rows(document_id: UUID, seq: int) -> Iterator[JournalBatch | LostRow]:
     middle of a read cannot write once somebody else has.)
     """
     rows = JournalBatch.objects.filter(document=document_id).order_by("last_seq")
+    count = PAGE_ROWS_FIRST
     while True:
         found: list[JournalBatch] | list[JournalBatch | LostRow]
         try:
-            found = stored(rows.filter(last_seq__gt=seq)[:PAGE_ROWS])
+            found = stored(rows.filter(last_seq__gt=seq)[:count])
         except Unreadable as error:
-            found = _one_by_one(rows, document_id, seq, str(error))
+            found = _one_by_one(rows, document_id, seq, count, str(error))
         yield from found
-        if len(found) < PAGE_ROWS:
+        if len(found) < count:
             return
         seq = found[-1].last_seq
+        size = sum(len(row.payload) for row in found if not isinstance(row, LostRow))
+        count = max(1, min(PAGE_ROWS, count * PAGE_BYTES // max(1, size)))
 
 
 def _one_by_one(
-    rows: models.QuerySet[JournalBatch], document_id: UUID, seq: int, problem: str
+    rows: models.QuerySet[JournalBatch], document_id: UUID, seq: int, count: int, problem: str
 ) -> list[JournalBatch | LostRow]:
     """The same page: where the rows are is in the index, each is then read by itself."""
     try:
-        ends = list(rows.filter(last_seq__gt=seq).values_list("last_seq", flat=True)[:PAGE_ROWS])
+        ends = list(rows.filter(last_seq__gt=seq).values_list("last_seq", flat=True)[:count])
     except Error as error:
         if tells_damage(error):
             return [LostRow(document_id, seq + 1, seq + 1, problem)]

@@ -109,14 +109,14 @@ class Gate:
             raise Refused(CloseCode.UNAVAILABLE) from error
 
     async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
-        """What the journal holds behind `since`, when the room does not; nothing when that is too much."""
+        """What the journal holds behind `since`, when the room does not; nothing, or not all, when that is too much."""
         if since > room.graph.head_seq:
             await self._heads.refresh(room)
         missed = room.graph.head_seq - since
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []
         try:
-            batches = await self._registry.read_after(room.document_id, since)
+            batches = await self._registry.read_some_after(room.document_id, since, settings.since_bytes_max)
         except (JournalTruncated, CorruptJournal):
             return []  # it gets the state
         except JournalError as error:

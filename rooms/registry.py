@@ -162,3 +162,9 @@ class Registry:
 
     async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
         return await self._worker.run(read_after, document_id, seq)
+
+    async def read_some_after(
+        self, document_id: UUID, seq: int, bytes_max: int
+    ) -> list[tuple[int, list[Entry]]]:
+        """The same, up to about so many bytes of operations."""
+        return await self._worker.run(read_after, document_id, seq, None, bytes_max)

@@ -69,10 +69,14 @@ class RoomSettings:
     """Messages that a live room remembers as they went out.  Who comes back within so many is sent those it
     missed without a look into the database; others cost a read, or get the whole state.  A state that was made serves
     who joins before so many have come since somebody did."""
+    recent_bytes_max: int = 16_777_216
+    """Bytes of the operations of those messages, as msgpack."""
     since_messages_max: int = 10_000
     """Messages that are read from the journal for a client that comes back; one that missed more gets the
     state, which holds less.  So many may follow a state that was made a moment ago, too.  Keep it below the limit
     `outbound_frames_max`: who is sent more frames at once is closed as too slow."""
+    since_bytes_max: int = 33_554_432
+    """Bytes of the operations of those messages, as msgpack: as much as a state has beside the nodes."""
     undoable_messages_max: int = 100
     """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
     before a reload."""
@@ -111,6 +115,9 @@ class RoomSettings:
     """Open messages of one room, whatever their age.  Bounds what a native client is sent when it joins (5 MB), the
     room's memory (20 MB) and its recovery (0.2 s).  It is what 11 messages a second make in `open_minutes`; undo in a
     room that gets a hundred a second reaches three minutes back."""
+    open_bytes_max: int = 33_554_432
+    """Bytes of the operations of those messages, as msgpack: a robot that sends point clouds makes few messages and
+    large ones.  In memory they take three to five times as much, and who joins natively is sent them all."""
     fold_messages: int = 500
     """Messages worth a cut.  Folding takes about 10 us a message, in one step of the event loop."""
     fold_messages_max: int = 1000
@@ -119,6 +126,9 @@ class RoomSettings:
     """A live room is written as a snapshot when the next recovery would be spared so many messages; a tenth of
     it suffices when it leaves memory.  Large documents wait until as much as a quarter of their nodes is
     spared."""
+    snapshot_bytes: int = 16_777_216
+    """The same when the next recovery would be spared messages of so many bytes, or a quarter of what the document
+    takes if that is more."""
     damage_recheck_s: float = 10
     """How often a damaged document that people look at is read again: how late at most it is noticed that an
     operator has repaired it."""

@@ -105,6 +105,19 @@ def test_j12_the_tail_behind_a_sequence_is_contiguous_whatever_the_batches(
     assert read == [(n, f"ann:{n}") for n in range(seq + 1, 8)]
 
 
+def test_a_tail_is_read_as_far_as_somebody_has_use_for_it(document: Document) -> None:
+    append_each(document, [message(lt, put("n", "x", "y" * 1000)) for lt in range(1, 9)], size=2)
+
+    def firsts(**bounds: int) -> list[int]:
+        return [first for first, _ in read_after(document.pk, 2, **bounds)]
+
+    assert firsts() == [3, 5, 7]
+    assert firsts(batches_max=2) == [3, 5]
+    assert firsts(bytes_max=2500) == [3, 5]
+    assert firsts(bytes_max=1) == [3]
+    assert firsts(bytes_max=10**6) == [3, 5, 7]
+
+
 def test_j12_a_tail_that_was_folded_away_is_said_to_be(document: Document) -> None:
     append_each(document, HISTORY, size=2)
     truncate(document, cut=4, seq=4)

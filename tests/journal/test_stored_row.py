@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import Error, connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from journal.damage import hydrate_readable
 from journal.error import CorruptJournal, JournalUnavailable
@@ -220,3 +221,16 @@ def test_a_database_that_does_not_answer_says_nothing_of_the_document(rooms: Any
         said = fails("verify_journals")
     assert "could not read block" in said
     assert not Document.objects.exclude(damage="").exists()
+
+
+@pytest.mark.parametrize(("page_bytes", "queries"), [(1 << 20, 2), (1, 22)])
+def test_pages_are_as_long_as_their_rows_allow(
+    document: Document, monkeypatch: pytest.MonkeyPatch, page_bytes: int, queries: int
+) -> None:
+    """The first ten rows tell how large they are."""
+    append_each(document, HISTORY[:30])
+    monkeypatch.setattr("journal.stored_row.PAGE_BYTES", page_bytes)
+    with CaptureQueriesContext(connection) as captured:
+        found = read_after(document.pk, 0)
+    assert [first for first, _ in found] == list(range(1, 31))
+    assert sum("payload" in query["sql"] for query in captured) == queries

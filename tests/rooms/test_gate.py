@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
+from journal.models import Document
 from rooms import registry
 from rooms.hub import Hub
+from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
 from .build import insert
@@ -36,3 +38,19 @@ async def test_a_fault_of_ours_in_a_join_is_told_and_recorded(
     async with Socket("room", "ann") as ann:
         assert ann.close_code == CloseCode.INTERNAL
     assert await close_codes() == {"ann": 1011}
+
+
+async def test_n5_who_missed_more_than_is_read_gets_the_state(
+    hub: Hub, open_document: Document, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "RECENT_MESSAGES_MAX": 5, "SINCE_BYTES_MAX": 5000}
+    text = Op("string.set", "n", "note", "x" * 1000)
+    async with Socket("room", "ann") as ann:
+        for number in range(21):  # each a batch of its own
+            ann.edit(text if number else insert("n"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        for since, is_resumed in ((18, True), (13, True), (3, False)):
+            async with Socket("room", f"bob-{since}", query=f"&format=json&v=2&since={since}") as bob:
+                await bob.until(lambda bob=bob: len(bob.frames) > 1)
+                assert bob.frames[0]["resumed"] is is_resumed
+                assert (bob.frames[1]["mtype"] == "state") is not is_resumed
