@@ -8,6 +8,8 @@ from rooms.settings import settings
 
 STEP_S = 10
 """How finely ages are known."""
+LIGHT_SHARE = 0.9
+"""Of the bytes that open messages may take: as many stay when there were more, so that not every message is a cut."""
 
 
 class Retained(Protocol):
@@ -17,8 +19,13 @@ class Retained(Protocol):
     def lt(self) -> int: ...
     @property
     def retained_count(self) -> int: ...
+    @property
+    def retained_bytes(self) -> int: ...
     def retained_lt(self, index: int) -> int:
         """Lamport time of a message above the cut, counted from the lowest."""
+
+    def retained_index(self, size: int) -> int:
+        """Index of the message with which so many bytes are reached."""
 
 
 class Ages:
@@ -46,8 +53,16 @@ class Ages:
         return self._lts[0]
 
 
+def is_heavy(graph: Retained) -> bool:
+    """True when the open messages take more memory than they may."""
+    return graph.retained_bytes > settings.open_bytes_max
+
+
 def cut_of(graph: Retained, ages: Ages, now_s: float) -> int | None:
     """The Lamport time up to which history is to be folded now; None when too little is ready (rule J21)."""
+    if is_heavy(graph):
+        index = graph.retained_index(graph.retained_bytes - int(LIGHT_SHARE * settings.open_bytes_max))
+        return graph.retained_lt(min(index, settings.fold_messages_max - 1))
     surplus = graph.retained_count - settings.open_messages
     fewest = settings.fold_messages
     if surplus < fewest:

@@ -23,7 +23,7 @@ class Answers:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._recent = Recent(graph.head_seq, settings.recent_messages_max)
+        self._recent = Recent(graph.head_seq, settings.recent_messages_max, settings.recent_bytes_max)
         self._kept: dict[Dialect, KeptState] = {}
         self._making: dict[Dialect, asyncio.Task[None]] = {}
         self._standing: Standing | None = None

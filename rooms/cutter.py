@@ -8,7 +8,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from journal.reader import Hydrated
-from rooms.age import Ages, cut_of
+from rooms.age import Ages, cut_of, is_heavy
 from rooms.batch import Submission
 from rooms.room import LiveRoom
 from rooms.settings import settings
@@ -68,11 +68,11 @@ class Cutter:
         if progress is None:
             return
         progress.ages.note(time.time(), room.graph.lt)
-        open_count = room.graph.retained_count
-        if open_count >= settings.open_messages + settings.fold_messages:
+        open_count, is_too_heavy = room.graph.retained_count, is_heavy(room.graph)
+        if is_too_heavy or open_count >= settings.open_messages + settings.fold_messages:
             self._due[room] = None
             self._has_due.set()
-            if open_count >= settings.open_messages_max:
+            if is_too_heavy or open_count >= settings.open_messages_max:
                 self._has_overfull.set()
 
     def is_busy_with(self, room: LiveRoom) -> bool:

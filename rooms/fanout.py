@@ -20,6 +20,8 @@ class Delivery(NamedTuple):
     relay: Message | None
     """What published clients can be sent of it; None: nothing."""
     is_late: bool = False
+    size: int = 0
+    """About how many bytes its operations take."""
 
     def frame(self, dialect: Dialect) -> Frame | None:
         """Its broadcast; None when there is nothing that such clients could be sent."""

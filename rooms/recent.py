@@ -8,11 +8,13 @@ from rooms.fanout import Delivery
 
 
 class Recent:
-    """Consecutive deliveries up to the newest message, at most so many."""
+    """Consecutive deliveries up to the newest message, at most so many, of at most so many bytes."""
 
-    def __init__(self, head_seq: int, messages_max: int) -> None:
+    def __init__(self, head_seq: int, messages_max: int, bytes_max: int) -> None:
         self._head_seq = head_seq
-        self._deliveries: deque[Delivery] = deque(maxlen=messages_max)
+        self._messages_max = messages_max
+        self._bytes_left = bytes_max
+        self._deliveries: deque[Delivery] = deque()
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
         """What was applied next, each message once, without a gap."""
@@ -20,6 +22,9 @@ class Recent:
             assert delivery.message.server_seq == self._head_seq + 1
             self._head_seq += 1
             self._deliveries.append(delivery)
+            self._bytes_left -= delivery.size
+        while self._bytes_left < 0 or len(self._deliveries) > self._messages_max:
+            self._bytes_left += self._deliveries.popleft().size
 
     def holds_after(self, seq: int) -> bool:
         """True when everything behind `seq` is held."""

@@ -324,7 +324,7 @@ class LiveRoom:
         deliveries = []
         for message in messages:
             applied = self.graph.apply(message)
-            deliveries.append(Delivery(message, applied.relay, applied.is_late))
+            deliveries.append(Delivery(message, applied.relay, applied.is_late, applied.size))
         self._answers.note(deliveries)
         return deliveries
 

@@ -34,6 +34,8 @@ GAIN_PER_NODE = 0.25
 """Messages that a snapshot must spare the next recovery per node that it writes: restoring a node takes about as
 long as replaying one message, so that a large document's recovery takes a quarter longer than it must, and
 its snapshots do not take more room than its journal."""
+GAIN_PER_BYTE = 0.25
+"""The same in bytes: of messages, per byte of the document."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class Course:
 
     covered_seq: int
     """How far the newest snapshot covers the journal: a recovery reads what is behind it."""
+    folded_bytes: int = 0
+    """What the room's graph had folded away when it was written."""
     parted_seq: int = -1
     """Head at which the room was last about to leave memory."""
 
@@ -130,18 +134,24 @@ class Snapshotter:
         if course is None or not graph.cut:
             return False
         spared = graph.head_seq - graph.retained_count - course.covered_seq
-        return spared >= max(1, messages, GAIN_PER_NODE * graph.node_count)
+        if spared >= max(1, messages, GAIN_PER_NODE * graph.node_count):
+            return True
+        if graph.folded_bytes < course.folded_bytes:  # another graph: the room was hydrated anew
+            course.folded_bytes = 0
+        spared_bytes = graph.folded_bytes - course.folded_bytes
+        return spared_bytes >= max(settings.snapshot_bytes, GAIN_PER_BYTE * graph.content_bytes)
 
     async def _write(self, room: LiveRoom, reason: Snapshot.Reason) -> bool:
         """Afterwards the newest snapshot is one of this room; False when it could not be written."""
         self._current = room
         try:
+            folded_bytes = room.graph.folded_bytes
             draft = await draft_in_turns(room)
             if draft is not None:
                 covered_seq = await self._worker.run(save, room.document_id, draft, reason)
                 tally.snapshots += 1
                 if (course := self._courses.get(room)) is not None:
-                    course.covered_seq = covered_seq
+                    course.covered_seq, course.folded_bytes = covered_seq, folded_bytes
         except (Error, JournalError) as error:
             logger.warning("document %s: its snapshot waits: %s", room.document_id, error)
             return False

@@ -10,15 +10,20 @@ MINUTE_S = 60
 
 
 class Graph:
-    """Messages with Lamport times 1, 2, 3, … of which some are folded."""
+    """Messages with Lamport times 1, 2, 3, … of which some are folded; each of so many bytes."""
 
-    def __init__(self, lt: int, folded: int = 0) -> None:
+    def __init__(self, lt: int, folded: int = 0, size: int = 1) -> None:
         self.lt = lt
+        self._size = size
+        self.retained_bytes = size * (lt - folded)
         self.retained_count = lt - folded
         self._folded = folded
 
     def retained_lt(self, index: int) -> int:
         return self._folded + index + 1
+
+    def retained_index(self, size: int) -> int:
+        return -(-size // self._size) - 1
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +34,7 @@ def small(settings: Any) -> None:
         "OPEN_MESSAGES_MAX": 1000,
         "FOLD_MESSAGES": 10,
         "FOLD_MESSAGES_MAX": 50,
+        "OPEN_BYTES_MAX": 2000,
     }
 
 
@@ -64,3 +70,10 @@ def test_ages_are_known_in_steps_and_forgotten_when_they_are_used() -> None:
     for second in range(100):
         ages.note(second, second)
     assert [ages.highest_before(time) for time in (45, 45.5, 50, 9, 1000)] == [40, 40, 50, -1, 90]
+
+
+def test_j21_large_messages_are_folded_however_young_and_few_they_are() -> None:
+    assert cut_of(Graph(20, size=100), aged(), 0) is None
+    assert cut_of(Graph(21, size=100), aged(), 0) == 3  # 1,800 bytes stay
+    assert cut_of(Graph(1, size=5000), aged(), 0) == 1
+    assert cut_of(Graph(90, size=100), aged(), 0) == 50

@@ -8,6 +8,7 @@ from journal.models import Document
 from journal.reader import hydrate
 from rooms.hub import Hub
 from tests.journal.history import append_each
+from vuer_rtc.crdt.message import Op
 
 from .build import insert, message, put
 from .in_process import QUICK, in_database
@@ -55,3 +56,21 @@ async def test_j21_a_state_is_small_soon_after_a_long_history_was_opened(
         async with Socket("room", "cy", query=NATIVE) as cy:
             await cy.until(lambda: len(cy.frames) > 1)
             assert len(cy.frames[1]["journal"]) < 60
+
+
+async def test_j21_large_messages_stay_open_as_far_as_memory_allows(
+    open_document: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "OPEN_MESSAGES_MAX": 1000, "OPEN_BYTES_MAX": 20_000}
+    points = Op("array.set", "n", "points", [0.5] * 500)  # 4.5 kB
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        live = hub.rooms[open_document.pk]
+        for _ in range(4):
+            ids = [ann.edit(points) for _ in range(5)]
+            await ann.until(lambda ids=ids: set(ids) <= ann.acks.keys())
+            await until(lambda: live.graph.retained_bytes < 20_000)
+        assert 2 <= live.graph.retained_count < 10
+        recovered = await in_database(lambda: hydrate(open_document.pk))
+        assert recovered.graph.full_digest() == live.graph.full_digest()
+        assert recovered.graph.retained_bytes == live.graph.retained_bytes

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,23 @@ async def test_a_client_that_never_reads_is_closed_and_its_frames_are_forgotten(
 
 def close_code_of(server: ServerProcess, client: str) -> int | None:
     return next((code for name, _, code, _ in sessions(server.data_dir) if name == client), None)
+
+
+async def test_a_robot_that_sends_large_values_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """180 kB each as msgpack, 640 kB as Python's numbers: one by one, and the server keeps some of the last ones."""
+    settings = {"OPEN_BYTES_MAX": 2 * MIB, "RECENT_BYTES_MAX": MIB, "SNAPSHOT_INTERVAL_S": 0.2}
+    points = Op("array.set", "n", "points", [number / 7 for number in range(20_000)])
+    with ServerProcess(tmp_path, settings=settings) as server:
+        server.create_documents(["lidar"])
+        assert server.process is not None
+        async with Client(server, "lidar", "robot", format="msgpack") as robot:
+            await robot.edit(insert("n"))
+            after = []
+            for _ in range(2):
+                for _ in range(120):
+                    await robot.edit(points)
+                after.append(resident_kib(server.process.pid))
+    assert after[1] - after[0] < 40 * 1024, after
 
 
 async def test_a_flood_is_refused_and_then_closed(

@@ -14,6 +14,7 @@ from rooms.hub import Hub
 from rooms.room import LiveRoom
 from tests.journal.history import append_each
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Op
 
 from .build import insert, message, put, undo
 from .in_process import QUICK, in_database
@@ -106,6 +107,24 @@ async def test_j21_what_is_open_can_be_undone_and_what_is_folded_is_too_late(
         await ann.until(lambda: len(ann.acks) == 62)
         ann.edit(undo("ann:3"))
         await ann.until(lambda: ann.errors == ["too-late"])
+    await assert_recovers(room, hub)
+
+
+async def test_j22_large_messages_are_worth_a_snapshot_before_they_are_many(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**SMALL, "SNAPSHOT_MESSAGES": 1000, "SNAPSHOT_BYTES": 50_000}
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        live = hub.rooms[room.pk]
+        await write(ann, 60)
+        await until(lambda: live.graph.retained_count < 25)
+        assert await in_database(Snapshot.objects.count) == 0
+        ids = [ann.edit(Op("array.set", "n", "points", [0.5] * 500)) for _ in range(40)]
+        await ann.until(lambda: set(ids) <= ann.acks.keys())
+        await until(lambda: hub._snapshotter._courses[live].covered_seq > 61)
+        written = live.graph.content_bytes
+    assert written < 200_000  # what was overwritten counts no longer
     await assert_recovers(room, hub)
 
 

@@ -27,6 +27,7 @@ from .published import PublishedNode, published_state, safe_message
 from .scene import Scene
 from .seen import Seen
 from .sink import fold_below
+from .size import value_size
 from .undo import Undo
 from .view import NodeView, PublishedState, Shown, flat_graph, node_view
 
@@ -44,6 +45,8 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     """Keys of the nodes whose view may differ now, save for `hidden`, which follows from the nodes above."""
     relay: Message | None = None
     """The message as published clients may be sent it: without the ops that would break them; None: nothing."""
+    size: int = 0
+    """About how many bytes its ops take."""
 
 
 NOTHING = Applied(is_new=False)
@@ -67,6 +70,10 @@ class Graph:
         self._base_seq = 0
         self._folds = 0
         """How often the base has changed."""
+        self._base_bytes = 0
+        """About what the base takes as a snapshot: what it took when it was last one, and all that was folded since."""
+        self.folded_bytes = 0
+        """What this replica has folded away itself."""
         self._changes: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=CHANGES_MAX)
         """What the last messages changed, with the head then."""
         self._published: dict[str, PublishedNode] = {}
@@ -97,7 +104,11 @@ class Graph:
             relay = safe_message(message, fits, self._undo.counting_targets(message, known, self.cut))
         self._sink_if_late(placed)
         return Applied(
-            True, placed.is_late, self._take_changed(self.head_seq + (not message.server_seq)), relay
+            True,
+            placed.is_late,
+            self._take_changed(self.head_seq + (not message.server_seq)),
+            relay,
+            placed.size,
         )
 
     def apply_all(self, messages: Iterable[Message]) -> None:
@@ -218,6 +229,7 @@ class Graph:
         self._log = OpLog(self._log.folded)
         self._scene, self._undo = Scene(), Undo()
         self._folds += 1
+        self._base_bytes = 0
         self.cut = max(self.cut, epoch.lt, *(message.lt for message in journalled), 0)
         self.lt = max(self.lt, self.cut)
         self.epoch = Epoch(epoch.number, self.cut)
@@ -250,6 +262,9 @@ class Graph:
 
     def _forget(self, folded: list[Placed], end: Spot) -> None:
         self._folds += 1
+        size = sum(placed.size for placed in folded)
+        self._base_bytes += size
+        self.folded_bytes += size
         self._log.fold_away(folded, end)
         self._undo.forget(folded, self.cut)
 
@@ -345,14 +360,38 @@ class Graph:
         is_nested = register is not None and type(register.value) in (list, dict)
         return len(register.value) if register is not None and is_nested else 0
 
+    def value_bytes(self, key: str, path: str) -> int | None:
+        """Bytes of a property's value as msgpack; None: there is no such property."""
+        register = self._scene.register(key, path)
+        return None if register is None else value_size(register.value)
+
     @property
     def retained_count(self) -> int:
         """Messages above the cut."""
         return len(self._log.order)
 
+    @property
+    def retained_bytes(self) -> int:
+        """About how many bytes those take."""
+        return self._log.size
+
     def retained_lt(self, index: int) -> int:
         """Lamport time of a message above the cut, counted from the lowest."""
         return self._log.order[index].message.lt
+
+    def retained_index(self, size: int) -> int:
+        """Index of the message, from the lowest, with which so many bytes are reached.  Costs a look at each."""
+        for index, placed in enumerate(self._log.order):
+            size -= placed.size
+            if size <= 0:
+                return index
+        return len(self._log.order) - 1
+
+    @property
+    def content_bytes(self) -> int:
+        """About what the document takes as a snapshot and messages; what was overwritten since the last snapshot
+        counts, too."""
+        return self._base_bytes + self._log.size
 
     @property
     def folded_seq(self) -> int:
@@ -454,18 +493,22 @@ class Graph:
         """The fold of everything at or below the cut, as msgpack; `cut` must be the cut in force (rule K5)."""
         if cut is not None and cut != self.cut:
             raise ValueError(f"the cut in force is {self.cut}, not {cut}")
-        return encode_content(self._content())
+        data = encode_content(self._content())
+        self._base_bytes = len(data)
+        return data
 
     def snapshot_parts(self, nodes_max: int) -> Iterator[bytes]:
         """A snapshot as of the first part, in parts of at most `nodes_max` nodes; messages may be applied between them.
 
         Raises: SnapshotOvertaken when one of those was folded away: the parts are of no use then.
         """
-        folds = self._folds
+        folds, size = self._folds, 0
         for part in encode_parts(self._content(), nodes_max):
             if self._folds != folds:
                 raise SnapshotOvertaken("the base has changed")
+            size += len(part)
             yield part
+        self._base_bytes = size
 
     def _content(self) -> Content:
         below = {target: [m for m in metas if m.stamp[0] <= self.cut] for target, metas in self._undo.items()}
@@ -491,6 +534,7 @@ class Graph:
         graph = cls()
         graph._scene = Scene(content.nodes, content.root)
         graph._base_seq = graph.head_seq = content.head
+        graph._base_bytes = len(data)
         graph._log = OpLog(Seen(content.seen))
         graph.clock, graph.lt, graph.cut = content.clock, content.lt, content.cut
         graph.epoch = content.epoch

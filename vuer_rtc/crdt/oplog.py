@@ -31,6 +31,8 @@ class OpLog:
         """What is folded away."""
         self.pending = 0
         """How many are not journalled."""
+        self.size = 0
+        """About how many bytes the ops of all of them take."""
         self._ids: dict[str, dict[int, str]] = {}
         """Ids by client and counter."""
 
@@ -39,6 +41,7 @@ class OpLog:
         placed = placed_at(message, cut)
         client, message_id = message.client, message.id
         self.by_id[message_id] = placed
+        self.size += placed.size
         if not message.server_seq:
             self.pending += 1
         order = self.order
@@ -56,6 +59,7 @@ class OpLog:
         """Afterwards it is as if the message had never been there."""
         message = placed.message
         self._drop(message)
+        self.size -= placed.size
         self.pending -= not message.server_seq
         at = bisect_left(self.order, placed.place, key=place_of)
         del self.order[at]
@@ -64,6 +68,7 @@ class OpLog:
         """Afterwards these, and nothing else before `end`, are folded away."""
         for one in placed:
             one.is_folded = True
+            self.size -= one.size
             self.folded.add(one.message.client, self._drop(one.message))
         at = self.count_before(end)
         self.order[:at] = [one for one in self.order[:at] if not one.is_folded]

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from .message import Message, Op
+from .size import size_of
 
 Origin = tuple[int, str, str, int | float]
 Place = tuple[Any, ...]
@@ -31,6 +32,8 @@ class Placed(msgspec.Struct, gc=False):
     message: Message
     origin: Origin
     place: Place
+    size: int
+    """About how many bytes its ops take."""
     is_undone: bool = False
     is_late: bool = False
     is_folded: bool = False
@@ -44,9 +47,9 @@ def placed_at(message: Message, cut: int) -> Placed:
     """The message at its place, given the cut in force."""
     origin = (message.lt, message.client, message.id, message.ts)
     if message.lt > cut:
-        return Placed(message, origin, origin)
+        return Placed(message, origin, origin, size_of(message))
     place = (cut + HALF, message.server_seq or math.inf, message.client, message.id)
-    return Placed(message, origin, place, is_late=True)
+    return Placed(message, origin, place, size_of(message), is_late=True)
 
 
 def end_of_cut(cut: int) -> Spot:
