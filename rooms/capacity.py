@@ -7,13 +7,17 @@ all of it is kept.
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from vuer_rtc.crdt.dtype import CREATE_OPS, PROPERTY_OPS, TEXT_OPS
+from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, TEXT_OPS
 from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.size import size_of, value_size
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 
 Place = tuple[str, str]
 """Key of a node, and property."""
+PLACING_OPS = NODE_OPS - CREATE_OPS
+SMALL_BYTES = 64
+"""Of a value that a property may have instead of its own in a document that is full: people move things there, too."""
 
 
 class Growing(Protocol):
@@ -26,6 +30,9 @@ class Growing(Protocol):
     def has_node(self, key: str) -> bool: ...
     def text_size(self, key: str, path: str) -> int: ...
     def member_count(self, key: str, path: str) -> int: ...
+    @property
+    def content_bytes(self) -> int: ...
+    def value_bytes(self, key: str, path: str) -> int | None: ...
 
 
 class Growth(NamedTuple):
@@ -48,6 +55,7 @@ class Capacity:
         self._graph = graph
         self._limits = limits
         self._node_count = graph.node_count
+        self._bytes = graph.content_bytes
         self._waiting_count: int | None = None
         """Counted when it is needed: that means a look at everything that waits."""
         self._made: set[str] = set()
@@ -59,6 +67,11 @@ class Capacity:
 
         Raises: ClientFault `too-many-nodes`, `over-limit`; nothing is reckoned with then.
         """
+        size = self._bytes + size_of(message)
+        if size > self._limits.document_bytes_max and any(map(self._adds, message.ops)):
+            bound = self._limits.document_bytes_max
+            detail = f"document_bytes_max is {bound}: the document takes nothing that adds to it"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
         growth = self._growth(message)
         node_count = self._node_count + sum(op.ot in CREATE_OPS for op in message.ops)
         if growth.made and node_count > self._limits.nodes_max:
@@ -78,10 +91,20 @@ class Capacity:
                 raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
         if growth.waiting:
             self._wait(growth.waiting, message)
+        self._bytes = size
         self._node_count = node_count
         self._made |= growth.made
         self._sizes.update(sizes)
         self._counts.update(counts)
+
+    def _adds(self, op: Op) -> bool:
+        """False when the document does not become larger by it, or no more than by what every property may take."""
+        if op.ot in META_OPS or op.ot in PLACING_OPS:
+            return False
+        if op.ot not in PROPERTY_OPS or _members(op) or any(_characters(op)):
+            return True
+        has = self._graph.value_bytes(op.key, op.path)
+        return has is None or value_size(op.value) > max(SMALL_BYTES, has)
 
     def _growth(self, message: Message) -> Growth:
         made: set[str] = set()

@@ -11,7 +11,7 @@ from vuer_rtc.crdt.message import Message, Op, cut_record
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 
-from .build import insert, message, put
+from .build import insert, message, put, undo
 
 
 def graph_of(*messages: Message) -> Graph:
@@ -118,3 +118,41 @@ def test_a_message_that_is_refused_for_its_size_takes_no_place_among_those_that_
     capacity = Capacity(Graph(), Limits(waiting_ops_max=1, value_members_max=0))
     assert_refused(capacity, Op("array.push", "ghost", "a", 1), by="value_members_max")
     capacity.take(message("ann", 2, put("ghost")))
+
+
+def sized(size: int) -> Op:
+    return Op("string.set", "a", "note", "x" * size)
+
+
+def test_a_document_that_is_full_takes_what_adds_nothing_to_it() -> None:
+    point = Op("vector3.set", "a", "position", [1, 2, 3])
+    graph = graph_of(message("ann", 1, insert("a"), point), message("ann", 2, sized(1000)))
+    full = Limits(document_bytes_max=1500)
+    Capacity(graph, full).take(message("ann", 3, sized(100)))
+    for more in (sized(1001), Op("array.set", "a", "b", [1]), put("a", "new"), insert("c"), put("ghost"),
+                 Op("string.concat", "a", "note", "x"), Op("object.merge", "a", ".", {"x": 1})):  # fmt: skip
+        capacity = Capacity(graph, Limits(document_bytes_max=1000))
+        assert_refused(capacity, more, by="document_bytes_max is 1000")
+    removal = Op("node.remove", "", "children", "a")
+    for same in (sized(1000), point, Op("vector3.add", "a", "position", [1, 1, 1]), undo("ann:1"), removal):
+        Capacity(graph, Limits(document_bytes_max=1000)).take(message("ann", 3, same))
+
+
+def test_what_waits_in_the_same_batch_makes_a_document_full() -> None:
+    capacity = Capacity(graph_of(message("ann", 1, insert("a"))), Limits(document_bytes_max=1500))
+    capacity.take(message("ann", 2, sized(1000)))
+    assert_refused(capacity, Op("string.set", "a", "other", "x" * 500), by="document_bytes_max is 1500")
+    capacity.take(message("ann", 3, put("a", "small")))
+
+
+def test_what_was_overwritten_counts_until_the_next_snapshot() -> None:
+    graph = graph_of(message("ann", 1, insert("a")), *(message("ann", n, sized(1000)) for n in range(2, 9)))
+    more = message("ann", 99, Op("string.set", "a", "other", "x" * 500))
+    limits = Limits(document_bytes_max=2500)
+    graph.apply(msgspec.structs.replace(cut_record("=cut", 8, 1), server_seq=9))
+    with pytest.raises(ClientFault):
+        Capacity(graph, limits).take(more)
+    for _ in graph.snapshot_parts(100):
+        pass
+    Capacity(graph, limits).take(more)
+    Capacity(Graph.restore(graph.snapshot()), limits).take(more)

@@ -1,7 +1,7 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`nodes_max`, `text_chars_max`, `value_members_max`, `waiting_ops_max`,
-`lamport_jump_max`) is checked where the document is, what depends on connections where those are.
+What depends on the document (`nodes_max`, `document_bytes_max`, `text_chars_max`, `value_members_max`,
+`waiting_ops_max`, `lamport_jump_max`) is checked where the document is, what depends on connections where those are.
 """
 
 from collections.abc import Mapping
@@ -52,6 +52,9 @@ class Limits:
     """How far a Lamport time may be ahead of the document's: commits a client may make offline."""
     nodes_max: int = 100_000
     """Nodes of a document, tombstones included."""
+    document_bytes_max: int = 134_217_728
+    """The whole document as msgpack, with the messages above its cut; reckoned, so that what was overwritten since the
+    last snapshot counts as well.  In memory it takes three to five times as much."""
     text_chars_max: int = 1_000_000
     """Characters of one text or string as it grows, deleted ones included: they keep their places for ever."""
     value_members_max: int = 100_000
