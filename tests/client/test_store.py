@@ -8,6 +8,9 @@ import pytest
 
 from vuer_rtc.client.graph_store import GraphStore, Snapshot
 from vuer_rtc.client.message import published_message
+from vuer_rtc.client.store import Store
+from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import Message, Op
 
 from .fuzz import KEYS, Link, insert_op, random_op, shown
 
@@ -111,3 +114,17 @@ def scene_of(store: GraphStore) -> object:
         found[node.key] = (node.tag, node.name, node.children, node.properties, node.parent)
         queue.extend(node.children)
     return found, graph.rootKey
+
+
+def test_c4_a_native_client_tells_its_own_counter_and_not_what_it_has_seen() -> None:
+    """Else each of its commits would name everybody who ever edited the document."""
+    graph = Graph()
+    for number in range(50):
+        client = f"visitor-{number}"
+        op = Op("node.insert", "", "children", {"key": f"n{number}"})
+        graph.apply(Message(f"{client}:1", client, {client: 1}, 1 + number, 1.0, [op], server_seq=1 + number))
+    store = Store.native("visitor-7", graph.snapshot(), graph.retained_messages())
+    store.edit({"ot": "number.set", "key": "n3", "path": "x", "value": 1})
+    made = store.commit()
+    assert made is not None
+    assert (made[0].clock, made[0].lt) == ({"visitor-7": 2}, 51)

@@ -28,6 +28,9 @@ class Store:
         self.client = client
         self.version = 0
         """Counts actions."""
+        self._tells_others = True
+        """Its clocks tell what it has seen of others, as those of published clients do.  They grow with everybody who
+        ever edited the document, and nobody needs more than the client's own entry (rule C4)."""
         origin = snapshot.origin(head_seq) if snapshot is not None else Origin()
         self._begin(Replica(client, origin), snapshot)
 
@@ -53,6 +56,7 @@ class Store:
         graph = Graph.restore(snapshot)
         origin = Origin(dict(graph.clock), graph.lt, graph.head_seq, native=snapshot)
         made._begin(Replica(client, origin))
+        made._tells_others = False
         for message in retained:
             made._apply(message, None, is_acked=True, is_tail=True)
         return made
@@ -87,7 +91,8 @@ class Store:
         replica, client = self.replica, self.client
         lt = replica.lt + 1
         message_id = f"{client}:{lt}"
-        clock = {**replica.clock, client: replica.clock.get(client, 0) + 1}
+        own = {client: replica.clock.get(client, 0) + 1}
+        clock = {**replica.clock, **own} if self._tells_others else own
         ts = self.pending.ts if self.pending.ops else time.time()
         return Message(message_id, client, clock, lt, ts, [named_pending(op, message_id) for op in ops])
 
