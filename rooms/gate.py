@@ -116,7 +116,7 @@ class Gate:
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []
         try:
-            batches = await self._registry.read_some_after(room.document_id, since, settings.since_bytes_max)
+            batches = await self._registry.read_part_after(room.document_id, since)
         except (JournalTruncated, CorruptJournal):
             return []  # it gets the state
         except JournalError as error:

@@ -1,9 +1,9 @@
 """The live rooms of this process: opened once however many ask, and let go when they have been empty for a while."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
-from journal.entry import Entry
 from journal.error import CorruptJournal
 from journal.reader import Hydrated, hydrate, read_after
 from rooms.admission import Admission
@@ -11,6 +11,7 @@ from rooms.bus import Bus
 from rooms.committer import Committer
 from rooms.cutter import Cutter
 from rooms.damage import DamageWatch, view_of
+from rooms.foreign import Batches, bytes_of
 from rooms.herald import Herald
 from rooms.lookout import Lookout
 from rooms.memory import Tidier
@@ -160,11 +161,14 @@ class Registry:
     async def hydrate(self, document_id: UUID) -> Hydrated:
         return await self._worker.run(hydrate, document_id)
 
-    async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]:
-        return await self._worker.run(read_after, document_id, seq)
+    async def read_after(self, document_id: UUID, seq: int) -> AsyncIterator[Batches]:
+        while True:
+            batches = await self.read_part_after(document_id, seq)
+            yield batches
+            if bytes_of(batches) < settings.since_bytes_max:
+                return
+            seq = batches[-1][1][-1].message.server_seq
 
-    async def read_some_after(
-        self, document_id: UUID, seq: int, bytes_max: int
-    ) -> list[tuple[int, list[Entry]]]:
-        """The same, up to about so many bytes of operations."""
-        return await self._worker.run(read_after, document_id, seq, None, bytes_max)
+    async def read_part_after(self, document_id: UUID, seq: int) -> Batches:
+        """The first of these parts.  Raises: as `journal.reader.read_after`."""
+        return await self._worker.run(read_after, document_id, seq, None, settings.since_bytes_max)

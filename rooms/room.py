@@ -7,7 +7,7 @@ has been committed and applied.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -45,7 +45,9 @@ class Reader(Protocol):
     """How a room reads its journal; the work is done elsewhere."""
 
     async def hydrate(self, document_id: UUID) -> Hydrated: ...
-    async def read_after(self, document_id: UUID, seq: int) -> list[tuple[int, list[Entry]]]: ...
+    def read_after(self, document_id: UUID, seq: int) -> AsyncIterator[Batches]:
+        """Everything behind `seq`, in parts that memory has room for."""
+        ...
 
 
 class LiveRoom:
@@ -259,14 +261,14 @@ class LiveRoom:
 
     async def _catch_up(self) -> None:
         try:
-            batches = await self._reader.read_after(self.document_id, self.graph.head_seq)
-        except JournalTruncated:
-            await self._rehydrate()
-        else:
-            for step in in_steps(batches):
-                if not self.is_closed:
+            async for batches in self._reader.read_after(self.document_id, self.graph.head_seq):
+                for step in in_steps(batches):
+                    if self.is_closed:
+                        return
                     self._absorb(step)
                     await asyncio.sleep(0)
+        except JournalTruncated:
+            await self._rehydrate()
 
     def _absorb(self, batches: Batches) -> None:
         """Apply and broadcast other writers' batches, and our own whose fate was unknown.

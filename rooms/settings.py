@@ -76,7 +76,8 @@ class RoomSettings:
     state, which holds less.  So many may follow a state that was made a moment ago, too.  Keep it below the limit
     `outbound_frames_max`: who is sent more frames at once is closed as too slow."""
     since_bytes_max: int = 33_554_432
-    """Bytes of the operations of those messages, as msgpack: as much as a state has beside the nodes."""
+    """Bytes of the operations of those messages, as msgpack: as much as a state has beside the nodes.  What a room has
+    missed of other processes is read in parts of so many."""
     undoable_messages_max: int = 100
     """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
     before a reload."""

@@ -3,7 +3,7 @@
 import base64
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from journal.entry import Entry
 from journal.error import JournalTruncated
 from journal.reader import Hydrated
 from rooms.batch import Batch
+from rooms.foreign import Batches
 from rooms.room import LiveRoom
 from rooms.waiting import Budget
 from rooms.whereabouts import Whereabouts
@@ -107,10 +108,10 @@ class Journal:
     def add(self, *messages: Message, first_seq: int) -> None:
         self.messages += [numbered(item, seq) for seq, item in enumerate(messages, first_seq)]
 
-    async def read_after(self, document_id: uuid.UUID, seq: int) -> list[tuple[int, list[Entry]]]:
+    async def read_after(self, document_id: uuid.UUID, seq: int) -> AsyncIterator[Batches]:
         if self.is_truncated:
             raise JournalTruncated("gone")
-        return [(m.server_seq, [Entry(m)]) for m in self.messages if m.server_seq > seq]
+        yield [(m.server_seq, [Entry(m)]) for m in self.messages if m.server_seq > seq]
 
     async def hydrate(self, document_id: uuid.UUID) -> Hydrated:
         graph = Graph()

@@ -3,7 +3,7 @@ from typing import Any
 from journal.entry import Entry
 from journal.writer import Conflict
 from rooms import foreign
-from rooms.foreign import in_steps
+from rooms.foreign import bytes_of, in_steps
 
 from .build import insert, message
 from .fake_room import Journal, Room
@@ -14,6 +14,8 @@ def test_batches_are_taken_in_a_few_at_a_time_and_in_order(monkeypatch: Any) -> 
     batches = [(seq, [Entry(message("ann", seq))] * count) for seq, count in ((1, 2), (3, 2), (5, 4), (9, 1))]
     assert [[seq for seq, _ in step] for step in in_steps(batches)] == [[1, 3], [5], [9]]
     assert list(in_steps([])) == []
+    assert bytes_of(batches) > 9 * 30
+    assert bytes_of([]) == 0
 
 
 async def test_who_joins_while_a_room_catches_up_misses_nothing(monkeypatch: Any) -> None:

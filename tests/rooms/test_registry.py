@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from journal.error import JournalUnavailable
-from journal.reader import hydrate
+from journal.models import Document
+from journal.reader import hydrate, read_after
 from rooms import registry
 from rooms.hub import Hub
+from tests.journal.history import append_each
+from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
-from .build import insert, put
-from .in_process import QUICK, close_codes
+from .build import insert, message, put
+from .in_process import QUICK, close_codes, in_database
 from .patience import until
 from .socket import Socket
 
@@ -105,3 +108,28 @@ async def test_a_room_that_fails_closes_its_sockets_and_the_next_join_hydrates_a
     assert not hub.rooms
     async with Socket("room", "bob") as bob:
         assert bob.frames[0]["serverSeq"] == 2
+
+
+async def test_what_others_wrote_is_read_in_parts_that_memory_has_room_for(
+    open_document: Document, hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "SINCE_BYTES_MAX": 2500}
+    parts: list[int] = []
+
+    def counting(*arguments: Any) -> Any:
+        found = read_after(*arguments)
+        parts.append(len(found))
+        return found
+
+    monkeypatch.setattr(registry, "read_after", counting)
+    texts = [message("far", n, Op("string.set", "n", "note", "x" * 1000)) for n in range(2, 12)]
+    async with Socket("room", "ann") as ann:
+        live = hub.rooms[open_document.pk]
+        await in_database(lambda: append_each(open_document, [message("far", 1, insert("n")), *texts]))
+        await until(lambda: live.graph.head_seq == 11)
+        await ann.until(lambda: len(ann.seen) == 11)
+        expected = (await in_database(lambda: hydrate(open_document.pk))).graph.full_digest()
+        assert live.graph.full_digest() == expected
+    assert sum(parts) == 11
+    assert max(parts) <= 4
+    assert len(parts) >= 4
