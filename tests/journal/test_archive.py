@@ -401,6 +401,9 @@ def test_reading_an_archive_back_renews_the_lease_by_time_and_not_by_batch(
 
     monkeypatch.setattr(Lease, "renew", count)
     with lease(document.pk) as held:
+        held.confirm(0)
+        held.keep()
+        assert renewals == []
         Archiving(held, 0, document.pk).run(8)
         assert len(renewals) < 4  # while the storage reads it
         renewals.clear()
