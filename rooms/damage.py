@@ -45,8 +45,12 @@ class DamageWatch:
 
     def note(self, room: LiveRoom) -> None:
         """The room was opened, or is damaged now, or its document is said to be.  Idempotent."""
-        if room not in self._rooms:
+        due = self._rooms.get(room)
+        if due is None:
             self._rooms[room] = 0
+        elif room.damage is not None:  # and while people edited it, it may have been put off for long
+            self._rooms[room] = min(due, asyncio.get_running_loop().time() + settings.damage_recheck_s)
+        if self._rooms[room] != due:
             self._has_rooms.set()
 
     def forget(self, room: LiveRoom) -> None:

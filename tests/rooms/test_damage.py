@@ -13,6 +13,7 @@ from journal.damage import what_stops
 from journal.error import CorruptJournal, JournalUnavailable
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate
+from rooms.damage import look_again
 from rooms.hub import Hub
 from tests.journal.history import append_each
 from tests.journal.test_stored_row import become
@@ -233,6 +234,42 @@ async def test_of_a_document_without_an_origin_everybody_edits_on(
         await bob.until(lambda: list(bob.acks.values()) == [12])
         await in_database(Snapshot.objects.filter(reason="origin").delete)
         await until_said(room, "")
+
+
+async def test_a_document_that_people_edit_is_verified_seldom_but_its_room_repaired_soon(
+    room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "DAMAGE_RECHECK_S": 0.001}
+    monkeypatch.setattr("rooms.damage.PAUSE_TIMES", 1e6)
+    looks: list[UUID] = []
+
+    def look(document_id: UUID) -> bool:
+        looks.append(document_id)
+        return look_again(document_id)
+
+    monkeypatch.setattr("rooms.damage.look_again", look)
+    await in_database(lambda: compact_document(room, KeepRules(4, 0)))
+    await in_database(lambda: Snapshot.objects.filter(reason="origin").update(checksum="no"))
+    async with Socket("room", "bob") as bob:
+        await until(lambda: looks)
+        looks.clear()
+        await in_database(verify)
+        await until(lambda: looks)
+        for n in range(1, 21):
+            bob.edit(put(value=n))
+            await bob.until(lambda n=n: len(bob.acks) == n)
+        assert len(looks) == 1
+
+        def write_badly() -> bytes:
+            append_each(room, [message("ann", 40, put(value=40))])
+            return damage(room, 32)
+
+        with monkeypatch.context() as patch:  # or the room reads the row before it is damaged
+            patch.setattr("rooms.head.read_positions", not_now)
+            payload = await in_database(write_badly)
+        await until(lambda: hub.rooms[room.pk].damage is not None)
+        await in_database(lambda: repair(room, 32, payload))
+        await until(lambda: hub.rooms[room.pk].damage is None)
 
 
 async def test_what_was_on_its_way_when_the_damage_showed_is_journalled_after_the_repair(
