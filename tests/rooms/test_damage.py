@@ -239,7 +239,7 @@ async def test_of_a_document_without_an_origin_everybody_edits_on(
 async def test_a_document_that_people_edit_is_verified_seldom_but_its_room_repaired_soon(
     room: Document, hub: Hub, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    settings.VUER_RTC = {**settings.VUER_RTC, "DAMAGE_RECHECK_S": 0.001}
+    settings.VUER_RTC = {**settings.VUER_RTC, "DAMAGE_RECHECK_S": 0.001, "ROOM_IDLE_S": 0.05}
     monkeypatch.setattr("rooms.damage.PAUSE_TIMES", 1e6)
     looks: list[UUID] = []
 
@@ -270,6 +270,8 @@ async def test_a_document_that_people_edit_is_verified_seldom_but_its_room_repai
         await until(lambda: hub.rooms[room.pk].damage is not None)
         await in_database(lambda: repair(room, 32, payload))
         await until(lambda: hub.rooms[room.pk].damage is None)
+    await until(lambda: not hub.rooms)
+    assert not hub._registry.damages._rooms, "or it stays in memory until it is verified"
 
 
 async def test_what_was_on_its_way_when_the_damage_showed_is_journalled_after_the_repair(
