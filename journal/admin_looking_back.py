@@ -151,7 +151,8 @@ def _around(document: Document, point: Point, reach: Reach) -> dict[str, Any]:
 def _difference(document: Document, since: int, point: Point) -> dict[str, Any]:
     """Between two sequences with who did it; from or to a label that is out of reach, without."""
     first, last = sorted((since, point.seq))
-    length = replay_length(document.pk, first, last) + (DIFFERING_COST - 1) * (last - first)
+    if length := replay_length(document.pk, first, last):
+        length += (DIFFERING_COST - 1) * (last - first)
     refuse_long(length, "look_back", document, since=first, seq=last)
     try:
         found = difference(document.pk, first, last)

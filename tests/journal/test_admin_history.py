@@ -260,6 +260,20 @@ def test_what_is_too_long_for_a_page_is_left_to_a_command(moderator: Client, sce
     assert head_of(scene) == 8
 
 
+def test_a_label_out_of_reach_may_be_far_from_what_it_is_compared_with(
+    visitor: Client, scene: Document
+) -> None:
+    """Only the state at the other end is replayed."""
+    label_state(scene.pk, 2, "v1")
+    compact(scene, keep=2)
+    with SHORT:
+        html = looking_back(visitor, scene, "?label=v1&since=5")
+    assert "removed" in html[html.index('id="difference"') : html.index('id="labels"')]
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_REPLAY_MESSAGES_MAX": 1}):
+        told = looking_back(visitor, scene, "?label=v1&since=5")
+    assert_left_to(told, "look_back", "--document", "room", "--seq", "5")
+
+
 def test_keys_are_quoted_for_the_shell(moderator: Client, scene: Document) -> None:
     with SHORT:
         told = act(moderator, scene, "restore", seq=3, key=f"-{EVIL} '")
