@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,7 +20,7 @@ from journal.error import TransferRefused, UnknownDocument
 from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.purge import purge_document
-from journal.reader import hydrate
+from journal.reader import Hydrated, hydrate
 from journal.verification import verify_document
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.test_reader import damage
@@ -353,6 +354,20 @@ def test_j13_verification_takes_no_compaction_and_no_purge_for_damage(
     outcomes = {"other-room": "gone" if is_purged else "good", "room": "good"}
     assert {result["slug"]: result["outcome"] for result in results} == outcomes
     assert not Document.objects.exclude(damage="").exists()
+
+
+def test_a_document_that_goes_before_its_projections_are_verified_is_gone(
+    rooms: tuple[Document, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(document_id: UUID) -> Hydrated:
+        found = hydrate(document_id)
+        if document_id == rooms[1].pk:
+            purge_document(rooms[1])
+        return found
+
+    monkeypatch.setattr("journal.verification.hydrate", overtaken)
+    outcomes = {result["slug"]: result["outcome"] for result in run_json("verify_journals")}
+    assert outcomes == {"other-room": "gone", "room": "good"}
 
 
 def test_a_document_that_is_asked_for_and_gone_is_an_error(
