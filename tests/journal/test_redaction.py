@@ -149,7 +149,7 @@ def test_j60_nothing_costly_happens_while_others_cannot_write(
         begun.append(args)
         for costly in ("pack_snapshot", "decompress", "Graph"):
             monkeypatch.setattr(redaction, costly, None)
-        monkeypatch.setattr(snapshot, "pack_snapshot", None)
+        monkeypatch.setattr(snapshot, "zstandard", None)
         return batch_table(*args)
 
     monkeypatch.setattr(redaction, "batch_table", begin)
