@@ -25,7 +25,7 @@ from journal.stored_row import LostRow, Unreadable, batch_rows, stored
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
-SPARE_HINTS = {
+SPARE_HINTS: dict[str, str] = {
     Snapshot.Reason.LABEL: "The document opens without it. Delete this row: its label is lost.",
     Snapshot.Reason.ORIGIN: "The document opens without it. Delete this row: history begins later then.",
 }
@@ -157,7 +157,7 @@ def _verify_snapshots(document_id: UUID, verdict: Verdict, *, opens: bool) -> It
             for row in stored(rows.filter(pk=pk)):
                 restore_snapshot(row)
         except (SnapshotDamaged, Unreadable) as error:
-            spare_hint = SPARE_HINTS.get(Snapshot.Reason(reason), SPARE_HINT)
+            spare_hint = SPARE_HINTS.get(reason, SPARE_HINT)
             hint = spare_hint if opens else backup_hint(document_id, seq, Snapshot)
             yield Finding(True, seq, f"{reason} snapshot {pk}: {error}", hint)
 

@@ -283,6 +283,18 @@ def test_verification_says_to_delete_a_damaged_snapshot_only_when_the_document_o
     assert not any("elete" in finding.hint for finding in found)
 
 
+def test_verification_tells_of_a_damaged_snapshot_of_whatever_reason(
+    rooms: tuple[Document, Document],
+) -> None:
+    """A later version may know more of them, and what is damaged may be that."""
+    run("compact_journals", "--keep", "2", "--older-than", "0")
+    row = Snapshot.objects.filter(document=rooms[0], reason="compaction")[0]
+    damage(row)
+    Snapshot.objects.filter(pk=row.pk).update(reason="unheard-of")
+    [finding] = verify_document(rooms[0]).findings
+    assert finding.problem.startswith(f"unheard-of snapshot {row.pk}: ")
+
+
 def test_what_verification_says_to_delete_can_be_deleted(rooms: tuple[Document, Document]) -> None:
     run("compact_journals", "--keep", "2", "--older-than", "0")
     before = hydrate(rooms[0].pk).graph.full_digest()
