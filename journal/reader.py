@@ -255,13 +255,36 @@ def starting_point(document_id: UUID, truncated_seq: int, before: Snapshot | Non
     candidates = usable_snapshots(document_id, truncated_seq)
     if before is not None:
         candidates = candidates.filter(seq__lte=before.seq).exclude(pk=before.pk)
-    for pk in candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True):
+    for pk in _newest_first(document_id, candidates):
         if (found := restored(pk)) is not None:
             graph, row = found
             return Start(graph, truncated_seq, row)
     if truncated_seq:
         raise _unreached(document_id, truncated_seq)
     return Start(Graph(), 0, None)
+
+
+def _newest_first(document_id: UUID, candidates: models.QuerySet[Snapshot]) -> list[UUID]:
+    """Their keys.  What they are chosen by stands behind the payload in the row: where one cannot be read, each is
+    asked for by itself."""
+    ordered = candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True)
+    try:
+        return list(ordered)
+    except Error as error:
+        if not tells_damage(error):
+            raise
+    rows = Snapshot.objects.filter(document=document_id).order_by("-seq").values_list("pk", flat=True)
+    return [pk for pk in rows if _can_be_read(ordered.filter(pk=pk))]
+
+
+def _can_be_read(row: models.QuerySet[Snapshot, UUID]) -> bool:
+    """False also when it is none of them."""
+    try:
+        return bool(row)
+    except Error as error:
+        if not tells_damage(error):
+            raise
+        return False
 
 
 def oldest_start(document_id: UUID, truncated_seq: int) -> Graph:

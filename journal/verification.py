@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import Error
+
 from journal.column import bounded
 from journal.error import CorruptJournal, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
@@ -21,7 +23,7 @@ from journal.reader import (
 )
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
-from journal.stored_row import LostRow, Unreadable, batch_rows, stored
+from journal.stored_row import LostRow, Unreadable, batch_rows, stored, tells_damage
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
@@ -151,15 +153,26 @@ def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
 def _verify_snapshots(document_id: UUID, verdict: Verdict, *, opens: bool) -> Iterator[Finding]:
     """`opens`: recovery has just worked; no damaged row had a part in that."""
     rows = Snapshot.objects.filter(document=document_id).order_by("seq")
-    for pk, seq, reason in list(rows.values_list("pk", "seq", "reason")):
+    for pk, seq in list(rows.values_list("pk", "seq")):
         verdict.snapshots += 1
         try:
             for row in stored(rows.filter(pk=pk)):
                 restore_snapshot(row)
         except (SnapshotDamaged, Unreadable) as error:
+            reason = _reason_of(pk)
             spare_hint = SPARE_HINTS.get(reason, SPARE_HINT)
             hint = spare_hint if opens else backup_hint(document_id, seq, Snapshot)
             yield Finding(True, seq, f"{reason} snapshot {pk}: {error}", hint)
+
+
+def _reason_of(snapshot_id: UUID) -> str:
+    """Why it was taken, if that can be read."""
+    try:
+        return Snapshot.objects.filter(pk=snapshot_id).values_list("reason", flat=True).first() or "lost"
+    except Error as error:
+        if not tells_damage(error):
+            raise
+        return "lost"
 
 
 def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import random
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,10 +16,11 @@ from django.core.management import CommandError, call_command
 from django.db import Error, connection, connections
 from django.test.utils import CaptureQueriesContext
 
+from journal.compaction import KeepRules, compact_document
 from journal.damage import hydrate_readable
 from journal.error import CorruptJournal, JournalUnavailable
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import hydrate, read_after, read_tails
+from journal.reader import hydrate, read_after, read_tails, usable_snapshots
 from journal.snapshot import draft_snapshot, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document
@@ -84,11 +87,14 @@ def test_a_column_that_holds_something_else_is_damage_from_there_on(
 
 
 @pytest.mark.sqlite
-def test_a_snapshot_that_the_database_cannot_give_is_damaged_like_any_other(document: Document) -> None:
+@pytest.mark.parametrize("columns", [{}, {"reason": "CAST(x'FF' AS TEXT)"}], ids=["payload", "reason"])
+def test_a_snapshot_that_the_database_cannot_give_is_damaged_like_any_other(
+    document: Document, columns: dict[str, str]
+) -> None:
     append_each(document, HISTORY[:20])
     digest = hydrate(document.pk).graph.digest()
     row = take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
-    become(row, payload=TEXTS["no text"])
+    become(row, payload=TEXTS["no text"], **columns)
     assert hydrate(document.pk).graph.digest() == digest
     [finding] = verify_document(document).findings
     assert (finding.is_damage, finding.seq) == (True, 20)
@@ -145,6 +151,30 @@ def test_a_broken_page_is_damage_of_the_documents_whose_rows_are_on_it(own_file:
     assert {document.slug for document in Document.objects.exclude(damage="")} <= {"b", "c"}
     b.refresh_from_db()
     assert b.damage.startswith(f"seq {lost[0]}: ")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("which", [0, 1])
+def test_j10_a_snapshot_of_which_a_page_is_broken_may_be_lost(own_file: Any, which: int) -> None:
+    document = Document.objects.create(slug="a")
+    note = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9000), k=9000)))
+    append_each(document, [message(1, insert("n", note=note)), *HISTORY[1:]])
+    compact_document(document, KeepRules(10, 0))
+    digest = hydrate(document.pk).graph.digest()
+    payload = bytes(usable_snapshots(document.pk, 1)[0].payload)
+    part = payload[len(payload) // 2 :][:40]  # both hold the same
+
+    def break_page(content: bytearray) -> None:
+        size = int.from_bytes(content[16:18], "big")
+        places = [found.start() for found in re.finditer(re.escape(part), content)]
+        start = places[which] // size * size
+        content[start : start + 4] = b"\x00\x7f\xff\xff"  # where what follows is
+
+    own_file(break_page)
+    assert hydrate(document.pk).graph.digest() == digest
+    [finding] = verify_document(document).findings
+    assert "lost snapshot" in finding.problem
+    assert finding.hint.startswith("The document opens without it.")
 
 
 def raised(cause: Exception) -> Error:
