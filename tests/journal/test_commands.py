@@ -89,6 +89,17 @@ def test_a_file_that_is_not_there_is_a_senseless_argument(
     assert document.lease_holder == ""
 
 
+@pytest.mark.parametrize(("option", "part"), [("--from-seq", [5, 7]), ("--to-seq", [0, 5])])
+def test_an_export_may_be_of_a_part(
+    rooms: tuple[Document, Document], tmp_path: Path, option: str, part: list[int]
+) -> None:
+    path = tmp_path / "room.jsonl"
+    [report] = run_json("export_journal", "--document", "room", option, "5", "--output", str(path))
+    assert [report["from_seq"], report["to_seq"]] == part
+    header = json.loads(path.read_text().splitlines()[0])
+    assert [header["fromSeq"], header["toSeq"]] == part
+
+
 def test_an_export_that_cannot_be_finished_leaves_no_file(
     document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
