@@ -212,9 +212,12 @@ def test_nothing_is_written_inside_an_atomic_block(transactional_db: None) -> No
 
 @pytest.mark.sql
 def test_nothing_is_written_where_the_caller_commits(transactional_db: None) -> None:
-    author = Author(Document.objects.create(slug="room").pk)
+    document = Document.objects.create(slug="room")
+    author = Author(document.pk)
     connection.set_autocommit(False)
     try:
+        with pytest.raises(OpenTransaction):
+            Author(document.pk)
         with pytest.raises(OpenTransaction):
             author.write([insert("n")])
     finally:
