@@ -100,6 +100,15 @@ def test_an_export_may_be_of_a_part(
     assert [header["fromSeq"], header["toSeq"]] == part
 
 
+def test_of_an_export_nothing_is_to_be_chosen(rooms: tuple[Document, Document], tmp_path: Path) -> None:
+    path = str(tmp_path / "room.jsonl")
+    run("export_journal", "--document", "room", "--output", path)
+    with pytest.raises(CommandError, match="--source is about dumps") as failure:
+        run("import_journal", path, "--document", "copy", "--source", "room")
+    assert failure.value.returncode == 2
+    assert not Document.objects.filter(slug="copy").exists()
+
+
 def test_an_export_that_cannot_be_finished_leaves_no_file(
     document: Document, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
