@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DataError, connection
 
 from journal import lease
 from journal.compaction import KeepRules, compact_document
@@ -21,7 +21,7 @@ from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.purge import purge_document
 from journal.reader import Hydrated, hydrate
-from journal.verification import verify_document
+from journal.verification import Verdict, verify_document
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.test_reader import damage
 
@@ -400,6 +400,22 @@ def test_a_document_that_goes_before_its_projections_are_verified_is_gone(
     monkeypatch.setattr("journal.verification.hydrate", overtaken)
     outcomes = {result["slug"]: result["outcome"] for result in run_json("verify_journals")}
     assert outcomes == {"other-room": "gone", "room": "good"}
+
+
+def test_what_the_database_refuses_of_one_document_does_not_keep_the_others(
+    rooms: tuple[Document, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(document: Document) -> Verdict:
+        if document.pk == rooms[1].pk:
+            raise DataError("out of range")
+        return verify_document(document)
+
+    monkeypatch.setattr("journal.management.commands.verify_journals.verify_document", refused)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"not well: other-room$"):
+        run("verify_journals", "--json", out=out)
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(each["slug"], each["outcome"]) for each in told] == [("other-room", "failed"), ("room", "good")]
 
 
 def test_a_document_that_is_asked_for_and_gone_is_an_error(

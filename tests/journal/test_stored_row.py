@@ -177,6 +177,27 @@ def test_j10_a_snapshot_of_which_a_page_is_broken_may_be_lost(own_file: Any, whi
     assert finding.hint.startswith("The document opens without it.")
 
 
+@pytest.mark.sqlite
+def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: Any) -> None:
+    for slug in ("a", "b"):
+        document = Document.objects.create(slug=slug)
+        append_each(document, HISTORY)
+    compact_document(document, KeepRules(10, 0))
+    checksum = Snapshot.objects.filter(reason="compaction")[0].checksum.encode()
+
+    def break_page(content: bytearray) -> None:
+        size = int.from_bytes(content[16:18], "big")
+        content[content.index(checksum) // size * size] ^= 0x40
+
+    own_file(break_page)
+    with pytest.raises(CorruptJournal, match="malformed"):
+        hydrate(document.pk)
+    assert hydrate_readable(document.pk).head_seq == 61
+    said = fails("verify_journals")
+    assert "b: " in said
+    assert "a: " not in said
+
+
 def raised(cause: Exception) -> Error:
     error = Error(str(cause))
     error.__cause__ = cause
