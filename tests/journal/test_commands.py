@@ -16,9 +16,11 @@ from django.db import DataError, connection
 from journal import lease
 from journal.compaction import KeepRules, compact_document
 from journal.damage import clear_damage, note_damage
+from journal.entry import ZSTD_MAGIC
 from journal.error import TransferRefused, UnknownDocument
 from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.packed import GZIP_MAGIC
 from journal.purge import purge_document
 from journal.reader import Hydrated, hydrate
 from journal.verification import Verdict, verify_document
@@ -98,6 +100,17 @@ def test_an_export_may_be_of_a_part(
     assert [report["from_seq"], report["to_seq"]] == part
     header = json.loads(path.read_text().splitlines()[0])
     assert [header["fromSeq"], header["toSeq"]] == part
+
+
+@pytest.mark.parametrize(
+    ("suffix", "beginning"), [(".gz", GZIP_MAGIC), (".zst", ZSTD_MAGIC), ("", b'{"kind"')]
+)
+def test_an_export_is_packed_as_its_name_says(
+    document: Document, tmp_path: Path, suffix: str, beginning: bytes
+) -> None:
+    path = tmp_path / f"room.jsonl{suffix}"
+    run("export_journal", "--document", "room", "--output", str(path))
+    assert path.read_bytes().startswith(beginning)
 
 
 def test_of_an_export_nothing_is_to_be_chosen(rooms: tuple[Document, Document], tmp_path: Path) -> None:
