@@ -248,6 +248,13 @@ def test_j46_what_follows_a_sequence_continues_a_copy(history: Document) -> None
     assert_same(history, copy)
 
 
+def test_j46_what_follows_a_sequence_may_begin_before_the_newest_snapshot(history: Document) -> None:
+    imported(exported(history, to_seq=5))
+    take_snapshot(history.pk, draft_snapshot(hydrate(history.pk).graph), Snapshot.Reason.COUNT)
+    assert imported(exported(history, from_seq=5)).messages == 3
+    assert_same(history, Document.objects.get(slug="copy"))
+
+
 @pytest.mark.parametrize("from_seq", [7, 8, 9, 10])
 def test_j46_a_copy_that_has_gone_its_own_way_is_refused_and_left_as_it_is(
     history: Document, from_seq: int
