@@ -1,11 +1,16 @@
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
-from django.db import connection, connections
+from django.db import Error, connection, connections
 
+from journal.models import Document
+from journal.renewal import renew_if_dead
 from rooms import thread
 from rooms.thread import Worker
+from tests.journal.test_renewal import THREADS, kill_sessions
 
 
 async def test_functions_run_in_the_named_thread_in_order() -> None:
@@ -57,3 +62,23 @@ async def test_a_connection_that_died_while_its_thread_was_idle_is_not_used(
     monkeypatch.setattr(type(connections["default"]), "is_usable", lambda _: False)
     assert await worker.run(lambda: connection.connection is None)
     await worker.close()
+
+
+@pytest.fixture
+def own_session_renewed(transactional_db: None) -> Iterator[None]:
+    connections["default"].ensure_connection()
+    yield
+    renew_if_dead(connections["default"])
+
+
+@pytest.mark.sql
+async def test_of_a_pool_that_died_one_caller_is_turned_away_and_not_each(own_session_renewed: None) -> None:
+    """SQLite's sessions do not die."""
+    worker = Worker("one", keeps_connections=False)
+    await worker.run(kill_sessions)
+    outcomes = []
+    for _ in range(THREADS + 1):
+        with suppress(Error):
+            outcomes.append(await worker.run(Document.objects.exists))
+    await worker.close()
+    assert len(outcomes) >= THREADS
