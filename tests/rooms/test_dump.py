@@ -296,6 +296,13 @@ def test_two_documents_in_one_dump_are_told_apart() -> None:
     assert set(graph_of().clock) == {"bob"}
 
 
+@pytest.mark.parametrize("name", ["documentId", "roomId", "document", "room", "document_id", "room_id"])
+def test_a_document_has_any_of_the_names_that_are_known(name: str) -> None:
+    there = [{name: "one", "msg": commit(1, INSERT)}, {name: "two", "msg": commit(1, INSERT, client="bob")}]
+    assert imported(*there, source="two").messages == 1
+    assert graph_of().clock == {"bob": 1}
+
+
 def test_a_document_that_nothing_names_is_refused() -> None:
     for there in ({"roomId": "one", "msg": commit(1, INSERT)}, commit(1, INSERT)):
         with pytest.raises(TransferRefused, match="no-such-source"):
