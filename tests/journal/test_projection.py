@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import override_settings
 from django.utils import timezone
 
@@ -393,7 +394,16 @@ def test_operations_are_deleted_a_part_at_a_time(document: Document, monkeypatch
     append_each(document, [message(lt, *[put("a", "x", lt)] * 3) for lt in range(1, 9)])
     project_all(document)
     monkeypatch.setattr(operation, "ROWS_DELETED", 5)
+    delete, counts = QuerySet.delete, []
+
+    def count(rows: "QuerySet[Any]") -> tuple[int, dict[str, int]]:
+        found = delete(rows)
+        counts.append(found[0])
+        return found
+
+    monkeypatch.setattr(QuerySet, "delete", count)
     delete_operations(document.pk, 6)
+    assert max(counts) == 6  # messages are not split
     assert sorted(set(Operation.objects.values_list("server_seq", flat=True))) == [7, 8]
     delete_operations(document.pk)
     assert not Operation.objects.exists()
