@@ -354,7 +354,7 @@ def test_j16_what_others_write_between_a_look_at_the_rows_and_the_last_transacti
 ) -> None:
     append_each(document, HISTORY[:1])
     project_all(document)
-    append_each(document, [message(2, put("a", "x", 1)), message(3, put("a", "x", 0))])
+    append_each(document, [message(2, put("a", "x", 1)), message(3, undo("ann:2"))])
     prepare, rival = projection._prepare_all, []
 
     def overtaken(*args: Any) -> Any:
