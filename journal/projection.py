@@ -255,7 +255,7 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
     operations = adapted_operations(pending)
     drafted = draft_objects(objects_of(step))
     if drafted is not None and step.since is None:
-        drafted = _write_most(drafted, mark)
+        drafted, mark = _write_most(drafted, mark)
     return _Work(step, mark, operations, drafted, targets, undone, epoch.number)
 
 
@@ -269,8 +269,9 @@ def _write_operations(document_id: UUID, rows: Sequence[Row]) -> None:
         create_operations(rows)
 
 
-def _write_most(drafted: Drafted, mark: _Mark) -> Drafted:
-    """What is left when most rows of objects are written, or as soon as somebody else has written some.
+def _write_most(drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
+    """What is left when most rows of objects are written, or as soon as somebody else has written some; and the mark of
+    that, by which others see that these were.
 
     They may be ahead of `head_seq`: whoever goes on from there writes them again.
     """
@@ -281,8 +282,10 @@ def _write_most(drafted: Drafted, mark: _Mark) -> Drafted:
             if _marks([document_id], is_locking=True)[document_id] != mark:
                 break
             write_objects([drafted._replace(rows=rows[:size], gone=[])])
+            mark = mark._replace(updated_at=timezone.now())
+            Document.objects.filter(pk=document_id).update(updated_at=mark.updated_at)
         rows = rows[size:]
-    return drafted._replace(rows=rows)
+    return drafted._replace(rows=rows), mark
 
 
 def _finish(works: Sequence[_Work]) -> list[Step]:

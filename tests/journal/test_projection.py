@@ -371,6 +371,34 @@ def test_j16_what_others_write_between_a_look_at_the_rows_and_the_last_transacti
     assert objects(document)["a"].properties == {"x": 0}
 
 
+@pytest.mark.sql
+def test_j16_what_others_write_and_do_not_finish_counts_too(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("a", "b", "c")
+    append(document, message(1, *[insert(key, x=0) for key in keys]))
+    project_all(document)
+    append_each(document, [message(2, *[put(key, "x", 1) for key in keys]), message(3, undo("ann:2"))])
+    prepare, rival = projection._prepare_all, []
+
+    def overtaken(*args: Any) -> Any:
+        works = prepare(*args)
+        if not rival:
+            rival.append(True)
+            with (
+                override_settings(VUER_RTC={"JOURNAL_PROJECTION_ROWS_MAX": 1}),
+                monkeypatch.context() as patch,
+            ):
+                patch.setattr(projection, "_finish", lambda _: [])  # it is killed before
+                project(document.pk, 2, (), graph_at(document.pk, 2).nodes())
+            assert objects(document)["a"].properties == {"x": 1}
+        return works
+
+    monkeypatch.setattr(projection, "_prepare_all", overtaken)
+    assert project_all(document)
+    assert [objects(document)[key].properties for key in keys] == [{"x": 0}] * 3
+
+
 def test_j16_no_rows_are_written_of_batches_that_are_being_deleted(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
