@@ -282,8 +282,8 @@ def _write_most(drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
             if _marks([document_id], is_locking=True)[document_id] != mark:
                 break
             write_objects([drafted._replace(rows=rows[:size], gone=[])])
-            mark = mark._replace(updated_at=timezone.now())
-            Document.objects.filter(pk=document_id).update(updated_at=mark.updated_at)
+            Document.objects.filter(pk=document_id).update(updated_at=timezone.now())
+            mark = _marks([document_id])[document_id]  # as the database keeps it: MongoDB knows milliseconds
         rows = rows[size:]
     return drafted._replace(rows=rows), mark
 
