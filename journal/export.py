@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from journal.column import user_key
 from journal.entry import Entry
-from journal.error import CorruptJournal, JournalGap, TransferRefused
+from journal.error import CorruptJournal, JournalGap, OutOfReach, TransferRefused
+from journal.history import graph_at
 from journal.lease import Lease
 from journal.models import Document, Snapshot
 from journal.reader import (
@@ -27,8 +28,10 @@ from journal.reader import (
     truncated_seq_of,
     usable_snapshots,
 )
+from journal.snapshot import draft_snapshot, pack_snapshot
 from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, SnapshotLine
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.message import cut_record
 
 DOCUMENT_FIELDS = ("title", "visibility", "is_read_only", "limits", "keep_messages", "keep_days")
 """What people set of a document and an export takes along; its owner does not go, nor whether it is closed."""
@@ -88,7 +91,12 @@ class Export:
         if to_seq is not None:
             head_seq, batches = to_seq, _upto(batches, to_seq)
             if graph.head_seq > to_seq:
-                graph = state_not_after(self._document.pk, to_seq)
+                try:
+                    graph = state_not_after(self._document.pk, to_seq)
+                except TransferRefused:
+                    if from_seq is not None or archived is not None:
+                        raise
+                    return self._write_state(to_seq)
             cut = min(cut, graph.cut)
         if from_seq is not None:
             graph, batches = self._forward(graph, batches, from_seq)
@@ -99,6 +107,36 @@ class Export:
             self._write_header(begin_seq, head_seq, cut)
             self._write_snapshots(Snapshot.objects.filter(seq__lte=head_seq))
         self._write_batches(batches, graph, head_seq)
+        return self._finish(graph)
+
+    def _write_state(self, seq: int) -> Exported:
+        """The document as it was there, and nothing of how it came to be so.
+
+        The origin tells it (rule J35), but no copy can be opened from that: it holds messages that are no batch.
+        """
+        try:
+            graph = graph_at(self._document.pk, seq)
+        except OutOfReach as error:
+            raise TransferRefused("not-retained", 0, str(error)) from error
+        graph.apply(cut_record("=server:export", graph.lt, 0))
+        draft = draft_snapshot(graph, with_digests=True)
+        self._write_header(seq, seq, draft.cut)
+        self._write_snapshots(Snapshot.objects.filter(seq__lte=seq, reason=Snapshot.Reason.LABEL))
+        self._lines.write(
+            SnapshotLine(
+                seq=seq,
+                cut=draft.cut,
+                covered_seq=seq,
+                digest=draft.digest,
+                full_digest=draft.full_digest,
+                label="",
+                reason=Snapshot.Reason.COMPACTION,
+                author=None,
+                created_at=timezone.now().timestamp(),
+                payload=pack_snapshot(self._document.pk, draft),
+            )
+        )
+        self._report.snapshots += 1
         return self._finish(graph)
 
     def _forward(

@@ -329,6 +329,30 @@ def test_of_a_damaged_document_the_part_before_the_damage_comes_in_again(
     append(copy, message(30, put("n", "x", 30)))
 
 
+@pytest.mark.parametrize("seq", [6, 7])
+def test_of_a_compacted_document_the_part_before_the_damage_is_its_state_there(
+    history: Document, seq: int
+) -> None:
+    """J35: all snapshots to open from are of later states."""
+    compact_document(history, KeepRules(2, 0))
+    then = graph_at(history.pk, seq)
+    damage(JournalBatch.objects.filter(document=history).get(first_seq=7))
+    with pytest.raises(CorruptJournal, match="--to-seq 6"):
+        hydrate(history.pk)
+    if seq > 6:
+        with pytest.raises(CorruptJournal):
+            exported(history, to_seq=seq)
+        return
+    assert imported(exported(history, to_seq=seq)).messages == 0
+    copy = Document.objects.get(slug="copy")
+    found = hydrate(copy.pk)
+    assert (found.head_seq, found.graph.digest()) == (seq, then.digest())
+    assert verify_document(copy).is_damaged is False
+    append(copy, message(30, put("n", "x", 30)))
+    compact_document(copy, KeepRules(0, 0))
+    assert hydrate(copy.pk).graph.nodes()["n"].properties["x"] == 30
+
+
 def test_a_part_that_is_not_retained_or_not_there_is_refused(history: Document) -> None:
     compact_document(history, KeepRules(2, 0))
     for seq in (1, 99, -1):
