@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.utils.timezone import localtime
 
 from journal.admin_replay import refuse_long, refuse_long_way
+from journal.admin_text import local
 from journal.admin_told import told_difference, told_entries, told_state
 from journal.difference import compared, difference
 from journal.entry import Entry
@@ -142,7 +142,7 @@ def _around(document: Document, point: Point, reach: Reach) -> dict[str, Any]:
     return {
         "messages_around": told[::-1],
         "message": own,
-        "at_input": localtime(own["at"]).strftime(TIME_FORMAT) if own and own["at"] else "",
+        "at_input": local(own["at"]).strftime(TIME_FORMAT) if own and own["at"] else "",
         "earlier_seq": point.seq - 1 if point.seq > reach.oldest_seq else None,
         "later_seq": point.seq + 1 if point.seq < reach.head_seq else None,
     }

@@ -61,7 +61,12 @@ def clipped(text: str) -> SafeString:
 
 def seconds(moment: datetime) -> str:
     """A time to the second, in the site's time zone."""
-    return date_format(localtime(moment) if is_aware(moment) else moment, "Y-m-d H:i:s")
+    return date_format(local(moment), "Y-m-d H:i:s")
+
+
+def local(moment: datetime) -> datetime:
+    """A time of a row in the site's time zone; with `USE_TZ` off, it is in that already."""
+    return localtime(moment) if is_aware(moment) else moment
 
 
 def who(row: Operation) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.utils.timezone import get_default_timezone, is_naive, make_naive
 
 from journal.models import KEY_CHARS_MAX
 
@@ -43,10 +44,16 @@ def _without_nul(value: Any) -> Any:
 def moment(ts: float) -> datetime | None:
     """A raw `ts` (seconds below 1e11, else milliseconds) as a time; None when no calendar has it."""
     try:
-        found = datetime.fromtimestamp(ts if ts < 1e11 else ts / 1000, UTC)
+        return as_column(datetime.fromtimestamp(ts if ts < 1e11 else ts / 1000, UTC))
     except (OverflowError, OSError, ValueError):
         return None
-    return found if django_settings.USE_TZ else found.replace(tzinfo=None)
+
+
+def as_column(moment: datetime) -> datetime:
+    """The same time as the site's columns have it: with `USE_TZ` off, without a zone, in that of the site."""
+    if django_settings.USE_TZ or is_naive(moment):
+        return moment
+    return make_naive(moment, get_default_timezone())
 
 
 def user_key(text: str | None) -> Any:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
+from journal.column import as_column
 from journal.depth import Depths, last_at_or_below
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalGap, OutOfReach
@@ -266,7 +267,8 @@ def _earlier_starts(document_id: UUID, truncated_seq: int, seq: int) -> list[_St
 
 def _seq_at(document_id: UUID, truncated_seq: int, moment: datetime) -> int:
     rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=truncated_seq)
-    begun = rows.filter(created_at__lte=moment).order_by("-last_seq").values_list("last_seq", flat=True)[:1]
+    earlier = rows.filter(created_at__lte=as_column(moment))
+    begun = earlier.order_by("-last_seq").values_list("last_seq", flat=True)[:1]
     found = next(iter(begun), truncated_seq)
     at = moment.timestamp()
     for batch in read_batches(document_id, found):

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import Error, IntegrityError, router, transaction
 from django.utils import timezone
 
+from journal.column import as_column
 from journal.models import Document
 from rooms.address import Address, Scope
 from rooms.credential import Accounts, Credential, credential_of, rights_of, user_of
@@ -103,7 +104,7 @@ def _rights(credential: Credential, document: Document, accounts: Accounts) -> R
 def _spend(grant: Grant) -> None:
     """Afterwards the token lets nobody in any more; the primary key arbitrates between processes."""
     SpentToken.objects.filter(expires_at__lt=timezone.now()).delete()
-    expires_at = datetime.fromtimestamp(grant.expires_at, UTC)
+    expires_at = as_column(datetime.fromtimestamp(grant.expires_at, UTC))
     try:
         with transaction.atomic(using=router.db_for_write(SpentToken)):
             SpentToken.objects.create(id=grant.id, expires_at=expires_at)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from journal.column import as_column
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 from rooms.session import CLOSED_ABNORMALLY
@@ -32,7 +33,7 @@ class Member:
 def save_member(document_id: UUID, member: Member, process: ProcessIdentity) -> None:
     """Afterwards the member is there as it is given, whatever was known of it."""
     now = timezone.now()
-    seen_at = now if member.last_seen is None else datetime.fromtimestamp(member.last_seen, UTC)
+    seen_at = now if member.last_seen is None else as_column(datetime.fromtimestamp(member.last_seen, UTC))
     given = {
         "document_id": document_id,
         "client": member.session,

@@ -156,6 +156,15 @@ def test_after_a_compaction_the_page_says_what_is_gone(visitor: Client, scene: D
     assert "What is older is folded away" in html
 
 
+@override_settings(USE_TZ=False, TIME_ZONE="America/Sao_Paulo")
+def test_a_site_without_time_zones_looks_back_in_its_own(visitor: Client, document: Document) -> None:
+    append_each(document, [message(1, insert("arm", x=0)), message(2, put("arm", "x", 41))])
+    html = looking_back(visitor, document, "?seq=2")
+    assert 'value="2025-06-15T12:06:42"' in html
+    assert "on 2025-06-15 12:06:42" in html
+    assert "The state at sequence 2," in looking_back(visitor, document, "?at=2025-06-15T12:06:42")
+
+
 def test_a_difference_names_who_made_it(visitor: Client, scene: Document) -> None:
     html = looking_back(visitor, scene, "?seq=4&since=1")
     table = html[html.index('id="difference"') : html.index('id="labels"')]

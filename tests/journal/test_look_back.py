@@ -11,7 +11,8 @@ from django.core.management import CommandError
 from django.test import override_settings
 
 from journal.label import label_state
-from journal.models import Document
+from journal.models import Document, Operation
+from journal.projection import catch_up
 from tests.journal.history import append, append_each, insert, message, put
 from tests.journal.test_commands import run, run_json
 from tests.journal.test_difference import remove
@@ -46,6 +47,20 @@ def test_the_state_at_a_point_is_told_also_into_a_pipe(scene: Document) -> None:
     assert look_back()[1:] == ["arm (mesh) x: 41", "and 1 removed or hidden"]
     assert look_back("--at", "2025-06-15T15:06:42+00:00")[0].startswith("room at sequence 2;")
     assert told("--seq", "2")["nodes"]["arm"]["properties"] == {"x": 41}
+
+
+@override_settings(TIME_ZONE="America/Sao_Paulo")
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_times_are_told_and_asked_for_in_the_zone_of_the_site(document: Document, use_tz: bool) -> None:
+    with override_settings(USE_TZ=use_tz):
+        append(document, message(1, insert("arm", x=0)))
+        append(document, message(2, put("arm", "x", 41)))
+        append(document, message(3, put("arm", "x", 42)))
+        assert look_back("--key", "arm", "--seq", "2")[1] == "arm: x 0 → 41  [2 ann 2025-06-15 12:06:42]"
+        for at in ("2025-06-15T12:06:42", "2025-06-15T15:06:42+00:00"):
+            assert look_back("--at", at)[0].startswith("room at sequence 2;")
+        catch_up(document.pk)
+        assert int(Operation.objects.get(server_seq=2).received_at.timestamp()) == 1750000002
 
 
 def test_what_differs_names_who_did_it(scene: Document) -> None:

@@ -5,7 +5,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError, connection
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from journal.models import Document
@@ -145,6 +145,13 @@ def test_limits_are_the_site_s_and_the_document_s_and_bad_ones_count_for_nothing
     for bad in ({"nodes_max": -1}, {"no_limit": 1}, [1]):
         Document.objects.filter(pk=document.pk).update(limits=bad)
         assert enter().limits.nodes_max == 10
+
+
+@override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo")
+def test_a_token_for_single_use_lets_in_once_where_times_have_no_zone(document: Document) -> None:
+    token = mint(document, account("ann"), single_use=True)
+    enter(token=token)
+    assert_refused(CloseCode.BAD_TOKEN, token=token)
 
 
 def test_a_token_for_single_use_lets_in_once(document: Document) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from journal.admin_text import brief, brief_pair, command_line, names_of
+from journal.admin_text import brief, brief_pair, command_line, names_of, seconds
 from journal.admin_told import told_node, told_values, tree
 from journal.change import PropertyChange, Touch
 from journal.column import moment as time_of
@@ -224,5 +224,5 @@ def by_line(touches: list[dict[str, Any]], names: dict[str, str]) -> str:
     for touch in touches:
         who = names[touch["user"]] if touch["user"] is not None else touch["client"]
         at = time_of(touch["received_at"])
-        told.append(f"{touch['seq']} {who}{f' {at:%Y-%m-%d %H:%M:%S}' if at else ''}")
+        told.append(f"{touch['seq']} {who}{f' {seconds(at)}' if at else ''}")
     return f"  [{'; '.join(told)}]" if told else ""
