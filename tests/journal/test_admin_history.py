@@ -165,6 +165,28 @@ def test_a_site_without_time_zones_looks_back_in_its_own(visitor: Client, docume
     assert "The state at sequence 2," in looking_back(visitor, document, "?at=2025-06-15T12:06:42")
 
 
+@override_settings(USE_THOUSAND_SEPARATOR=True, LANGUAGE_CODE="de")
+def test_where_a_site_groups_digits_numbers_come_back_from_pages_as_they_are(
+    moderator: Client, document: Document
+) -> None:
+    append(
+        document, message(1, insert("arm", x=0)), *(message(n, put("arm", "x", n)) for n in range(2, 1004))
+    )
+    catch_up(document.pk)
+    Document.objects.update(epoch=1234)
+    html = looking_back(moderator, document, "?seq=1002")
+    assert 'name="seq" value="1002"' in html
+    assert 'href="?seq=1001"' in html
+    html = object_page(moderator, document)
+    assert 'name="seq" value="1002"' in html
+    assert "?seq=1002" in html
+    operation = Operation.objects.get(server_seq=1002)
+    html = page(moderator, reverse("admin:vuer_journal_operation_change", args=[operation.pk]))
+    assert "?seq=1002" in html
+    html = page(moderator, reverse("admin:vuer_journal_document_reset", args=[document.pk]))
+    assert 'name="epoch" value="1234"' in html
+
+
 def test_a_difference_names_who_made_it(visitor: Client, scene: Document) -> None:
     html = looking_back(visitor, scene, "?seq=4&since=1")
     table = html[html.index('id="difference"') : html.index('id="labels"')]
