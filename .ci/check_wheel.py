@@ -1,4 +1,4 @@
-"""`check_wheel.py WHEEL`: exit status 1 unless the wheel holds every template and module of the tree."""
+"""`check_wheel.py WHEEL`: exit status 1 unless the wheel holds every template, style sheet and module of the tree."""
 
 import sys
 import zipfile
@@ -13,7 +13,8 @@ def expected() -> set[str]:
     modules = {
         str(path.relative_to(ROOT))
         for package in ("vuer_rtc", "rooms", "journal")
-        for path in (ROOT / package).rglob("*.py")
+        for pattern in ("*.py", "*.css")
+        for path in (ROOT / package).rglob(pattern)
     }
     return templates | modules | {"vuer_rtc/py.typed"}
 

@@ -50,7 +50,7 @@ def pretty(value: Any) -> SafeString:
     bound = settings.admin_value_chars_max
     if len(text) > bound:
         text = f"{text[:bound]}…\n({len(text)} characters)"
-    return format_html('<pre style="margin:0; white-space:pre-wrap; overflow-wrap:anywhere">{}</pre>', text)
+    return format_html('<pre class="pretty">{}</pre>', text)
 
 
 def clipped(text: str) -> SafeString:

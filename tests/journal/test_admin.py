@@ -104,6 +104,20 @@ def test_lists_and_pages_open_and_escape_what_clients_sent(
         assert EVIL not in row_page(operator, row)
 
 
+def test_a_strict_content_security_policy_takes_nothing_from_a_page(
+    operator: Client, scene: Document
+) -> None:
+    """No script and no style stands in a page: the browser would ignore it."""
+    urls = [reverse(f"admin:vuer_journal_{model}_changelist") for model in MODELS]
+    urls += [reverse("admin:vuer_journal_document_looking_back", args=[scene.pk]) + "?seq=4&since=1"]
+    for row in (scene, Operation.objects.first(), SceneObject.objects.first(), JournalBatch.objects.first()):
+        urls.append(reverse(f"admin:vuer_journal_{row._meta.model_name}_change", args=[row.pk]))
+    for url in urls:
+        assert not re.findall(
+            r"<style|<[^>]* style=|<[^>]* on\w+=|<script(?![^>]* src=)", page(operator, url)
+        ), url
+
+
 @pytest.mark.parametrize(
     ("query", "seqs"),
     [
