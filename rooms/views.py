@@ -1,5 +1,9 @@
 """Pages for load balancers, Prometheus and people who watch the server."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
@@ -10,7 +14,17 @@ from prometheus_client.exposition import choose_encoder
 from rooms.readiness import obstacles
 from rooms.settings import settings
 
+View = TypeVar("View", bound=Callable[..., Any])
 
+
+def non_atomic(view: View) -> View:
+    """The view, outside the transactions of `ATOMIC_REQUESTS`, in which Django runs no async view."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+@non_atomic
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
@@ -18,6 +32,7 @@ def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@non_atomic
 @never_cache
 @require_safe
 async def readiness(request: HttpRequest) -> JsonResponse:
@@ -28,6 +43,7 @@ async def readiness(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ready"})
 
 
+@non_atomic
 @never_cache
 @require_safe
 async def metrics(request: HttpRequest) -> HttpResponse:

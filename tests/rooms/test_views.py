@@ -1,3 +1,7 @@
+from typing import Any
+
+import pytest
+from django.db import connection
 from django.test import Client
 
 
@@ -6,3 +10,12 @@ def test_the_health_page_answers_without_a_database_and_is_not_cached() -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert "no-store" in answer["Cache-Control"]
     assert Client().post("/healthz").status_code == 405
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_pages_answer_on_sites_whose_requests_are_transactions(
+    path: str, admin_client: Client, monkeypatch: Any
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert admin_client.get(path).status_code == 200
