@@ -14,7 +14,8 @@ class JournalConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import Tags, register
 
-        from journal.check import check_durability, check_settings
+        from journal.check import check_accounts, check_durability, check_settings
 
         register(check_settings)
+        register(check_accounts)
         register(check_durability, Tags.database)

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, router
 
 from journal.archive import has_storage
 from journal.durability import (
@@ -48,6 +49,21 @@ def _fits(value: Any, kind: type) -> bool:
         return isinstance(value, kind)
     allowed = (int, float) if kind is float else (int,)
     return isinstance(value, allowed) and not isinstance(value, bool) and value >= 0
+
+
+def check_accounts(**_: Any) -> list[CheckMessage]:
+    """A warning when routers part the journal from the accounts: no foreign key leads into another database."""
+    own, accounts = journal_alias(), router.db_for_write(get_user_model())
+    if _place(own) == _place(accounts):
+        return []
+    text = f"The journal is in the database {own!r}, the accounts that its rows point to are in {accounts!r}."
+    hint = "Route the apps `vuer_journal` and `vuer_rooms` to where the accounts are; see docs/embed.md."
+    return [Warning(text, hint=hint, id="vuer_journal.W014")]
+
+
+def _place(alias: str) -> tuple[Any, ...]:
+    """Two aliases may well lead to one database."""
+    return tuple(connections.settings[alias].get(name) for name in ("ENGINE", "HOST", "PORT", "NAME"))
 
 
 def check_durability(databases: Sequence[str] | None = None, **_: Any) -> Iterable[CheckMessage]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import override_settings
 
@@ -121,3 +122,21 @@ def test_mongodb_has_to_wait_for_a_majority_and_its_disks(concern: dict[str, Any
 def test_a_database_whose_transactions_somebody_else_ends_is_refused(database: Any) -> None:
     database(FULL).settings_dict["AUTOCOMMIT"] = False
     assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.E013"]
+
+
+class Apart:
+    """Routes the journal into a database of its own."""
+
+    def db_for_write(self, model: Any, **_: Any) -> str | None:
+        return "journal" if model._meta.app_label == "vuer_journal" else None
+
+
+@pytest.mark.parametrize(("name", "found"), [("elsewhere", ["vuer_journal.W014"]), (None, [])])
+def test_a_journal_apart_from_the_accounts_is_told(
+    name: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = connections.settings["default"]
+    monkeypatch.setitem(connections.settings, "journal", own | ({"NAME": name} if name else {}))
+    with override_settings(DATABASE_ROUTERS=[Apart()]):
+        assert ids(check.check_accounts()) == found
+    assert ids(check.check_accounts()) == []
