@@ -136,7 +136,7 @@ class DocumentAdmin(DocumentCare, DocumentPurge):
             "operations": list_url("vuer_journal_operation", document=key),
             "batches": list_url("vuer_journal_journalbatch", document=key),
             "snapshots": list_url("vuer_journal_snapshot", document=key),
-            "sessions": list_url("vuer_rooms_session", document__id__exact=key),
+            "sessions": list_url("vuer_rooms_session", document=key),
         }
         return format_html_join(" · ", "{}", ((link(url, text),) for text, url in urls.items() if url))
 

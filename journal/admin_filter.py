@@ -109,7 +109,7 @@ class KeyFilter(TextFilter):
 
 
 class ClientFilter(TextFilter):
-    """Operations of one client."""
+    """Operations, or sessions, of one client."""
 
     title = "client"
     parameter_name = "client"
@@ -117,7 +117,7 @@ class ClientFilter(TextFilter):
 
 
 class UserFilter(TextFilter):
-    """Operations of the accounts whose name begins so."""
+    """Operations, or sessions, of the accounts whose name begins so."""
 
     title = "user"
     parameter_name = "user"

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
+from journal.admin_filter import ClientFilter, DocumentFilter, UserFilter
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import clipped
 from rooms.models import Session
@@ -64,15 +65,9 @@ class SessionAdmin(ReadOnlyAdmin):
         "acked_seq",
         "remote_address",
     )
-    list_filter = (
-        ConnectedFilter,
-        ("document", admin.RelatedOnlyFieldListFilter),
-        ("user", admin.RelatedOnlyFieldListFilter),
-        "connected_at",
-    )
+    list_filter = (ConnectedFilter, DocumentFilter, ClientFilter, UserFilter, "connected_at")
     search_fields = ("client", "document__slug", "remote_address", "user_agent")
     list_select_related = ("document", "user")
-    date_hierarchy = "connected_at"
     change_form_template = "admin/vuer_rooms/session/change_form.html"
     actions = ("close_connections",)
     fieldsets = (
@@ -132,8 +127,8 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
         clock = sorted(row.vector_clock.items())
-        others = urlencode({"q": row.client})
-        query = urlencode({"client__exact": row.client, "document__id__exact": row.document_id})
+        others = urlencode({"client": row.client})
+        query = urlencode({"client": row.client, "document": row.document_id})
         return {
             "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
             "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),

@@ -5,6 +5,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
+from journal.admin_filter import DOCUMENTS_MAX
 from journal.models import Document
 from rooms.admin import close_reason
 from rooms.models import Session
@@ -36,10 +37,26 @@ def test_sessions_are_listed_filtered_and_searched(admin_client: Client, session
         ("connected=yes", "ann"),
         ("connected=no", "bob"),
         ("q=ann", "ann"),
-        (f"user__id__exact={sessions[1].user_id}", "bob"),
+        ("user=bob", "bob"),
+        ("client=ann<script>", "ann"),
+        (f"document={sessions[0].document_id}&connected=yes", "ann"),
     ]:
         answer = admin_client.get(f"{LIST}?{query}")
         assert [row.client[:3] for row in answer.context["cl"].result_list] == [shown], query
+
+
+def test_however_many_rooms_and_people_there_were_the_list_offers_a_few(
+    admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    now = timezone.now()
+    for n in range(DOCUMENTS_MAX + 10):
+        user = get_user_model()._default_manager.create(username=f"person-{n}")
+        room = Document.objects.create(slug=f"room-{n}")
+        Session.objects.create(client="c", document=room, user=user, connected_at=now, last_seen_at=now)
+    with django_assert_max_num_queries(8):
+        page = admin_client.get(f"{LIST}?connected=no").content.decode()
+    assert page.count("room-") < 3 * DOCUMENTS_MAX
+    assert "person-" not in page
 
 
 def test_a_session_shows_its_clock_escaped_and_links_to_its_document(
