@@ -124,6 +124,13 @@ def test_a_database_whose_transactions_somebody_else_ends_is_refused(database: A
     assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.E013"]
 
 
+def test_a_database_in_memory_is_that_of_the_site_s_tests(database: Any) -> None:
+    connection = database(FULL)
+    connection.settings_dict["NAME"] = "file:memorydb_own?mode=memory&cache=shared"
+    assert not read_durability(connection).is_full
+    assert ids(check.check_durability(["own"])) == []
+
+
 class Apart:
     """Routes the journal into a database of its own."""
 
