@@ -63,6 +63,14 @@ def test_times_are_told_and_asked_for_in_the_zone_of_the_site(document: Document
         assert int(Operation.objects.get(server_seq=2).received_at.timestamp()) == 1750000002
 
 
+def test_the_key_of_no_object_is_refused_and_an_object_that_stayed_as_it_was_is_not(scene: Document) -> None:
+    for arguments in (["--key", "amr"], ["--key", "arm", "--seq", "0"]):
+        with pytest.raises(CommandError, match="there was no object a") as refusal:
+            look_back(*arguments)
+        assert refusal.value.returncode == 2
+    assert look_back("--key", "arm", "--since", "2")[1:] == ["nothing has changed it"]
+
+
 def test_what_differs_names_who_did_it(scene: Document) -> None:
     assert look_back("--since", "1")[1:] == [
         "arm: x 0 → 41  [2 ann-the-editor 2025-06-15 15:06:42]",

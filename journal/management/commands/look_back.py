@@ -114,8 +114,12 @@ def difference_of(document: Document, seq_a: int, seq_b: int) -> dict[str, Any]:
 
 
 def history_of(document: Document, key: str, seq_a: int, seq_b: int) -> dict[str, Any]:
-    """What changed one object, newest first, as JSON; the last changes (`change_count` says how many there are)."""
+    """What changed one object, newest first, as JSON; the last changes (`change_count` says how many there are).
+
+    Raises: Senseless for an object that was not there yet, or has another key; OutOfReach; and as reading."""
     found = steps_of(document.pk, key, seq_a, seq_b)
+    if not found.count and key not in graph_at(document.pk, seq_b).nodes():
+        raise Senseless(f"there was no object {key} until sequence {seq_b}")
     return {
         "key": key,
         "between": [seq_a, seq_b],
