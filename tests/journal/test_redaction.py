@@ -437,3 +437,12 @@ def test_another_command_at_work_makes_it_wait(scene: Document, eve: User) -> No
         out = io.StringIO()
         call_command("redact_user", "--user=eve", "--yes", "--json", stdout=out)
         assert json.loads(out.getvalue())["outcome"] == "busy"
+
+
+def test_that_no_document_names_a_person_is_said_to_whoever_asks(scene: Document) -> None:
+    User.objects.create_user("nemo")
+    asked, done = io.StringIO(), io.StringIO()
+    call_command("redact_user", "--user=nemo", stdout=asked)
+    call_command("redact_user", "--user=nemo", "--yes", stdout=done)
+    assert asked.getvalue().startswith("no document names this person")
+    assert done.getvalue() == ""

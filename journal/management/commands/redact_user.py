@@ -52,10 +52,13 @@ class Command(DocumentCommand):
         self.unread = bring_rows_up_to_date()
         self.clients = documents_of(self.person)
         self.is_chosen = options["document"] is not None
+        self.is_anywhere = False
         if options["yes"]:
             begin_secure_deletion()
         try:
             super().handle(*args, **options)
+            if not self.is_anywhere:
+                self.note_nobody(options)
         finally:
             if options["yes"] and not scrub(is_thorough=options["vacuum"]) and options["verbosity"]:
                 self.note_remains(options)
@@ -74,6 +77,13 @@ class Command(DocumentCommand):
             raise Senseless(f"no such account: {options['user']}") from error
         return Person(str(account.pk), options["client"])
 
+    def note_nobody(self, options: dict[str, Any]) -> None:
+        """Silence would look as if it had been done."""
+        if not options["json"] and options["verbosity"] and self.is_listened_to(options):
+            self.stdout.write(
+                "no document names this person: nothing to do. Where no row does any more: --document, --client."
+            )
+
     def note_remains(self, options: dict[str, Any]) -> None:
         """On a terminal only: it is no failure."""
         if self.stderr.isatty():
@@ -82,6 +92,7 @@ class Command(DocumentCommand):
     def documents(self, slugs: list[str] | None) -> Iterator[Document]:
         for document in super().documents(slugs):
             if self.is_chosen or document.pk in self.clients or document.pk in self.unread:
+                self.is_anywhere = True
                 yield document
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
