@@ -69,6 +69,11 @@ for name in sys.argv[2:]:
     get_template(name)
 """
 
+TEST_SITE = """
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "test", "tests"])
+"""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -122,6 +127,8 @@ def test_a_site_built_as_the_docs_say_runs_on_the_wheel(wheel: Path, tmp_path: P
     templates = [str(path.relative_to(ROOT / "templates")) for path in (ROOT / "templates").rglob("*.html")]
     paths = os.pathsep.join([str(site), str(installed)])
     run_python(USE_SITE, str(installed), *templates, cwd=site, PYTHONPATH=paths)
+    (site / "tests.py").write_text(embed_blocks("tests.py").replace("mysite.asgi", "asgi"))
+    run_python(TEST_SITE, cwd=site, PYTHONPATH=paths, DJANGO_SETTINGS_MODULE="site_settings")
 
 
 @pytest.mark.parametrize("package", ["vuer_rtc.crdt", "vuer_rtc.protocol", "vuer_rtc.client"])
