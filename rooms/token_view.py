@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
@@ -49,7 +50,8 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 @require_POST
 def token(request: HttpRequest, slug: str) -> JsonResponse:
     """A token for the document of that name."""
-    if not _throttle.takes(_visitor(request), settings.token_requests_per_minute_max):
+    user = getattr(request, "user", None) or AnonymousUser()  # no middleware, no logins
+    if not _throttle.takes(_visitor(request, user), settings.token_requests_per_minute_max):
         return _refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many tokens, wait a moment")
     if _length(request) > BODY_BYTES_MAX:
         return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {BODY_BYTES_MAX} bytes")
@@ -58,12 +60,12 @@ def token(request: HttpRequest, slug: str) -> JsonResponse:
     except ValueError as error:
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
     document = document_of(slug)
-    granted = policy().rights(request.user, document)
+    granted = policy().rights(user, document)
     if not is_there(document) or Right.VIEW not in granted:
         return _refusal(HTTPStatus.NOT_FOUND, "there is no such room, or none you may see")
     if wish.guest and Right.MODERATE not in granted:
         return _refusal(HTTPStatus.FORBIDDEN, "only moderators invite guests")
-    return _answer(document, request.user, wish, granted)
+    return _answer(document, user, wish, granted)
 
 
 def _length(request: HttpRequest) -> int:
@@ -108,8 +110,7 @@ def _wish_of(body: bytes) -> Wish:
     return wish
 
 
-def _visitor(request: HttpRequest) -> str:
-    user = request.user
+def _visitor(request: HttpRequest, user: Any) -> str:
     return f"user {user.pk}" if user.is_authenticated else f"address {request.META.get('REMOTE_ADDR')}"
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from journal.models import Document
@@ -40,6 +40,13 @@ def browser_of(user: Any = None) -> Client:
 def ask(browser: Client, wish: Any = None, slug: str = "room") -> Any:
     body = wish if isinstance(wish, str | bytes) else json.dumps(wish or {})
     return browser.post(f"/api/rooms/{slug}/token/", body, content_type="application/json")
+
+
+@override_settings(MIDDLEWARE=[])
+def test_on_a_site_that_knows_no_logins_everybody_is_a_visitor(room: Document) -> None:
+    assert ask(browser_of()).status_code == 404
+    Document.objects.update(visibility=Document.Visibility.PUBLIC_VIEW)
+    assert ask(browser_of()).json()["rights"] == ["view"]
 
 
 def test_who_is_logged_in_gets_a_token_of_their_own(room: Document, ann: Any) -> None:
