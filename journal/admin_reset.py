@@ -1,5 +1,7 @@
 """Emptying a document from the admin: asked first, then done and told (rule J34)."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -33,6 +35,13 @@ class DocumentReset(DocumentHistory):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.reset)
         return [path("<path:object_id>/reset/", view, name=NAME), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        document = kwargs.get("obj")
+        offered = {"may_reset": isinstance(document, Document) and may_reset(request, document)}
+        return super().render_change_form(request, context | offered, *args, **kwargs)
 
     @transaction.non_atomic_requests
     def reset(self, request: HttpRequest, object_id: str) -> HttpResponse:

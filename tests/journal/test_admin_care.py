@@ -1,5 +1,7 @@
 """An operator compacts a document and looks for damage from its page."""
 
+import re
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client, override_settings
@@ -34,6 +36,13 @@ def test_a_document_is_compacted_by_its_own_rules(operator: Client, room: Docume
     assert "nothing to do" in act(operator, room, "compact")
     [first, _] = LogEntry.objects.order_by("pk")
     assert "begins at sequence 6" in first.get_change_message()
+
+
+def test_enter_in_a_field_saves_it(operator: Client, room: Document) -> None:
+    """A browser then presses the first button of the form, whatever it does."""
+    _, _, form = row_page(operator, room).partition('id="document_form"')
+    buttons = re.findall(r'<(?:input|button) type="submit"[^>]*', form)
+    assert 'name="_save"' in buttons[0]
 
 
 def test_a_good_journal_is_called_good_and_a_damaged_one_damaged(operator: Client, room: Document) -> None:

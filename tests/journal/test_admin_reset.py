@@ -70,6 +70,7 @@ def test_who_does_not_moderate_it_does_not(
     visitor = staff(client, *codenames)
     assert visitor.get(url(scene)).status_code == 403
     assert visitor.post(url(scene), {"epoch": "0"}).status_code == 403
+    assert "Reset…" not in visitor.get(f"/admin/vuer_journal/document/{scene.pk}/change/").content.decode()
     assert hydrate(scene.pk).head_seq == 1
 
 
