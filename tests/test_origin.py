@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.test import override_settings
 
 from vuer_rtc.origin import PageOriginValidator
 
@@ -38,3 +39,11 @@ async def test_pages_of_the_allowed_hosts_come_in(origin: bytes) -> None:
 )
 async def test_other_pages_are_refused(origin: bytes) -> None:
     assert not await is_let_in((b"origin", origin))
+
+
+@pytest.mark.parametrize("is_debugging", [True, False])
+async def test_a_new_project_allows_the_developer_s_own_pages(is_debugging: bool) -> None:
+    with override_settings(DEBUG=is_debugging, ALLOWED_HOSTS=[]):
+        for origin in (b"http://localhost:8000", b"http://127.0.0.1:8000", b"http://[::1]:8000"):
+            assert await is_let_in((b"origin", origin)) is is_debugging
+        assert not await is_let_in((b"origin", b"https://evil.example"))

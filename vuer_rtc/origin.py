@@ -11,12 +11,16 @@ from urllib.parse import ParseResult
 from channels.security.websocket import OriginValidator
 from django.conf import settings
 
+HOSTS_OF_DEVELOPERS = [".localhost", "127.0.0.1", "[::1]"]
+"""What Django itself allows with DEBUG and without ALLOWED_HOSTS, which is how a new project begins."""
+
 
 class PageOriginValidator(OriginValidator):
     """Lets handshakes without an origin pass; any other origin must be one of the allowed hosts."""
 
     def __init__(self, application: Any) -> None:
-        super().__init__(application, settings.ALLOWED_HOSTS)
+        allowed = settings.ALLOWED_HOSTS or (HOSTS_OF_DEVELOPERS if settings.DEBUG else [])
+        super().__init__(application, allowed)
 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         return parsed_origin is None or bool(self.validate_origin(parsed_origin))
