@@ -4,7 +4,7 @@ One class answers for the whole server; `VUER_RTC["POLICY"]` names another by do
 a connection joins, in a thread, so it may query the database.
 """
 
-from django.contrib.auth.models import AbstractBaseUser, AbstractUser, AnonymousUser, PermissionsMixin
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils.module_loading import import_string
 
 from journal.models import Document
@@ -44,19 +44,22 @@ class RoomPolicy:
         """What the others in a room are told of who is behind a presence; None: nothing."""
         if user.is_anonymous:
             return None
-        full_name = user.get_full_name() if isinstance(user, AbstractUser) else ""
-        return full_name or user.get_username()
+        full_name = getattr(user, "get_full_name", str)  # a user model of the site's own may lack it
+        return full_name() or user.get_username()
 
     def granted(self, user: User, document: Document) -> frozenset[Right]:
         """What is theirs whatever the document's visibility."""
-        if not user.is_active or not isinstance(user, PermissionsMixin):
+        if not user.is_active:
             return NOTHING
         if document.owner_id is not None and document.owner_id == user.pk:
             return frozenset(Right)
+        has_perm = getattr(user, "has_perm", None)  # with or without Django's PermissionsMixin
+        if has_perm is None:
+            return NOTHING
         return frozenset(
             right
             for right, permission in self.PERMISSIONS.items()
-            if user.has_perm(permission) or user.has_perm(permission, document)
+            if has_perm(permission) or has_perm(permission, document)
         )
 
 

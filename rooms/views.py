@@ -61,4 +61,4 @@ def _has_token(request: HttpRequest) -> bool:
 
 async def _is_staff(request: HttpRequest) -> bool:
     ask = getattr(request, "auser", None)
-    return bool((await ask()).is_staff) if ask is not None else False
+    return bool(getattr(await ask(), "is_staff", False)) if ask is not None else False

@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, Permission
+from django.db import models
 
 from journal.models import Document
 from rooms.policy import RoomPolicy, policy
@@ -55,6 +57,41 @@ def test_permissions_of_the_app_hold_for_every_document(ann: Any) -> None:
     assert rights(ann, room) == {VIEW, EDIT}
     allow(ann, "moderate_document")
     assert rights(ann, room) == ALL
+
+
+class BareUser(AbstractBaseUser):
+    """As little as Django lets a site's own user model have."""
+
+    email = models.EmailField(primary_key=True)
+    USERNAME_FIELD = "email"
+
+    class Meta:
+        app_label = "bare"
+        managed = False
+
+
+class UserWithPermissions(BareUser):
+    """And what Django's own example adds, without PermissionsMixin."""
+
+    class Meta:
+        proxy = True
+        app_label = "bare"
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        return perm == "vuer_journal.view_document"
+
+    def get_full_name(self) -> str:
+        return "Ann Lee"
+
+
+def test_a_user_model_of_the_site_s_own_need_not_have_django_s_permissions() -> None:
+    room, asked = Document(owner_id=None, visibility="private"), RoomPolicy()
+    bare, permitted = BareUser(email="ann@site.example"), UserWithPermissions(email="ann@site.example")
+    assert asked.rights(bare, room) == set()
+    assert asked.rights(permitted, room) == {VIEW}
+    room.owner_id = bare.pk
+    assert asked.rights(bare, room) == ALL
+    assert (asked.shown_name(bare), asked.shown_name(permitted)) == ("ann@site.example", "Ann Lee")
 
 
 def test_who_may_edit_may_also_look(ann: Any) -> None:
