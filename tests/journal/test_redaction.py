@@ -446,3 +446,15 @@ def test_that_no_document_names_a_person_is_said_to_whoever_asks(scene: Document
     call_command("redact_user", "--user=nemo", "--yes", stdout=done)
     assert asked.getvalue().startswith("no document names this person")
     assert done.getvalue() == ""
+
+
+def test_a_person_whose_account_is_deleted_is_named_by_its_key(scene: Document, eve: User) -> None:
+    key = str(eve.pk)
+    with pytest.raises(CommandError, match="no such account"):
+        call_command("redact_user", "--user", key)  # there is one of this key: by its name
+    eve.delete()
+    with pytest.raises(CommandError, match="no such account"):
+        call_command("redact_user", "--user", f"{key}0")
+    call_command("redact_user", "--user", key, "--yes")
+    assert not Operation.objects.filter(user=key).exists()
+    assert documents_of(Person(key)) == {}

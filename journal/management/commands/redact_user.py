@@ -7,9 +7,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from journal.column import user_key
 from journal.management.argument import Senseless
 from journal.management.per_document import DocumentCommand, Result
-from journal.models import Document
+from journal.models import Document, Operation
 from journal.projection import catch_up
 from journal.redaction import (
     Person,
@@ -31,7 +32,7 @@ class Command(DocumentCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--user", metavar="NAME", help="User name of the account.")
+        parser.add_argument("--user", metavar="NAME", help="User name of the account; key of a deleted one.")
         parser.add_argument("--client", metavar="ID", help="A client id, with or without an account.")
         parser.add_argument(
             "--content",
@@ -74,7 +75,11 @@ class Command(DocumentCommand):
         try:
             account = model._default_manager.get_by_natural_key(options["user"])
         except model.DoesNotExist as error:
-            raise Senseless(f"no such account: {options['user']}") from error
+            key = user_key(options["user"])
+            is_deleted = key is not None and not model._default_manager.filter(pk=key).exists()
+            if not is_deleted or not Operation.objects.filter(user=key).exists():
+                raise Senseless(f"no such account: {options['user']}") from error
+            return Person(str(key), options["client"])
         return Person(str(account.pk), options["client"])
 
     def note_nobody(self, options: dict[str, Any]) -> None:
