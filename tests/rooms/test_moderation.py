@@ -146,6 +146,17 @@ def test_a_moderator_closes_connections_of_their_own_documents_in_the_admin(docu
     )
 
 
+def test_of_ended_connections_among_the_chosen_nothing_is_asked_and_nothing_said(document: Document) -> None:
+    mine, over = opened(document, "a"), opened(Document.objects.create(slug="other"), "b")
+    Session.objects.filter(pk=over.pk).update(closed_at=over.connected_at)
+    browser = Browser()
+    browser.force_login(moderator(document))
+    chosen = {"action": "close_connections", "_selected_action": [str(mine.pk), str(over.pk)]}
+    page = browser.post(LIST, chosen, follow=True).content.decode()
+    assert "1 connection is being closed." in page
+    assert "stay open" not in page
+
+
 def test_the_command_says_how_many_to_whoever_listens(document: Document) -> None:
     opened(document, "a")
     opened(document, "b")
