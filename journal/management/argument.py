@@ -1,4 +1,6 @@
-"""What is wrong with what a command was asked for."""
+"""What a command is asked for: numbers, and what is wrong with it."""
+
+from argparse import ArgumentTypeError
 
 from django.core.management.base import CommandError
 
@@ -9,3 +11,30 @@ class Senseless(CommandError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, returncode=2)
+
+
+def count(text: str) -> int:
+    """How many: an argument from 0."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no number from 0")
+    return int(text)
+
+
+def days(text: str) -> float:
+    """A length of time from 0, up to what a calendar has."""
+    return _from_zero(text, below=1e6)
+
+
+def seconds(text: str) -> float:
+    """The same in seconds."""
+    return _from_zero(text, below=1e9)
+
+
+def _from_zero(text: str, *, below: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < below:
+        raise ArgumentTypeError(f"{text!r} is no number from 0 to {below:.0f}")
+    return value

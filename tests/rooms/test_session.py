@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from journal.models import Document
@@ -100,3 +100,11 @@ def test_close_stale_sessions_closes_what_nobody_touched(
     assert output.getvalue() == "", "cron hears nothing"
     call_command("close_stale_sessions", *arguments, "--json", stdout=output)
     assert json.loads(output.getvalue())["sessions"] == text.startswith("would")
+
+
+@pytest.mark.parametrize("given", ["-5", "nan", "1e300", "long"])
+def test_close_stale_sessions_takes_no_age_that_is_none(document: Document, given: str) -> None:
+    session(document, age_s=0)
+    with pytest.raises(CommandError, match="is no number from 0"):
+        call_command("close_stale_sessions", f"--unseen-for={given}")
+    assert open_processes() == {str(MINE)}

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from journal.compaction import KeepRules, compact_document
+from journal.management.argument import count, days
 from journal.management.per_document import DocumentCommand
 from journal.models import Document
 from journal.projection import catch_up
@@ -22,13 +23,13 @@ class Command(DocumentCommand):
         super().add_arguments(parser)
         parser.add_argument(
             "--keep",
-            type=_count,
+            type=count,
             metavar="N",
             help="Leave the newest N messages alone (default: document or settings).",
         )
         parser.add_argument(
             "--older-than",
-            type=_days,
+            type=days,
             metavar="DAYS",
             help="Leave messages younger than DAYS alone, as well.",
         )
@@ -72,17 +73,3 @@ class Command(DocumentCommand):
                 )
             case outcome:
                 yield outcome
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError("not negative")
-    return value
-
-
-def _days(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise ValueError("not negative, and a number")
-    return value

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from journal.management.argument import seconds
 from rooms.session import close_sessions_unseen_for
 from rooms.settings import settings
 
@@ -23,7 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--unseen-for", type=float, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
+            "--unseen-for", type=seconds, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
         )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
