@@ -20,6 +20,7 @@ from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
 from journal.management.argument import Senseless
+from journal.management.pipe import quiet_without_reader
 from journal.management.progress import Progress
 from journal.models import Document
 from journal.reader import answering
@@ -60,7 +61,9 @@ class JournalCommand(BaseCommand):
         except (Error, JournalError) as error:
             result, is_well = {"slug": slug, "outcome": "failed", "detail": str(error)} | coded(error), False
         self.progress.clear()
-        self.show(result, is_well, options)
+        with quiet_without_reader():
+            self.show(result, is_well, options)
+            self.stdout.flush()
         return is_well
 
     def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """`manage.py export_journal`: one document as JSON lines."""
 
 import os
-import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from journal.export import Export
 from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.per_document import NamedDocumentCommand, Result, unknown
+from journal.management.pipe import quiet_without_reader
 from journal.models import Document
 from journal.packed import packing
 from journal.reader import load_document, truncated_seq_of
@@ -102,17 +102,6 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
             "no-archive", 0, f"no archive ends at seq {truncated_seq}, where the journal begins"
         )
     return joined(read_archive(file) for file in chain)
-
-
-@contextmanager
-def quiet_without_reader() -> Iterator[None]:
-    """When nobody reads the standard output any more, the process ends in the block, as others do of SIGPIPE."""
-    try:
-        yield
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # where the interpreter writes what is left, at its end
-        sys.exit(128 + signal.SIGPIPE)
 
 
 @contextmanager
