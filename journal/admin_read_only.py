@@ -41,5 +41,6 @@ class ReadOnlyAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        page = self.page(request, row) if row is not None else {}
+        is_shown = row is not None and self.has_view_permission(request, row)
+        page = self.page(request, row) if is_shown else {}  # it may take a replay
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})

@@ -199,6 +199,16 @@ def test_operations_of_a_deleted_account_stay(operator: Client, scene: Document,
     assert f"deleted account {key}" in row_page(operator, JournalBatch.objects.get(first_seq=3))
 
 
+def test_for_whoever_may_not_look_nothing_is_read(
+    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    monkeypatch.setattr("journal.admin_object.object_page", lambda row: pytest.fail("read"))
+    row = SceneObject.objects.first()
+    assert row is not None
+    page(client, reverse("admin:vuer_journal_sceneobject_change", args=[row.pk]), status=403)
+
+
 @pytest.mark.parametrize("model", ["journalbatch", "operation", "sceneobject", "snapshot"])
 def test_the_journal_is_read_only_even_for_superusers(
     admin_client: Client, scene: Document, model: str
