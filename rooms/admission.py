@@ -10,7 +10,9 @@ from django.db import Error, IntegrityError, router, transaction
 from django.utils import timezone
 
 from journal.column import as_column
+from journal.error import JournalUnavailable
 from journal.models import Document
+from journal.reader import read_heads
 from rooms.address import Address, Scope
 from rooms.credential import Accounts, Credential, credential_of, rights_of, user_of
 from rooms.doorplate import document_of, is_there
@@ -40,6 +42,8 @@ class Admission:
     access_version: int
     """Of the document, read before the rights were asked for."""
     limits: Limits
+    head_seq: int = 0
+    """How far the document was then: what its client was told before, by whatever process, is not beyond that."""
     shown_name: str | None = None
     """Of the account, for the others in the room; None: anonymous, or nobody is told."""
     unrecorded: Session | None = None
@@ -68,7 +72,8 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
             _spend(credential.grant)
         session, is_recorded = _claim_client(document, address, credential.account, process)
         shown_name = policy().shown_name(user_of(credential, accounts)) if address.features else None
-    except Error as error:
+        head_seq = read_heads([document.pk]).get(document.pk, 0)
+    except (Error, JournalUnavailable) as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
         raise Refused(CloseCode.UNAVAILABLE) from error
     return Admission(
@@ -78,6 +83,7 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         rights,
         document.access_version,
         limits_of(document),
+        head_seq,
         shown_name,
         None if is_recorded else session,
     )

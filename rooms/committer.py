@@ -112,6 +112,7 @@ class Committer:
         self._has_ready = asyncio.Event()
         self._is_committing = False
         self._in_round: frozenset[CommittingRoom] = frozenset()
+        self._has_round_ended = asyncio.Event()
         self._after_round: dict[CommittingRoom, None] = {}
         self._has_drained = asyncio.Event()
         self._has_drained.set()
@@ -143,6 +144,13 @@ class Committer:
         if room not in self._catching_up:
             self._start_catching_up(room, Conflict())
         return self._catching_up[room]
+
+    async def refreshed(self, room: CommittingRoom) -> None:
+        """Returns when the room, if it lives, has read what others wrote: between two commits, as with `refresh`."""
+        while (reading := self.refresh(room)) is None and not room.is_closed:
+            await self._has_round_ended.wait()
+        if reading is not None:
+            await asyncio.shield(reading)
 
     def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
         """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
@@ -201,10 +209,12 @@ class Committer:
         """One commit.  Not inside `run`, whose variables would keep the last rooms alive until the next."""
         rooms = self._take()
         self._is_committing, self._in_round = True, frozenset(rooms)
+        self._has_round_ended.clear()
         try:
             await self._commit(rooms)
         finally:
             self._is_committing, self._in_round = False, frozenset()
+            self._has_round_ended.set()
         while self._after_round:
             self.refresh(self._after_round.popitem()[0])
 

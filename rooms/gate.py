@@ -68,6 +68,8 @@ class Gate:
         try:
             promise = await self._promised()
             room = await self._room_for(admission)
+            # Its client may have been told more by another process, and builds on that (rule A7).
+            await self._heads.refresh(room, max(admission.head_seq, address.since or 0))
             read = await self._read_missing(room, address.since) if address.since is not None else ()
             if not read and not (address.since is not None and room.holds_after(address.since)):
                 await room.prepare(address.client, address.dialect)
@@ -110,8 +112,6 @@ class Gate:
 
     async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
         """What the journal holds behind `since`, when the room does not; nothing, or not all, when that is too much."""
-        if since > room.graph.head_seq:
-            await self._heads.refresh(room)
         missed = room.graph.head_seq - since
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []

@@ -39,10 +39,11 @@ class HeadWatch:
         """Another process has written."""
         self._note(news.document, news.seq)
 
-    async def refresh(self, room: LiveRoom) -> None:
-        """Afterwards the room holds what the journal held, unless it was just being written."""
-        if (reading := self._committer.refresh(room)) is not None:
-            await asyncio.shield(reading)
+    async def refresh(self, room: LiveRoom, seq: int) -> None:
+        """Afterwards the room holds everything up to that sequence, as far as the journal did."""
+        for _ in range(2):  # a reading that is under way may have begun too early
+            if room.graph.head_seq < seq:
+                await self._committer.refreshed(room)
 
     async def run(self) -> None:
         """Asks every `head_poll_s`, until cancelled."""

@@ -396,11 +396,27 @@ async def test_a_room_that_is_ready_reads_first_and_is_written_then() -> None:
         assert room.settled == [["ann:1"]]
 
 
+async def test_who_waits_for_what_others_wrote_waits_for_the_commit_that_is_in_the_way() -> None:
+    room, journal = FakeRoom(), FakeJournal()
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: journal.begun)
+        reading = asyncio.create_task(committer.refreshed(room))
+        await asyncio.sleep(0.01)
+        assert not reading.done()
+        assert not room.caught_up
+        journal.finish(None)
+        await asyncio.wait_for(reading, 5)
+        assert room.caught_up == [Conflict()]
+
+
 async def test_a_closed_room_reads_nothing() -> None:
     room = FakeRoom()
     room.is_closed = True
     async with running(FakeJournal()) as committer:
         assert committer.refresh(room) is None
+        await asyncio.wait_for(committer.refreshed(room), 5)
 
 
 async def test_what_is_on_disk_is_let_go_of_at_once() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from tests.rooms.build import insert, put, undo
+from tests.rooms.build import insert, message, put, undo
 from tests.rooms.client import Client, NativeClient
 from tests.rooms.redis_process import RedisProcess
 from tests.server import ServerProcess
@@ -116,6 +117,21 @@ async def test_two_processes_on_one_database_agree_soon(
         assert ann.native.graph.full_digest() == bob.native.graph.full_digest()
         for one in (ann, bob):
             await one.assert_same()
+
+
+async def test_a_client_builds_at_once_on_what_another_process_told_it(
+    servers: tuple[ServerProcess, ServerProcess], slug: str
+) -> None:
+    """A7: its process stops, and it goes on with one that has the room open and has not looked at the journal yet."""
+    here, there = servers
+    async with Client(here, slug, "ann") as ann, Client(there, slug, "eve"):
+        for number in range(1, 6):
+            await ann.edit(insert(f"n{number}"))
+            async with Client(there, slug, f"bob{number}") as bob:
+                built = message(bob.name, 1, put(f"n{number}"), lt=bob.lt + 1)
+                await bob.resend(replace(built, clock={"ann": number, bob.name: 1}))
+                await bob.until(lambda bob=bob: bob.acks or bob.errors)
+                assert not bob.errors
 
 
 async def test_with_a_channel_layer_processes_agree_at_once(
