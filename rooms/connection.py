@@ -99,7 +99,9 @@ class Connection:
     # What the client sends
 
     def receive(self, frame: Frame) -> None:
-        """Do what the frame asks for."""
+        """Do what the frame asks for; nothing once the connection is being closed (rule S7)."""
+        if self.close_code is not None:
+            return  # the peer may not read, and the close frame stand behind what it does not read
         self.heard_at = time.monotonic()
         tally.received_bytes += len(frame)
         for wanted in self._protocol.receive(frame, self.heard_at):

@@ -25,6 +25,7 @@ from tests.rooms.client import Client
 from tests.server import ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
 
+from .build import insert
 from .in_process import in_database
 from .socket import Socket
 
@@ -58,6 +59,21 @@ async def test_who_is_sent_away_is_whom_everything_given_is_true_of(hub: Hub, ro
         assert await close_code_of(c) == CloseCode.KICKED
     async with Socket("room", "c") as again:
         assert again.close_code is None
+
+
+async def test_s7_who_is_sent_away_and_does_not_read_that_writes_nothing_more(
+    hub: Hub, room: Document
+) -> None:
+    async with Socket("room", "bob") as bob, Socket("room", "cy") as cy:
+        bob.is_reading.clear()
+        [connection] = [each for each in hub.connections if each.client == "bob"]
+        connection.close(CloseCode.KICKED)
+        bob.edit(insert("late"))
+        cy.edit(insert("n"))
+        await cy.until(lambda: cy.acks)
+        assert cy.acks == {"cy:1": 1}
+        assert cy.seen == []
+        bob.is_reading.set()
 
 
 async def test_a_request_that_no_news_tell_of_is_found_in_the_row(
