@@ -237,7 +237,9 @@ class Connection:
         self._on_progress(self)
 
     def _note_clock(self, clock: dict[str, int]) -> None:
-        self.vector_clock = clock
+        """Its row will say so, of clients that the document knows: others' names could be as many as a frame holds."""
+        known = self.room.graph.clock
+        self.vector_clock = {client: counter for client, counter in clock.items() if client in known}
         self._on_progress(self)
 
     @property

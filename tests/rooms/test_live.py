@@ -299,7 +299,8 @@ async def test_sync_sends_what_a_clock_lacks_and_heartbeats_reach_the_session(
             await bob.until(lambda: len(bob.broadcasts) == 2)
             assert bob.seqs() == [4, 5]
             await bob.send_raw({"mtype": "heartbeat", "client": "bob", "vectorClock": {"ann": 5}})
-        await ann.send_raw({"mtype": "heartbeat", "client": "ann", "vectorClock": {"ann": 5}})
+        made_up = {f"nobody-{number}": 1 for number in range(10_000)}
+        await ann.send_raw({"mtype": "heartbeat", "client": "ann", "vectorClock": {**made_up, "ann": 5}})
         with closing(open_database(server.data_dir)) as database:
             query = f"SELECT client, vector_clock FROM vuer_rooms_session WHERE document_id {OF_SLUG}"
             wanted = [("ann", '{"ann": 5}'), ("bob", '{"ann": 5}')]
