@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from rooms.fanout import Delivery, Frames
 from rooms.kept_state import KeptState
@@ -11,6 +12,7 @@ from rooms.recent import Recent
 from rooms.settings import settings
 from vuer_rtc.crdt.graph import Graph, SnapshotOvertaken
 from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.size import size_of
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame, Standing, State
 
@@ -89,7 +91,9 @@ class Answers:
         if dialect.edition is Edition.NATIVE:
             state = native_state(graph, dialect)
         else:
-            state = encode(State(graph.state(settings.state_tail_messages), graph.head_seq), *dialect)
+            bounds = settings.state_tail_messages, settings.state_tail_bytes_max
+            tail = newest_within(graph.retained_messages(), *bounds)
+            state = encode(State(graph.state(tail), graph.head_seq), *dialect)
         kept = self._kept[dialect] = KeptState(state, graph.head_seq, graph.retained_count, dialect)
         return kept
 
@@ -115,3 +119,12 @@ class Answers:
     def beyond(self, clock: Mapping[str, int]) -> list[Delivery] | None:
         """What `clock` lacks; None when only the whole state can tell."""
         return deliveries_since(self._graph, self._recent, clock)
+
+
+def newest_within(messages: Sequence[Message], messages_max: int, bytes_max: int) -> int:
+    """How many of the newest of these, the last ones, are no more than so many and no larger together."""
+    for count, message in enumerate(islice(reversed(messages), messages_max)):
+        bytes_max -= size_of(message)
+        if bytes_max < 0:
+            return count
+    return min(len(messages), messages_max)

@@ -65,6 +65,10 @@ class RoomSettings:
     """Messages a `state` carries as journal beside the snapshot: how far a published client can undo after
     a join."""
 
+    state_tail_bytes_max: int = 1_048_576
+    """Size of these, as msgpack: fewer are carried when they are large, or each join would cost a hundred times the
+    values that they set."""
+
     recent_messages_max: int = 2000
     """Messages that a live room remembers as they went out.  Who comes back within so many is sent those it
     missed without a look into the database; others cost a read, or get the whole state.  A state that was made serves

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from rooms.fanout import Dialect
-from vuer_rtc.crdt.message import cut_record
+from vuer_rtc.crdt.message import Op, cut_record
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
 
@@ -37,6 +38,28 @@ def test_a_state_and_a_broadcast_are_encoded_once_per_framing_and_naming(
     assert sorted(encoded[2:]) == ["Ack", "Broadcast", "Broadcast"]
     room.enter("late")
     assert encoded[5:] == ["Broadcast", "State"], "beside so small a state what followed it is too much"
+
+
+def test_a_state_carries_few_large_messages(room: Room, settings: Any) -> None:
+    settings.VUER_RTC = {"STATE_TAIL_MESSAGES": 5, "STATE_TAIL_BYTES_MAX": 10_000}
+    ann = room.enter("ann")
+
+    def carried() -> list[str]:
+        late = room.enter(f"late-{room.graph.head_seq}")
+        return [commit["id"] for commit in msgspec.json.decode(late.frames[0])["journal"]]
+
+    def write(first: int, last: int, letters: int) -> None:
+        for counter in range(first, last + 1):
+            op = Op("string.set", "n", "s", "x" * letters)
+            room.submit(submission(message("ann", counter, *([insert("n")] * (counter == 1)), op), ann))
+        room.commit()
+
+    write(1, 7, 10)
+    assert carried() == [f"ann:{counter}" for counter in range(3, 8)]
+    write(8, 10, 4000)
+    assert carried() == ["ann:9", "ann:10"]
+    write(11, 11, 20_000)
+    assert carried() == []
 
 
 def test_sync_gets_what_is_missing_or_the_whole_state(room: Room) -> None:
