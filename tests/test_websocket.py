@@ -107,6 +107,25 @@ async def test_nothing_is_written_at_once_to_a_peer_that_does_not_read() -> None
         assert application.write([b"again"])
 
 
+async def test_pongs_do_not_pile_up_for_a_peer_that_does_not_read() -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        client.transport.pause_reading()
+        protocol = application.write.__self__
+        while application.write([b"x" * 60_000]):  # noqa: ASYNC110 - until the peer takes no more
+            await asyncio.sleep(0)
+        full = protocol.transport.get_write_buffer_size()
+        pings = [await client.ping(str(number).rjust(125)) for number in range(3000)]
+        await client.send("and all have been read")
+        while not application.events:  # noqa: ASYNC110 - the application has no event for it
+            await asyncio.sleep(0.01)
+        assert protocol.transport.get_write_buffer_size() <= full
+        client.transport.resume_reading()
+        reading = asyncio.create_task(received(client, 10**6))
+        await asyncio.wait_for(pings[-1], PATIENCE_S)
+        await asyncio.wait_for(await client.ping(), PATIENCE_S)
+        reading.cancel()
+
+
 async def test_nothing_is_written_at_once_where_frames_are_compressed() -> None:
     async with serving(ws_per_message_deflate=True) as (application, client):
         assert not application.write([b"a"])

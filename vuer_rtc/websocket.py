@@ -32,6 +32,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     _gone_timer: asyncio.TimerHandle | None = None
     _take: Callable[[bytes | str], object] | None = None
+    _pong = b""
+    """To the newest pings, of which the peer has not taken the answer yet."""
 
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
@@ -86,6 +88,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             self.frames = []
             self._take(frame)
+
+    def handle_ping(self) -> None:
+        """Who pings and does not read is answered once, when they read again (RFC 6455, 5.5.3): pongs would pile up."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            # Those to all pings that were read together; nothing for the second of them.
+            self._pong = b"".join(self.conn.data_to_send()) or self._pong
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._pong and not self.transport.is_closing():
+            self.transport.write(self._pong)
+        self._pong = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._gone_timer is not None:
