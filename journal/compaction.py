@@ -188,8 +188,8 @@ class _Run:
         reach("compact.deleted")
         prune_snapshots(self.document_id, is_compacting=True)
         reach("compact.pruned")
-        undone, folded_seq = head.undone_ids(), head.folded_seq
-        project(self.document_id, head.head_seq, undone, head.nodes(), folded_seq=folded_seq)
+        undone, retained_ids = head.undone_ids(), head.retained_ids()
+        project(self.document_id, head.head_seq, undone, head.nodes(), retained=retained_ids)
         reach("compact.projected")
 
 

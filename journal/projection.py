@@ -62,8 +62,9 @@ class Step:
     nodes: Nodes
     since: int | None = None
     """`nodes` are those that may differ from the state at `since`; None: they are all there are."""
-    folded_seq: int = 0
-    """The graph has folded all up to there: where the rows have not come as far, a replay tells what is undone."""
+    retained: frozenset[str] | None = None
+    """Ids of the messages that the graph has not folded away: of others that were undone or redone on the way, a replay
+    tells what came of it.  None: nothing that the rows lack is folded."""
 
 
 def objects_of(step: Step) -> Objects:
@@ -77,10 +78,10 @@ def project(
     undone: Collection[str],
     nodes: Nodes,
     since: int | None = None,
-    folded_seq: int = 0,
+    retained: frozenset[str] | None = None,
 ) -> bool:
     """One `Step`, as `project_together` takes it."""
-    [is_done] = project_together([Step(document_id, seq, undone, nodes, since, folded_seq)])
+    [is_done] = project_together([Step(document_id, seq, undone, nodes, since, retained)])
     return is_done
 
 
@@ -132,8 +133,8 @@ def catch_up(document_id: UUID) -> None:
     if read_heads([document_id]).get(document_id, 0) > reached:
         hydrated = hydrate(document_id)
         graph = hydrated.graph
-        undone, folded_seq = graph.undone_ids(), graph.folded_seq
-        project(document_id, hydrated.head_seq, undone, graph.nodes(), folded_seq=folded_seq)
+        undone, retained_ids = graph.undone_ids(), graph.retained_ids()
+        project(document_id, hydrated.head_seq, undone, graph.nodes(), retained=retained_ids)
         note_epoch(document_id, graph.epoch.number)  # its record may be folded away
 
 
@@ -251,7 +252,8 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
         if len(pending) >= settings.projection_rows_max:
             _write_operations(step.document_id, adapted_operations(pending))
             pending = []
-    undone = undone_in(step.document_id) if targets and after < step.folded_seq else step.undone
+    is_told = step.retained is None or step.retained >= targets
+    undone = step.undone if is_told else undone_in(step.document_id)
     operations = adapted_operations(pending)
     drafted = draft_objects(objects_of(step))
     if drafted is not None and step.since is None:

@@ -207,15 +207,15 @@ def plan_of(graph: Graph, document_id: UUID, reached: Reached) -> Plan | None:
     nodes = nodes_since(graph, reached)
     if nodes is None:
         return None
-    folded_seq = 0 if graph.cut == reached.cut else graph.folded_seq  # which looks at every message
-    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, folded_seq)
+    retained = None if graph.cut == reached.cut else graph.retained_ids()  # which copies every id
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, retained)
     return Plan(step, hidden_after(reached.hidden or set(), nodes), graph.cut)
 
 
 def plan_of_all(graph: Graph, document_id: UUID) -> Plan:
     """How rows come to the graph's head, whatever they are."""
     nodes: Nodes = dict(graph.nodes())
-    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, folded_seq=graph.folded_seq)
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, retained=graph.retained_ids())
     return Plan(step, hidden_after(set(), nodes), graph.cut)
 
 

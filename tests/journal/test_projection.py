@@ -134,6 +134,17 @@ def test_what_was_undone_when_a_live_room_folded_it_stays_so_on_rows_that_are_wr
     assert list(Operation.objects.values_list("server_seq", "undone")) == before
 
 
+def test_so_it_does_when_it_was_folded_before_what_came_earlier(document: Document) -> None:
+    """J16: somebody comes back and undoes what was done offline; a cut folds that, and not what others have written
+    meanwhile."""
+    append_each(document, [message(1, insert("a", x=0)), message(20, put("a", "x", 5))])
+    project_all(document)
+    back = [message(2, put("a", "x", 6), client="bob"), message(3, undo("bob:2"), client="bob")]
+    append_each(document, [*back, cut_record("=server:1", 10, 0)])
+    catch_up(document.pk)
+    assert list(Operation.objects.filter(undone=True).values_list("message_id", flat=True)) == ["bob:2"]
+
+
 def test_undo_and_redo_show_on_the_rows_of_the_target(document: Document) -> None:
     append_each(document, HISTORY[:2])
     project_all(document)

@@ -375,6 +375,10 @@ class Graph:
         """About how many bytes those take."""
         return self._log.size
 
+    def retained_ids(self) -> frozenset[str]:
+        """Ids of the messages above the cut."""
+        return frozenset(self._log.by_id)
+
     def retained_lt(self, index: int) -> int:
         """Lamport time of a message above the cut, counted from the lowest."""
         return self._log.order[index].message.lt
