@@ -208,6 +208,43 @@ def test_a_commit_that_a_fresh_state_holds_is_settled_and_one_that_it_does_not_h
     assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
 
 
+def test_a_commit_of_an_earlier_life_that_arrives_late_takes_the_place_of_one_under_the_same_id() -> None:
+    """A3, N8: what was on the way when the program ended is journalled after the next one has begun."""
+    server = FakeServer()
+    former, bob = joined(server, "alice"), joined(server, "bob")
+    former.store.edit(insert_op("", "n", x=1))
+    former.commit()
+    [sent] = former.up
+    former.is_up = False
+    again = joined(server, "alice")
+    again.store.edit(insert_op("", "n", x=2))
+    again.commit()
+    server.append(core_message(sent["msg"]))
+    settle([again, bob], random.Random(0))
+    assert [(r.message_id, r.code) for r in again.syncer.refusals] == [("alice:1", "id-reused")]
+    for line in (again, bob):
+        assert line.syncer.waiting == []
+        assert line.store.graph.nodes["n"].properties["x"] == 1
+        assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
+
+
+def test_a_commit_whose_id_a_fresh_state_holds_for_another_is_refused() -> None:
+    """A3: it was made offline, by a program that did not know what its id had done before."""
+    server = FakeServer()
+    former = joined(server, "alice")
+    former.store.edit(insert_op("", "n", x=1))
+    former.commit()
+    settle([former], random.Random(0))
+    again = Line(server, "alice")
+    again.store.edit(insert_op("", "n", x=2))
+    again.commit()
+    again.connect()
+    settle([again], random.Random(0))
+    assert [(r.message_id, r.code) for r in again.syncer.refusals] == [("alice:1", "id-reused")]
+    assert again.syncer.waiting == []
+    assert again.store.graph.nodes["n"].properties["x"] == 1
+
+
 def test_who_comes_back_after_a_reload_can_undo_what_they_did_before() -> None:
     server = FakeServer()
     line = joined(server, "alice")

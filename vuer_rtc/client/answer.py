@@ -49,6 +49,13 @@ class Refusal:
         return cls(str(wire["msgId"]), str(wire.get("code") or text.partition(":")[0]), text)
 
     @classmethod
+    def reused(cls, message_id: str) -> Self:
+        """What a commit meets whose id or counter is that of another, journalled one (rule A3)."""
+        return cls(
+            message_id, "id-reused", "id-reused: an earlier life of this client has used its id or counter"
+        )
+
+    @classmethod
     def stale(cls, message_id: str) -> Self:
         """What a commit meets that was made for a document that is no more (rule R5)."""
         return cls(

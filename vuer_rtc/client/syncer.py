@@ -191,8 +191,11 @@ class Syncer:
         replica, client = fresh.replica, old.client
         unsettled = []
         for message in old.unacked.values():
-            if message.id in replica.log or replica.graph.identify(message) is Identity.DUPLICATE:
+            identity = replica.graph.identify(message)
+            if identity is Identity.DUPLICATE:
                 self._forget(message.id)
+            elif identity is Identity.REUSED:
+                self._refuse(Refusal.reused(message.id))
             elif replica.graph.is_stale(message):
                 self._refuse(Refusal.stale(message.id))
             else:
@@ -208,6 +211,10 @@ class Syncer:
         is_own = message.id in self.store.inner.unacked
         if epoch_of(message) is not None:
             self._drop_unsettled()
+        if is_own and self.store.inner.replica.graph.identify(message) is Identity.REUSED:
+            # An earlier life of this client sent it, just before it ended, and nobody knew when this one began.
+            self.store.reject(message.id)
+            self._refuse(Refusal.reused(message.id))
         self.store.receive(message)
         if is_own:
             self._forget(message.id)
