@@ -41,6 +41,28 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
+def is_stored(stored: Any, value: Any) -> bool:
+    """True when a column in which `stored` was found holds `value`.
+
+    PostgreSQL gives a large double back as an integer of the same shortest digits, which is another number; what reads
+    as the same double is the same.  A boolean is no number.
+    """
+    kind = type(value)
+    if kind is float or kind is int:
+        return type(stored) in (int, float) and float(stored) == float(value)
+    if kind is bool:
+        return stored is value
+    if kind is list:
+        return type(stored) is list and len(stored) == len(value) and all(map(is_stored, stored, value))
+    if kind is dict:
+        return (
+            type(stored) is dict
+            and stored.keys() == value.keys()
+            and all(is_stored(stored[name], member) for name, member in value.items())
+        )
+    return bool(stored == value)
+
+
 def moment(ts: float) -> datetime | None:
     """A raw `ts` (seconds below 1e11, else milliseconds) as a time; None when no calendar has it."""
     try:

@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.models import Q
 
 from journal.chunk import chunks
-from journal.column import bounded, moment, storable
+from journal.column import bounded, is_stored, moment, storable
 from journal.durability import journal_alias
 from journal.models import SceneObject
 from journal.models.row import new_key
@@ -182,7 +182,7 @@ def _read(several: Iterable[Objects]) -> Iterator[SceneObject]:
 def _is_same(there: SceneObject | None, row: SceneObject) -> bool:
     """True when only `seq` differs: such rows are left alone."""
     return there is not None and all(
-        getattr(there, name) == getattr(row, name) for name in OBJECT_FIELDS if name != "seq"
+        is_stored(getattr(there, name), getattr(row, name)) for name in OBJECT_FIELDS if name != "seq"
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import Error
 
-from journal.column import bounded
+from journal.column import bounded, is_stored
 from journal.error import CorruptJournal, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
 from journal.reader import (
@@ -212,4 +212,4 @@ def _is_said(row: SceneObject, fresh: SceneObject) -> bool:
         was is not None and now is not None and abs(was - now) < timedelta(milliseconds=1)
     )
     others = (name for name in OBJECT_FIELDS if name not in ("seq", "updated_at"))
-    return is_then and all(getattr(row, name) == getattr(fresh, name) for name in others)
+    return is_then and all(is_stored(getattr(row, name), getattr(fresh, name)) for name in others)

@@ -26,6 +26,7 @@ from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
 from journal.row_insert import Row, Table
 from journal.snapshot import draft_snapshot, take_snapshot
+from journal.verification import verify_document
 from tests.journal.history import all_rows, append, append_each, compact, insert, message, put, undo
 from vuer_rtc.crdt.message import Message, Op, cut_record
 
@@ -500,6 +501,31 @@ def test_nodes_whose_keys_look_the_same_in_a_column_share_a_row(document: Docume
         Document.objects.update(head_seq=0)
         assert project_all(document, since)
         assert set(objects(document)) == {"␀"}
+
+
+def test_large_doubles_are_what_the_journal_says_whatever_the_database_makes_of_them(
+    document: Document,
+) -> None:
+    """Nanoseconds since 1970 are one: an integer beyond 2^53."""
+    values = [float(1764000000123456789), 1e30, -1e308, 5e-324, 2.0**53]
+    append(document, message(1, insert("a", x=values, y={"z": values[0]})))
+    catch_up(document.pk)
+    assert verify_document(document).findings == []
+    [properties] = SceneObject.objects.values_list("properties", flat=True)
+    SceneObject.objects.update(properties={**properties, "y": {"z": values[0] * 1.0001}})
+    assert len(verify_document(document).findings) == 1
+
+
+def test_j16_a_boolean_that_became_a_number_is_written(document: Document) -> None:
+    append(document, message(1, insert("a", x=True, y=[0])))
+    catch_up(document.pk)
+    append(document, message(2, put("a", "x", 1), Op(ot="array.set", key="a", path="y", value=[False])))
+    catch_up(document.pk)
+    [properties] = SceneObject.objects.values_list("properties", flat=True)
+    assert repr(properties["x"]) == "1"
+    assert repr(properties["y"]) == "[False]"
+    SceneObject.objects.update(properties={**properties, "x": True})
+    assert len(verify_document(document).findings) == 1
 
 
 def test_what_only_looks_like_a_nul_character_stays() -> None:
