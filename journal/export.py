@@ -80,11 +80,12 @@ class Export:
         """
         document_id = self._document.pk
         begin_seq = truncated_seq_of(document_id)
+        start = starting_point(document_id, begin_seq)
+        # Not before: a live room may be written as a snapshot at any time, and the state must not be beyond the head.
         head_seq = read_heads([document_id])[document_id]
         if any(seq is not None and not begin_seq <= seq <= head_seq for seq in (from_seq, to_seq)):
             detail = f"the journal holds what follows {begin_seq}, up to {head_seq}"
             raise TransferRefused("not-retained", 0, detail)
-        start = starting_point(document_id, begin_seq)
         graph = start.graph
         batches = unbroken(document_id, retained(document_id, begin_seq, start.snapshot))
         cut = self._document.cut

@@ -3,12 +3,15 @@
 import io
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth import get_user_model
 
+from journal import export
 from journal.compaction import KeepRules, compact_document
 from journal.error import CorruptJournal, JournalBusy, TransferRefused
 from journal.export import Export
@@ -27,7 +30,7 @@ from journal.transfer_line import looks_like_export, read_lines
 from journal.verification import verify_document
 from tests.journal.history import append, append_each, insert, message, put, undo
 from tests.journal.test_reader import damage
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, cut_record
 
 
 def typed(value: list[str | None], id: str) -> Op:
@@ -148,6 +151,27 @@ def test_j43_later_merges_are_the_same_in_both(history: Document, compacts: bool
         append(history, item)
         append(copy, item)
     assert_same(history, copy)
+
+
+def test_j43_also_when_a_live_room_is_written_as_a_snapshot_while_the_export_begins(
+    history: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot holds what came after the head that the export goes to."""
+    read_heads = export.read_heads
+
+    def read_heads_and_go_on(document_ids: Iterable[UUID]) -> dict[UUID, int]:
+        heads = read_heads(document_ids)
+        append(history, message(9, put("n", "x", 9)))
+        append(history, cut_record("=server:1", 9, 1))
+        take_snapshot(history.pk, draft_snapshot(hydrate(history.pk).graph), Snapshot.Reason.COUNT)
+        return heads
+
+    monkeypatch.setattr(export, "read_heads", read_heads_and_go_on)
+    text = exported(history)
+    monkeypatch.undo()
+    assert imported(text).head_seq == len(HISTORY)
+    copy = Document.objects.get(slug="copy")
+    assert hydrate(copy.pk).graph.full_digest() == graph_at(history.pk, len(HISTORY)).full_digest()
 
 
 def test_an_empty_document_comes_in_again(document: Document) -> None:
