@@ -1,9 +1,10 @@
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import Error, connection, connections
 
 from journal.models import Document
@@ -66,13 +67,23 @@ async def test_a_connection_that_died_while_its_thread_was_idle_is_not_used(
 
 @pytest.fixture
 def own_session_renewed(transactional_db: None) -> Iterator[None]:
+    """Other tests go on with it."""
     connections["default"].ensure_connection()
     yield
     renew_if_dead(connections["default"])
 
 
+@pytest.fixture
+async def session_of_async_calls_renewed() -> AsyncIterator[None]:
+    """Django's own, which run in a thread that all tests share."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
 @pytest.mark.sql
-async def test_of_a_pool_that_died_one_caller_is_turned_away_and_not_each(own_session_renewed: None) -> None:
+async def test_of_a_pool_that_died_one_caller_is_turned_away_and_not_each(
+    own_session_renewed: None, session_of_async_calls_renewed: None
+) -> None:
     """SQLite's sessions do not die."""
     worker = Worker("one", keeps_connections=False)
     await worker.run(kill_sessions)
