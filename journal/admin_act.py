@@ -12,14 +12,13 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from journal.admin_link import ModelAdmin, address, link, list_url
 from journal.admin_looking_back import looking_back_page
-from journal.admin_read_only import ModelAdmin
 from journal.admin_replay import refuse_long_recovery, refuse_long_way
-from journal.admin_text import list_url
 from journal.authoring import Author, Authored
 from journal.column import bounded
 from journal.damage import is_stopped
@@ -106,7 +105,7 @@ def looking_back_url(document: Document) -> str:
 
 def act_url(name: str, document_id: Any) -> str:
     """Address of one of these views."""
-    return reverse(f"admin:vuer_journal_document_{name}", args=[document_id])
+    return address(f"vuer_journal_document_{name}", document_id)
 
 
 def act_path(admin: ModelAdmin, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
@@ -225,7 +224,7 @@ class DocumentHistory(ModelAdmin):
 def told(what: str, authored: Authored, document: Document) -> str:
     """What was done, with a link to the message that did it: it can be undone in turn."""
     url = list_url("vuer_journal_operation", document=document.pk, q=bounded(authored.message.id))
-    return format_html('{}, by <a href="{}">the message at sequence {}</a>.', what, url or "", authored.seq)
+    return format_html("{}, by {}.", what, link(url, f"the message at sequence {authored.seq}"))
 
 
 def wanted_point(request: HttpRequest, document: Document, key: str | None) -> Point:

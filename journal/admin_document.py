@@ -9,8 +9,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from journal.admin_care import DocumentCare
+from journal.admin_link import LinkingAdmin, link, list_url
 from journal.admin_purge import DocumentPurge
-from journal.admin_text import link, list_url
 from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document
@@ -28,7 +28,7 @@ OPENS = (
 """The same where nobody is stopped."""
 
 
-class DocumentAdmin(DocumentCare, DocumentPurge):
+class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
     """Documents: the only rows that can be edited here, and only what does not touch the journal."""
 
     change_form_template = "admin/vuer_journal/document/change_form.html"

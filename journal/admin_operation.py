@@ -10,9 +10,10 @@ from django.utils.safestring import SafeString
 
 from journal.admin_act import acting
 from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
+from journal.admin_link import link, list_url, row_url
 from journal.admin_page import operation_page
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_text import brief, clipped, link, list_url, pretty, row_url, seconds, who
+from journal.admin_text import brief, clipped, pretty, seconds, who
 from journal.models import Operation
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from journal.admin_link import list_url, row_url
 from journal.admin_replay import refuse_long, refuse_long_way
-from journal.admin_text import brief, command_line, list_url, names_of, nobody, row_url, who
+from journal.admin_text import brief, command_line, names_of, nobody, who
 from journal.admin_told import Names, object_urls, told_change, told_touch, users_of
 from journal.column import bounded, moment
 from journal.difference import step_at, steps_of

@@ -8,8 +8,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
+from journal.admin_act import act_url
+from journal.admin_link import address
 from journal.admin_reset import DocumentReset
 from journal.error import JournalError
 from journal.live_side import current_live_side
@@ -56,10 +58,10 @@ class DocumentPurge(DocumentReset):
             purge_document(document, is_forced="force" in request.POST)
         except JournalError as error:
             messages.error(request, str(error))
-            return HttpResponseRedirect(reverse(f"admin:{NAME}", args=[document.pk]))
+            return HttpResponseRedirect(act_url("purge", document.pk))
         logger.info("document %s was purged", document.pk)
         messages.success(request, f"{document.slug} and all that belonged to it is deleted.")
-        return HttpResponseRedirect(reverse("admin:vuer_journal_document_changelist"))
+        return HttpResponseRedirect(address("vuer_journal_document_changelist"))
 
     def _ask(self, request: HttpRequest, document: Document) -> HttpResponse:
         context = {

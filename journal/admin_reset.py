@@ -7,9 +7,9 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
-from journal.admin_act import DocumentHistory, Refused, why_frozen
+from journal.admin_act import DocumentHistory, Refused, act_url, why_frozen
 from journal.error import JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
@@ -57,8 +57,8 @@ class DocumentReset(DocumentHistory):
             self._empty(request, document)
         except (Refused, JournalError, ValueError) as error:
             messages.error(request, str(error) or "The document could not be reset.")
-            return HttpResponseRedirect(reverse(f"admin:{NAME}", args=[document.pk]))
-        return HttpResponseRedirect(reverse("admin:vuer_journal_document_change", args=[document.pk]))
+            return HttpResponseRedirect(act_url("reset", document.pk))
+        return HttpResponseRedirect(act_url("change", document.pk))
 
     def _page(self, request: HttpRequest, document: Document) -> HttpResponse:
         context = {

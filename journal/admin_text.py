@@ -1,14 +1,12 @@
-"""How the admin writes values, people and links: short, bounded, escaped."""
+"""How the admin writes values and people: short, bounded, escaped."""
 
 import json
 import shlex
 from bisect import bisect_left
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib.auth import get_user_model
-from django.urls import NoReverseMatch, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -100,21 +98,3 @@ def command_line(command: str, slug: str, **options: Any) -> str:
 def _option(name: str, value: str) -> str:
     """What begins with a dash would be taken for another option."""
     return f"--{name}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
-
-
-def list_url(model: str, **query: Any) -> str | None:
-    """Address of a list in the admin, filtered; None when that list is not part of this site."""
-    try:
-        return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"
-    except NoReverseMatch:
-        return None
-
-
-def row_url(model: str, key: Any) -> str:
-    """Address of one row's page."""
-    return reverse(f"admin:{model}_change", args=[key])
-
-
-def link(url: str | None, text: str) -> SafeString | str:
-    """A link; plain text without an address."""
-    return format_html('<a href="{}">{}</a>', url, text) if url else text

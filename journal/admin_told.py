@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from journal.admin_text import brief, brief_pair, list_url, names_of, nobody, row_url
+from journal.admin_link import list_url, row_url
+from journal.admin_text import brief, brief_pair, names_of, nobody
 from journal.change import NodeChange, PropertyChange, Touch
 from journal.column import bounded, moment
 from journal.difference import Difference, NodeDifference, Touches
@@ -210,6 +211,5 @@ def object_urls(document_id: UUID, keys: Collection[str]) -> dict[str, str]:
     """Pages of the objects that have one, by key, in one query."""
     rows = SceneObject.objects.filter(document=document_id, key__in=[bounded(key) for key in keys])
     found = dict(rows.values_list("key", "pk"))
-    return {
-        key: row_url("vuer_journal_sceneobject", found[bounded(key)]) for key in keys if bounded(key) in found
-    }
+    urls = {key: row_url("vuer_journal_sceneobject", pk) for key, pk in found.items()}
+    return {key: url for key in keys if (url := urls.get(bounded(key))) is not None}

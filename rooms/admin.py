@@ -1,17 +1,15 @@
 """Sessions in Django's admin: who is connected, who was, how far they have come.  For reading, and for sending away."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
 from journal.admin_filter import ClientFilter, DocumentFilter, UserFilter
+from journal.admin_link import link, list_url, row_url
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import clipped
 from rooms.models import Session
@@ -108,17 +106,14 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="document", ordering="document__slug")
     def document_link(self, session: Session) -> SafeString | str:
-        return link("admin:vuer_journal_document_change", session.document_id, str(session.document))
+        return link(row_url("vuer_journal_document", session.document_id), str(session.document))
 
     @admin.display(description="user", ordering="user")
     def user_link(self, session: Session) -> SafeString | str:
         if session.user is None:
             return "anonymous"
-        return link(
-            f"admin:{session.user._meta.label_lower.replace('.', '_')}_change",
-            session.user_id,
-            str(session.user),
-        )
+        model = session.user._meta.label_lower.replace(".", "_")
+        return link(row_url(model, session.user_id), str(session.user))
 
     @admin.display(description="state", ordering="closed_at")
     def state(self, session: Session) -> str:
@@ -128,13 +123,11 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
         clock = sorted(row.vector_clock.items())
-        others = urlencode({"client": row.client})
-        query = urlencode({"client": row.client, "document": row.document_id})
         return {
             "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
             "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),
-            "other_sessions_url": f"{reverse('admin:vuer_rooms_session_changelist')}?{others}",
-            "operations_url": operations_url(query),
+            "other_sessions_url": list_url("vuer_rooms_session", client=row.client),
+            "operations_url": list_url("vuer_journal_operation", client=row.client, document=row.document_id),
         }
 
 
@@ -154,19 +147,3 @@ def close_reason(code: int | None, closed_by: str = Session.ClosedBy.SERVER) -> 
         return f"{CLIENTS_REASONS.get(code, 'the client closed it')} ({code})"
     names = {CLOSED_ABNORMALLY: "connection lost"} | {int(known): known.reason for known in CloseCode}
     return f"{names.get(code, 'closed')} ({code})"
-
-
-def link(name: str, key: object, text: str) -> SafeString | str:
-    """A link into the admin, or the text where the admin has no such page."""
-    try:
-        return format_html('<a href="{}">{}</a>', reverse(name, args=[key]), text)
-    except NoReverseMatch:
-        return text
-
-
-def operations_url(query: str) -> str | None:
-    """The client's operations in that document; None where the admin does not show operations."""
-    try:
-        return f"{reverse('admin:vuer_journal_operation_changelist')}?{query}"
-    except NoReverseMatch:
-        return None
