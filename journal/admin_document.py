@@ -1,9 +1,11 @@
 """Documents in the admin: the only rows that can be edited there, and only what does not touch the journal."""
 
+from json import JSONDecodeError, JSONDecoder
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin import EmptyFieldListFilter
+from django.db.models import JSONField
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -14,6 +16,7 @@ from journal.admin_purge import DocumentPurge
 from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document
+from vuer_rtc.crdt.plain import plain
 
 LISTED = "<code>manage.py verify_journals --document SLUG</code> lists everything that is wrong."
 STOPPED = (
@@ -26,6 +29,16 @@ OPENS = (
     f"these rows cannot be looked back to, and compaction may wait for them. Do what stands here. {LISTED}"
 )
 """The same where nobody is stopped."""
+
+
+class PlainDecoder(JSONDecoder):
+    """Of a form's field: what is nested too deep, or no database takes, is no valid JSON either."""
+
+    def decode(self, s: str, *args: Any) -> Any:
+        try:
+            return plain(super().decode(s, *args))
+        except (ValueError, RecursionError) as error:
+            raise JSONDecodeError(str(error), "", 0) from error
 
 
 class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
@@ -55,6 +68,7 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
     search_fields = ("slug", "title")
     raw_id_fields = ("owner",)
     actions = None
+    formfield_overrides: ClassVar[Any] = {JSONField: {"decoder": PlainDecoder}}
     readonly_fields = (
         "contents",
         "promise",

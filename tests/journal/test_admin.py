@@ -261,6 +261,29 @@ def test_an_operator_edits_who_may_enter_a_document_and_nothing_else(
     assert (changed.slug, changed.head_seq, changed.cut) == ("room", 5, 0)
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "[" * 2000 + "]" * 2000,
+        '{"a":' * 600 + "1" + "}" * 600,
+        "9" * 5000,
+        f'{{"nodes_max": {"9" * 4000}}}',
+        r'{"\ud800": 1}',
+        '{"nodes_max": NaN}',
+    ],
+    ids=lambda limits: limits[:14],
+)
+def test_limits_that_nothing_could_keep_or_show_are_refused_in_the_form(
+    operator: Client, scene: Document, limits: str
+) -> None:
+    answer = operator.post(
+        reverse("admin:vuer_journal_document_change", args=[scene.pk]), document_form(limits=limits)
+    )
+    assert answer.status_code == 200
+    assert "Enter a valid JSON." in answer.content.decode()
+    assert Document.objects.get(pk=scene.pk).limits == {}
+
+
 def test_j29_a_form_saved_late_takes_nothing_of_the_journal_back(
     operator: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
