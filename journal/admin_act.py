@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from journal.admin_link import ModelAdmin, address, link, list_url
+from journal.admin_link import ModelAdmin, address, link, list_url, view_url
 from journal.admin_looking_back import looking_back_page
 from journal.admin_replay import refuse_long_recovery, refuse_long_way
 from journal.authoring import Author, Authored
@@ -58,9 +58,11 @@ def why_frozen(document: Document) -> str:
 
 
 def acting(request: HttpRequest, document: Document) -> dict[str, Any]:
-    """What a page needs to offer these acts."""
+    """What a page needs to offer these acts, and the way to the document's past."""
+    past_url = view_url("vuer_journal_document", "looking_back", document.pk)
     return {
-        "may_act": may_act(request, document),
+        "past_url": past_url,
+        "may_act": past_url is not None and may_act(request, document),
         "frozen": why_frozen(document),
         "here": request.get_full_path(),
         "document": document,

@@ -35,7 +35,7 @@ class SceneObjectAdmin(ReadOnlyAdmin):
     search_fields = ("key__startswith", "name__startswith", "tag__exact")
     search_help_text = "Beginning of a key or name, or a whole tag."
     fields = (
-        "document",
+        "document_link",
         "key",
         "name",
         "tag",
@@ -47,7 +47,7 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         "updated_at",
         "seq",
     )
-    readonly_fields = ("operations", "pretty_properties", "condition")
+    readonly_fields = ("document_link", "operations", "pretty_properties", "condition")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document")

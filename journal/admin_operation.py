@@ -51,7 +51,7 @@ class OperationAdmin(ReadOnlyAdmin):
     )
     search_help_text = "Beginning of an object's key, a path or a message id."
     fields = (
-        "document",
+        "document_link",
         "batch_link",
         "server_seq",
         "op_index",
@@ -70,7 +70,16 @@ class OperationAdmin(ReadOnlyAdmin):
         "lt",
         "ts",
     )
-    readonly_fields = ("batch_link", "author", "received", "node", "pretty_value", "pretty_extra", "mark")
+    readonly_fields = (
+        "document_link",
+        "batch_link",
+        "author",
+        "received",
+        "node",
+        "pretty_value",
+        "pretty_extra",
+        "mark",
+    )
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document", "user")

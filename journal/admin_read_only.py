@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 
-from journal.admin_link import LinkingAdmin
+from journal.admin_link import LinkingAdmin, row_link
 
 
 class ReadOnlyAdmin(LinkingAdmin):
@@ -24,6 +26,10 @@ class ReadOnlyAdmin(LinkingAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    @admin.display(description="document", ordering="document__slug")
+    def document_link(self, row: Any) -> SafeString | str:
+        return row_link(row.document)
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the page of a row shows beside its fields."""

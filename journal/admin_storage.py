@@ -6,8 +6,10 @@ from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from journal.admin_filter import DocumentFilter
+from journal.admin_link import row_link
 from journal.admin_page import batch_page
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import seconds
@@ -24,7 +26,8 @@ class JournalBatchAdmin(ReadOnlyAdmin):
     list_filter = (DocumentFilter, ("created_at", DateFieldListFilter))
     search_fields = ("=writer",)
     search_help_text = "The whole name of a writer."
-    fields = ("document", "first_seq", "last_seq", "message_count", "created_at", "writer", "checksum")
+    fields = ("document_link", "first_seq", "last_seq", "message_count", "created_at", "writer", "checksum")
+    readonly_fields = ("document_link",)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document").defer("payload")
@@ -51,13 +54,13 @@ class SnapshotAdmin(ReadOnlyAdmin):
     list_filter = (DocumentFilter, "reason", ("created_at", DateFieldListFilter))
     search_fields = ("label",)
     fields = (
-        "document",
+        "document_link",
         "seq",
         "cut",
         "covered_seq",
         "reason",
         "label",
-        "author",
+        "author_link",
         "created_at",
         "size",
         "condition",
@@ -65,11 +68,15 @@ class SnapshotAdmin(ReadOnlyAdmin):
         "full_digest",
         "checksum",
     )
-    readonly_fields = ("size", "condition")
+    readonly_fields = ("document_link", "author_link", "size", "condition")
     ordering = ("-created_at",)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document", "author").defer("payload")
+
+    @admin.display(description="author")
+    def author_link(self, row: Snapshot) -> SafeString | str:
+        return "" if row.author is None else row_link(row.author)
 
     @admin.display(description="bytes")
     def size(self, row: Snapshot) -> int:

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
 from journal.admin_filter import ClientFilter, DocumentFilter, UserFilter
-from journal.admin_link import link, list_url, row_url
+from journal.admin_link import list_url, row_link
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import clipped
 from rooms.models import Session
@@ -104,16 +104,9 @@ class SessionAdmin(ReadOnlyAdmin):
     def short_client(self, session: Session) -> SafeString:
         return clipped(session.client)
 
-    @admin.display(description="document", ordering="document__slug")
-    def document_link(self, session: Session) -> SafeString | str:
-        return link(row_url("vuer_journal_document", session.document_id), str(session.document))
-
     @admin.display(description="user", ordering="user")
     def user_link(self, session: Session) -> SafeString | str:
-        if session.user is None:
-            return "anonymous"
-        model = session.user._meta.label_lower.replace(".", "_")
-        return link(row_url(model, session.user_id), str(session.user))
+        return "anonymous" if session.user is None else row_link(session.user)
 
     @admin.display(description="state", ordering="closed_at")
     def state(self, session: Session) -> str:

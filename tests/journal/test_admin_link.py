@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from django.apps import apps
 from django.contrib.admin import AdminSite, site
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import include, path
 from django.utils import timezone
@@ -38,7 +38,7 @@ def scene(document: Document, admin_user: User) -> Document:
     append(document, message(3, put("arm", "x", 42), client="bob"))
     append(document, message(4, undo("ann:2")))
     catch_up(document.pk)
-    label_state(document.pk, 3, "three")
+    label_state(document.pk, 3, "three", admin_user.pk)
     now = timezone.now()
     Session.objects.create(
         client="ann", user=admin_user, document=document, connected_at=now, last_seen_at=now, process="h:1:x"
@@ -93,3 +93,22 @@ def test_what_one_does_on_an_admin_leads_back_to_it(admin_client: Client, scene:
         assert answer.redirect_chain, name
         assert not [place for place in places(answer.content.decode()) if place.startswith("/admin/")], name
     assert not Document.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "model", ["document", "journalbatch", "operation", "sceneobject", "snapshot", "session"]
+)
+def test_no_link_leads_to_what_one_may_not_see(client: Client, scene: Document, model: str) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename=f"view_{model}"))
+    client.force_login(clerk)
+    followed = 0
+    for url in pages(scene):
+        answer = client.get(url)
+        if answer.status_code == 403:
+            continue
+        for link in places(answer.content.decode()):
+            if link.startswith("/ops/") and "/logout/" not in link:
+                assert client.get(link).status_code in (200, 302, 405), (url, link)
+                followed += 1
+    assert followed
