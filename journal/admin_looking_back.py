@@ -72,10 +72,11 @@ class Point:
 def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
     """What the page shows; `problem` says why it cannot show more."""
     form = PointForm(query)
-    page: dict[str, Any] = {"form": form, "labels": labels_of(document)}
-    if document.condition:
-        return page | {"problem": f"The document is {document.get_condition_display()}."}
+    page: dict[str, Any] = {"form": form}
     try:
+        page |= {"labels": labels_of(document)}
+        if document.condition:
+            return page | {"problem": f"The document is {document.get_condition_display()}."}
         refuse_long(reach_length(document.pk), "look_back", document)
         reach = reach_of(document.pk)
         page |= {"reach": reach}
@@ -127,7 +128,7 @@ def labels_of(document: Document) -> list[dict[str, Any]]:
     """The labels, newest state first."""
     return [
         {"name": row.label, "seq": row.seq, "author": row.author, "created_at": row.created_at}
-        for row in label_rows(document.pk).select_related("author")[:LABELS_MAX]
+        for row in label_rows(document.pk, LABELS_MAX)
     ]
 
 

@@ -30,6 +30,7 @@ from journal.models import Document, Snapshot
 from journal.packed import opened
 from journal.reader import Batch, read_batches, restored, usable_snapshots
 from journal.settings import settings
+from journal.stored_row import readable
 from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, read_lines
 
 NAME = re.compile(r"(\d{12,19})-(\d{12,19})\.jsonl\.zst")
@@ -240,7 +241,8 @@ class Archiving:
         usable = usable_snapshots(self._held.document_id, self._truncated_seq).exclude(
             pk=self._new_snapshot_id
         )
-        for pk in usable.order_by("seq", "cut").values_list("pk", flat=True):
+        rows = usable.values_list("seq", "cut", "pk")
+        for *_, pk in sorted(readable(rows, self._held.document_id, self._truncated_seq)):
             if (found := restored(pk)) is not None:
                 return found[1]
         return None

@@ -9,6 +9,7 @@ from django.utils import timezone
 from journal.error import CorruptJournal, JournalGap
 from journal.models import Document, Snapshot
 from journal.reader import Hydrated, answering, hydrate, read_batches, restored, truncated_seq_of
+from journal.stored_row import readable
 from vuer_rtc.crdt.graph import Graph
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ def hydrate_readable(document_id: UUID) -> Hydrated:
 
 def _readable_start(document_id: UUID, truncated_seq: int) -> tuple[Graph, int]:
     """A state to begin from, and how far the journal is in it: the newest good snapshot, however old."""
-    rows = Snapshot.objects.filter(document=document_id).order_by("-seq", "-cut", "-created_at")
-    for pk in rows.values_list("pk", flat=True):
+    rows = Snapshot.objects.filter(document=document_id).values_list("seq", "cut", "created_at", "pk")
+    for *_, pk in sorted(readable(rows, document_id, truncated_seq), reverse=True):
         if (found := restored(pk)) is not None:
             graph, row = found
             return graph, row.covered_seq

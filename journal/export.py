@@ -29,6 +29,7 @@ from journal.reader import (
     usable_snapshots,
 )
 from journal.snapshot import draft_snapshot, pack_snapshot
+from journal.stored_row import readable
 from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, SnapshotLine
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
@@ -195,8 +196,8 @@ class Export:
 
     def _write_snapshots(self, rows: QuerySet[Snapshot]) -> None:
         """All of these that are good; a damaged one is logged where it is read."""
-        ordered = rows.filter(document=self._document).order_by("seq", "created_at")
-        for pk in list(ordered.values_list("pk", flat=True)):
+        chosen = rows.filter(document=self._document).values_list("seq", "created_at", "pk")
+        for *_, pk in sorted(readable(chosen, self._document.pk)):
             if (found := restored(pk)) is not None:
                 self._write_names([_text(found[1].author_id)])
                 self._lines.write(snapshot_line(found[1]))
@@ -245,8 +246,8 @@ class Export:
 def state_not_after(document_id: UUID, seq: int) -> Graph:
     """The newest stored state that does not hold what follows `seq`.  Raises: TransferRefused `not-retained`."""
     truncated_seq = truncated_seq_of(document_id)
-    usable = usable_snapshots(document_id, truncated_seq).filter(seq__lte=seq)
-    for pk in usable.order_by("-seq").values_list("pk", flat=True):
+    usable = usable_snapshots(document_id, truncated_seq).filter(seq__lte=seq).values_list("seq", "pk")
+    for _, pk in sorted(readable(usable, document_id, truncated_seq), reverse=True):
         if (found := restored(pk)) is not None:
             return found[0]
     if truncated_seq:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from django.db.models import Max
-
 from journal.error import JournalGap, OutOfReach
 from journal.history import state_before
 from journal.origin import draft_origin
 from journal.plan import Outline, Plan
 from journal.reader import Batch, read_batches, retained, starting_point, usable_snapshots, while_retained
 from journal.snapshot import SnapshotDraft, draft_snapshot
+from journal.stored_row import readable
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.undo import targets_of
 
@@ -73,8 +72,9 @@ class _Folding:
         assert cut_seq is not None, "a cut is journalled"
         snapshot_seq = max(cut_seq, self.plan.truncate_seq, graph.head_seq)
         if truncated_seq:
-            rows = usable_snapshots(self.outline.document_id, truncated_seq)
-            snapshot_seq = max(snapshot_seq, rows.aggregate(newest=Max("seq"))["newest"] or 0)
+            document_id = self.outline.document_id
+            usable = usable_snapshots(document_id, truncated_seq).values_list("seq", flat=True)
+            snapshot_seq = max(snapshot_seq, *readable(usable, document_id, truncated_seq))
         folded_seq = 0 if truncated_seq else self.plan.truncate_seq
         undoing = {span.first_seq for span in self.outline.behind(folded_seq) if span.targets}
         return _Way(graph, snapshot_seq, undoing)

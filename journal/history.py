@@ -23,6 +23,7 @@ from journal.reader import (
     usable_snapshots,
     while_retained,
 )
+from journal.stored_row import readable
 from vuer_rtc.crdt.graph import Graph
 
 T = TypeVar("T")
@@ -162,7 +163,8 @@ def _reach(document_id: UUID, truncated_seq: int) -> Reach:
         return Reach(0, head_seq)
     oldest = [seq for _, seq in _origins(document_id, truncated_seq)]
     if truncated_seq not in oldest:
-        rows = usable_snapshots(document_id, truncated_seq).values_list("seq", "cut")
+        usable = usable_snapshots(document_id, truncated_seq).values_list("seq", "cut")
+        rows = readable(usable, document_id, truncated_seq)
         depths = _depths(document_id, truncated_seq)
         oldest += [_exact_from(depths, seq, cut) for seq, cut in rows]
     return Reach(max(truncated_seq, min(oldest, default=head_seq)), head_seq)
@@ -171,7 +173,8 @@ def _reach(document_id: UUID, truncated_seq: int) -> Reach:
 def _origins(document_id: UUID, truncated_seq: int) -> list[tuple[UUID, int]]:
     """Key and sequence of the origins that the retained batches reach (rule J35)."""
     rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.ORIGIN)
-    return list(rows.filter(seq__gte=truncated_seq).values_list("pk", "seq"))
+    reached = rows.filter(seq__gte=truncated_seq).values_list("pk", "seq")
+    return readable(reached, document_id, truncated_seq)
 
 
 def _depths(document_id: UUID, truncated_seq: int) -> list[tuple[int, int]]:
@@ -228,7 +231,8 @@ def state_before(document_id: UUID, truncated_seq: int, seq: int) -> tuple[Graph
             return found[0], found[1].covered_seq
     if not truncated_seq:
         return Graph(), 0
-    rows = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut")
+    usable = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "cut")
+    rows = readable(usable, document_id, truncated_seq)
     depths = _depths(document_id, truncated_seq)
     later = sorted((row for row in rows if row[1] > seq), key=lambda row: row[1:])
     exact = [pk for pk, at, cut in later if _exact_from(depths, at, cut) <= seq]
@@ -257,7 +261,8 @@ class _Start(NamedTuple):
 def _earlier_starts(document_id: UUID, truncated_seq: int, seq: int) -> list[_Start]:
     """Those that tell the state at `seq`, whatever came later; the newest first."""
     origins = [_Start(pk, at, at) for pk, at in _origins(document_id, truncated_seq)]
-    rows = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "covered_seq")
+    usable = usable_snapshots(document_id, truncated_seq).values_list("pk", "seq", "covered_seq")
+    rows = readable(usable, document_id, truncated_seq)
     earlier = (start for start in (*origins, *map(_Start._make, rows)) if start.seq <= seq)
     return sorted(earlier, key=lambda start: start.seq, reverse=True)
 

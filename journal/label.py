@@ -3,7 +3,7 @@
 import time
 from uuid import UUID
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
 
 from journal.durability import journal_alias
 from journal.error import BadLabel, CorruptJournal, LabelTaken, OutOfReach
@@ -11,6 +11,7 @@ from journal.history import graph_at
 from journal.models import Snapshot
 from journal.reader import answering, backup_hint, restored, truncated_seq_of
 from journal.snapshot import SnapshotDraft, write_snapshot
+from journal.stored_row import readable
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
 
@@ -57,15 +58,20 @@ def graph_of_label(document_id: UUID, name: str) -> Graph:
 
 def label_named(document_id: UUID, name: str) -> Snapshot | None:
     """The row of a label, without its payload."""
-    with answering():
+    with answering(document_id, model=Snapshot):
         rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.LABEL, label=name)
         return rows.defer("payload").first()
 
 
-def label_rows(document_id: UUID) -> "models.QuerySet[Snapshot]":
-    """The rows of a document's labels, without their payloads, newest state first."""
+def label_rows(document_id: UUID, count: int | None = None) -> list[Snapshot]:
+    """The rows of a document's labels that can be read, without their payloads, newest state first; with their authors.
+
+    Raises: CorruptJournal; JournalUnavailable.
+    """
     rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.LABEL)
-    return rows.defer("payload").order_by("-seq", "-created_at")
+    ordered = rows.defer("payload").select_related("author").order_by("-seq", "-created_at")
+    with answering():
+        return readable(ordered, document_id, count=count)
 
 
 def drop_label(document_id: UUID, name: str) -> bool:

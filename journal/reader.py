@@ -18,7 +18,17 @@ from journal.entry import Entry, PayloadError, checksum_of, decode_entries
 from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch, Snapshot
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
-from journal.stored_row import PAGE_ROWS, LostRow, Unreadable, batch_rows, stored, tells_damage, told
+from journal.stored_row import (
+    PAGE_ROWS,
+    LostRow,
+    Unreadable,
+    backup_hint,
+    batch_rows,
+    readable,
+    stored,
+    tells_damage,
+    told,
+)
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.crdt.size import size_of
@@ -76,14 +86,17 @@ class Start:
 
 
 @contextmanager
-def answering(document_id: UUID | None = None, seq: int = 0) -> Iterator[None]:
+def answering(
+    document_id: UUID | None = None, seq: int = 0, model: type[models.Model] = JournalBatch
+) -> Iterator[None]:
     """Database errors inside the block come out as JournalUnavailable; of the document that is read, if one is named,
-    those that tell damage as CorruptJournal, at `seq` when nobody knows better."""
+    those that tell damage as CorruptJournal, at `seq` when nobody knows better, of the table of `model`."""
     try:
         yield
     except Error as error:
         if document_id is not None and tells_damage(error):
-            raise CorruptJournal(document_id, seq, told(error), backup_hint(document_id, seq)) from error
+            hint = backup_hint(document_id, seq, model)
+            raise CorruptJournal(document_id, seq, told(error), hint) from error
         raise JournalUnavailable(f"the journal could not be read: {error}") from error
 
 
@@ -97,17 +110,6 @@ def load_document(slug: str) -> Document:
     if document is None:
         raise UnknownDocument(slug)
     return document
-
-
-def backup_hint(document_id: UUID, seq: int, model: type[models.Model] = JournalBatch) -> str:
-    """What operators do about rows that are lost from `seq` on."""
-    is_batch = model is JournalBatch
-    column = "first_seq" if is_batch else "seq"
-    way_out = f". Without a backup: export_journal --to-seq {seq - 1}" if is_batch and seq > 1 else ""
-    return (
-        f"Put the rows back from a backup: table {model._meta.db_table}, document_id {document_id.hex}, {column} from "
-        f"{seq} on. Rows that are left stay as they are; other documents need not be touched{way_out}"
-    )
 
 
 class Position(NamedTuple):
@@ -255,36 +257,14 @@ def starting_point(document_id: UUID, truncated_seq: int, before: Snapshot | Non
     candidates = usable_snapshots(document_id, truncated_seq)
     if before is not None:
         candidates = candidates.filter(seq__lte=before.seq).exclude(pk=before.pk)
-    for pk in _newest_first(document_id, candidates):
+    rows = readable(candidates.values_list("seq", "cut", "created_at", "pk"), document_id, truncated_seq)
+    for *_, pk in sorted(rows, reverse=True):
         if (found := restored(pk)) is not None:
             graph, row = found
             return Start(graph, truncated_seq, row)
     if truncated_seq:
         raise _unreached(document_id, truncated_seq)
     return Start(Graph(), 0, None)
-
-
-def _newest_first(document_id: UUID, candidates: models.QuerySet[Snapshot]) -> list[UUID]:
-    """Their keys.  What they are chosen by stands behind the payload in the row: where one cannot be read, each is
-    asked for by itself."""
-    ordered = candidates.order_by("-seq", "-cut", "-created_at").values_list("pk", flat=True)
-    try:
-        return list(ordered)
-    except Error as error:
-        if not tells_damage(error):
-            raise
-    rows = Snapshot.objects.filter(document=document_id).order_by("-seq").values_list("pk", flat=True)
-    return [pk for pk in rows if _can_be_read(ordered.filter(pk=pk))]
-
-
-def _can_be_read(row: models.QuerySet[Snapshot, UUID]) -> bool:
-    """False also when it is none of them."""
-    try:
-        return bool(row)
-    except Error as error:
-        if not tells_damage(error):
-            raise
-        return False
 
 
 def oldest_start(document_id: UUID, truncated_seq: int) -> Graph:
@@ -294,8 +274,9 @@ def oldest_start(document_id: UUID, truncated_seq: int) -> Graph:
     """
     if not truncated_seq:
         return Graph()
-    rows = usable_snapshots(document_id, truncated_seq).order_by("seq", "cut", "created_at")
-    for pk in rows.values_list("pk", flat=True):
+    usable = usable_snapshots(document_id, truncated_seq)
+    rows = readable(usable.values_list("seq", "cut", "created_at", "pk"), document_id, truncated_seq)
+    for *_, pk in sorted(rows):
         if (found := restored(pk)) is not None:
             return found[0]
     raise _unreached(document_id, truncated_seq)

@@ -1,12 +1,12 @@
 """Whole states, so that recovery need not begin at the beginning (rules J5, J10, J11, J35)."""
 
+import logging
 from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
 import zstandard
-from django.db import models
-from django.db.models import Max
+from django.db import Error, models
 from django.utils import timezone
 
 from journal.entry import PayloadError, checksum_of, decompress
@@ -14,8 +14,11 @@ from journal.error import CorruptJournal, SnapshotTooLarge, UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, Snapshot
 from journal.settings import settings
+from journal.stored_row import readable, tells_damage, told
 from vuer_rtc.crdt.graph import Graph, SnapshotError
 from vuer_rtc.crdt.message import Message
+
+logger = logging.getLogger(__name__)
 
 
 class SnapshotDamaged(ValueError):
@@ -151,8 +154,8 @@ def recovery_snapshots(document_id: UUID) -> models.QuerySet[Snapshot]:
 
 def covered_seq_of(document_id: UUID) -> int:
     """How far the newest snapshots cover the journal; 0 without any."""
-    rows = recovery_snapshots(document_id)
-    return rows.aggregate(highest=Max("covered_seq"))["highest"] or 0
+    rows = recovery_snapshots(document_id).values_list("covered_seq", flat=True)
+    return max(readable(rows, document_id), default=0)
 
 
 def restore_snapshot(row: Snapshot) -> Graph:
@@ -187,12 +190,14 @@ def prune_snapshots(document_id: UUID, *, is_compacting: bool = False) -> int:
 
     Returns how many.  The newest usable one always stays, and so does the oldest: it tells the oldest states
     (rule J30).  Of origins the oldest usable one stays.  What a compaction wrote is deleted by the next one alone,
-    which holds the lease: it may not be proved yet.
+    which holds the lease: it may not be proved yet.  One that cannot be read stays, for operators to look at.
     """
     truncated_seq = Document.objects.values_list("truncated_seq", flat=True).get(pk=document_id)
     rows = recovery_snapshots(document_id).filter(label="")
     newest = sorted(
-        rows.values_list("pk", "seq", "created_at", "covered_seq", "reason"),
+        readable(
+            rows.values_list("pk", "seq", "created_at", "covered_seq", "reason"), document_id, truncated_seq
+        ),
         key=lambda row: (row[3] >= truncated_seq, row[1], row[2]),
         reverse=True,
     )
@@ -204,12 +209,24 @@ def prune_snapshots(document_id: UUID, *, is_compacting: bool = False) -> int:
     ]
     if is_compacting:
         surplus += _surplus_origins(document_id, truncated_seq)
-    return Snapshot.objects.filter(pk__in=surplus).delete()[0] if surplus else 0
+    return sum(map(_delete, surplus))
+
+
+def _delete(snapshot_id: UUID) -> int:
+    """Afterwards the row is gone, unless the database cannot find all of it any more."""
+    try:
+        return Snapshot.objects.filter(pk=snapshot_id).delete()[0]
+    except Error as error:
+        if not tells_damage(error):
+            raise
+        logger.error("snapshot %s is damaged, and stays: %s", snapshot_id, told(error))
+        return 0
 
 
 def _surplus_origins(document_id: UUID, truncated_seq: int) -> list[UUID]:
     """All but the oldest that the retained batches reach."""
     rows = Snapshot.objects.filter(document=document_id, reason=Snapshot.Reason.ORIGIN)
-    found = rows.order_by("seq", "-created_at").values_list("pk", "seq")
-    usable = [pk for pk, seq in found if seq >= truncated_seq]
-    return [pk for pk, _ in found if pk not in usable[:1]]
+    found = readable(rows.values_list("pk", "seq", "created_at"), document_id, truncated_seq)
+    newest = sorted(found, key=lambda row: row[2], reverse=True)
+    usable = sorted((row for row in newest if row[1] >= truncated_seq), key=lambda row: row[1])
+    return [row[0] for row in found if row not in usable[:1]]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import Error, models
 
+from journal.error import CorruptJournal
 from journal.models import JournalBatch, Snapshot
 
 PAGE_ROWS = 100
@@ -25,6 +26,7 @@ POSTGRESQL_DAMAGED = {"XX001", "XX002"}
 """data_corrupted, index_corrupted."""
 
 Row = TypeVar("Row", JournalBatch, Snapshot)
+Told = TypeVar("Told")
 
 
 class Unreadable(Exception):
@@ -78,6 +80,54 @@ def stored(rows: models.QuerySet[Row]) -> list[Row]:
         if row.created_at is None:  # what Django makes of a text that is no time
             raise Unreadable(f"the time of row {row.pk} is none")
     return found
+
+
+def backup_hint(document_id: UUID, seq: int, model: type[models.Model] = JournalBatch) -> str:
+    """What operators do about rows that are lost from `seq` on."""
+    is_batch = model is JournalBatch
+    column = "first_seq" if is_batch else "seq"
+    way_out = f". Without a backup: export_journal --to-seq {seq - 1}" if is_batch and seq > 1 else ""
+    return (
+        f"Put the rows back from a backup: table {model._meta.db_table}, document_id {document_id.hex}, {column} from "
+        f"{seq} on. Rows that are left stay as they are; other documents need not be touched{way_out}"
+    )
+
+
+def readable(
+    rows: models.QuerySet[Snapshot, Told], document_id: UUID, seq: int = 0, count: int | None = None
+) -> list[Told]:
+    """Those of these rows of a document's snapshots that can be read; the newest `count` of them, if it is given.
+
+    What they are chosen by, and most of what is asked of them, stands behind the payload: where that of one is broken,
+    the database gives none of them, and each is asked for by itself.  In the order asked for unless that happens.
+
+    Raises: CorruptJournal, at `seq`, when not even their keys can be read; other database errors as they are.
+    """
+    try:
+        return list(rows[:count])
+    except Error as error:
+        if not tells_damage(error):
+            raise
+    found: list[Told] = []
+    for pk in _keys(document_id, seq):
+        try:
+            found += rows.filter(pk=pk)
+        except Error as error:
+            if not tells_damage(error):
+                raise
+    return found[:count]
+
+
+def _keys(document_id: UUID, seq: int) -> list[UUID]:
+    """Those of a document's snapshots, the newest first: the index, and how each row begins, tell them."""
+    rows = Snapshot.objects.filter(document=document_id).order_by("-seq")
+    try:
+        return list(rows.values_list("pk", flat=True))
+    except Error as error:
+        if tells_damage(error):
+            hint = backup_hint(document_id, seq, Snapshot)
+            raise CorruptJournal(document_id, seq, told(error), hint) from error
+        raise
 
 
 def batch_rows(document_id: UUID, seq: int) -> Iterator[JournalBatch | LostRow]:

@@ -16,12 +16,16 @@ from django.core.management import CommandError, call_command
 from django.db import Error, connection, connections
 from django.test.utils import CaptureQueriesContext
 
+from journal.admin_looking_back import looking_back_page
 from journal.compaction import KeepRules, compact_document
 from journal.damage import hydrate_readable
-from journal.error import CorruptJournal, JournalUnavailable
+from journal.error import CorruptJournal, JournalError, JournalUnavailable
+from journal.export import state_not_after
+from journal.history import graph_at, reach_of, replay_length
+from journal.label import label_state
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import hydrate, read_after, read_tails, usable_snapshots
-from journal.snapshot import draft_snapshot, take_snapshot
+from journal.reader import hydrate, oldest_start, read_after, read_tails, truncated_seq_of, usable_snapshots
+from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document
 from tests.journal.history import append_each, insert, message, put
@@ -285,3 +289,90 @@ def test_pages_are_as_long_as_their_rows_allow(
         found = read_after(document.pk, 0)
     assert [first for first, _ in found] == list(range(1, 31))
     assert sum("payload" in query["sql"] for query in captured) == queries
+
+
+def overflow_pages(content: bytearray, payloads: list[bytes]) -> list[int]:
+    """Where the pages begin that hold the middles of these payloads."""
+    size = int.from_bytes(content[16:18], "big")
+    parts = {re.escape(payload[len(payload) // 2 :][:40]) for payload in payloads}
+    return sorted({found.start() // size * size for part in parts for found in re.finditer(part, content)})
+
+
+def looked_at(document: Document, folder: Path) -> dict[str, Any]:
+    """What every reader of snapshots makes of the document: what it found, or how it refused."""
+    readers: dict[str, Callable[[], Any]] = {
+        "hydrate": lambda: hydrate(document.pk).graph.digest(),
+        "readable": lambda: hydrate_readable(document.pk).graph.digest(),
+        "oldest": lambda: oldest_start(document.pk, truncated_seq_of(document.pk)).head_seq,
+        "reach": lambda: reach_of(document.pk).head_seq,
+        "head": lambda: graph_at(document.pk, 61).digest(),
+        "length": lambda: replay_length(document.pk, 55, 61),
+        "labels": lambda: looking_back_page(document, {})["point"].seq,
+        "covered": lambda: covered_seq_of(document.pk),
+        "prune": lambda: prune_snapshots(document.pk),
+        "label": lambda: label_state(document.pk, 61, "again").seq,
+        "export": lambda: call_command("export_journal", document="a", output=str(folder / "a")),
+        "state": lambda: state_not_after(document.pk, 61).head_seq,
+        "compact": lambda: compact_document(document, KeepRules(3, 0)).outcome,
+        "again": lambda: compact_document(document, KeepRules(1, 0)).outcome,
+    }
+    found = {}
+    for name, reader in readers.items():
+        try:
+            found[name] = reader()
+        except (JournalError, CommandError) as refusal:
+            found[name] = refusal
+    return found
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("which", range(4))
+def test_j10_around_a_snapshot_whose_page_is_broken_everything_goes_on(
+    own_file: Any, tmp_path: Path, which: int
+) -> None:
+    """What snapshots are chosen by stands behind their payloads: of one, nobody can read it."""
+    document = Document.objects.create(slug="a")
+    note = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9000), k=9000)))
+    append_each(document, [message(1, insert("n", note=note)), *HISTORY[1:]])
+    compact_document(document, KeepRules(10, 0))
+    label_state(document.pk, 60, "sixty")
+    digest = hydrate(document.pk).graph.digest()
+    payloads = [bytes(row.payload) for row in Snapshot.objects.all()]
+
+    def break_page(content: bytearray) -> None:
+        pages = overflow_pages(content, payloads)
+        assert len(pages) == len(payloads) == 4
+        start = pages[which]
+        content[start : start + 4] = b"\x00\x7f\xff\xff"  # where what follows is
+
+    own_file(break_page)
+    found = looked_at(document, tmp_path)
+    assert found["hydrate"] == found["readable"] == found["head"] == digest
+    refused = {name: told for name, told in found.items() if isinstance(told, Exception)}
+    assert not refused
+    assert found["compact"] == found["again"] == "compacted"
+    assert hydrate(document.pk).graph.digest() == digest
+
+
+def broken_toast(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    """What PostgreSQL does where the pages of large values are broken: rows are found, but neither read nor deleted."""
+    is_large = '"payload"' in sql and sql.startswith("SELECT")
+    if Snapshot._meta.db_table in sql and (is_large or sql.startswith("DELETE")):
+        raise raised(psycopg.errors.DataCorrupted("invalid page in block 7"))
+    return execute(sql, params, many, context)
+
+
+@pytest.mark.sql
+def test_snapshots_that_can_be_neither_read_nor_deleted_stay_and_stop_nothing_else(
+    transactional_db: None, document: Document, caplog: pytest.LogCaptureFixture
+) -> None:
+    append_each(document, HISTORY[:20])
+    graph = hydrate(document.pk).graph
+    for _ in range(8):
+        take_snapshot(document.pk, draft_snapshot(graph), Snapshot.Reason.COUNT)
+    with connection.execute_wrapper(broken_toast):
+        assert prune_snapshots(document.pk) == 0
+        assert hydrate(document.pk).graph.digest() == graph.digest()
+    assert "is damaged, and stays: the database says: invalid page" in caplog.text
+    assert Snapshot.objects.count() == 8
+    assert prune_snapshots(document.pk) > 0
