@@ -23,7 +23,7 @@ from journal.reader import (
 )
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
-from journal.stored_row import LostRow, Unreadable, batch_rows, stored, tells_damage
+from journal.stored_row import LostRow, Unreadable, batch_rows, readable, stored, tells_damage
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
@@ -90,9 +90,9 @@ def _verify(document: Document, truncated_seq: int) -> Verdict:
     except CorruptJournal as error:
         if not verdict.is_damaged:
             verdict.findings.append(_found(error))
-        verdict.findings += _verify_snapshots(document.pk, verdict, opens=False)
+        verdict.findings += _verify_snapshots(document.pk, truncated_seq, verdict, opens=False)
         return verdict
-    verdict.findings += _verify_snapshots(document.pk, verdict, opens=True)
+    verdict.findings += _verify_snapshots(document.pk, truncated_seq, verdict, opens=True)
     if not verdict.is_damaged:
         verdict.head_seq = hydrated.head_seq
         with answering():
@@ -150,10 +150,18 @@ def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
                 yield Finding(True, message.server_seq, f"{name} is journalled twice")
 
 
-def _verify_snapshots(document_id: UUID, verdict: Verdict, *, opens: bool) -> Iterator[Finding]:
+def _verify_snapshots(
+    document_id: UUID, truncated_seq: int, verdict: Verdict, *, opens: bool
+) -> Iterator[Finding]:
     """`opens`: recovery has just worked; no damaged row had a part in that."""
     rows = Snapshot.objects.filter(document=document_id).order_by("seq")
-    for pk, seq in list(rows.values_list("pk", "seq")):
+    try:
+        keys = readable(rows.values_list("pk", "seq"), document_id, truncated_seq)
+    except CorruptJournal as error:
+        if _found(error) not in verdict.findings:  # recovery may have met it
+            yield _found(error)
+        return
+    for pk, seq in keys:
         verdict.snapshots += 1
         try:
             for row in stored(rows.filter(pk=pk)):

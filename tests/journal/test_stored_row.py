@@ -22,7 +22,7 @@ from journal.damage import hydrate_readable
 from journal.error import CorruptJournal, JournalError, JournalUnavailable
 from journal.export import state_not_after
 from journal.history import graph_at, reach_of, replay_length
-from journal.label import label_state
+from journal.label import label_rows, label_state
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate, oldest_start, read_after, read_tails, truncated_seq_of, usable_snapshots
 from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
@@ -182,7 +182,7 @@ def test_j10_a_snapshot_of_which_a_page_is_broken_may_be_lost(own_file: Any, whi
 
 
 @pytest.mark.sqlite
-def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: Any) -> None:
+def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: Any, tmp_path: Path) -> None:
     for slug in ("a", "b"):
         document = Document.objects.create(slug=slug)
         append_each(document, HISTORY)
@@ -194,12 +194,22 @@ def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: An
         content[content.index(checksum) // size * size] ^= 0x40
 
     own_file(break_page)
-    with pytest.raises(CorruptJournal, match="malformed"):
+    with pytest.raises(CorruptJournal, match="malformed") as caught:
         hydrate(document.pk)
+    way_out = f"table vuer_journal_snapshot, document_id {document.pk.hex}, seq from 50 on"
+    assert way_out in caught.value.hint
+    assert "--to-seq" not in caught.value.hint
     assert hydrate_readable(document.pk).head_seq == 61
     said = fails("verify_journals")
-    assert "b: " in said
+    assert "b: damaged" in said
+    assert said.count(way_out) == 1
     assert "a: " not in said
+    with pytest.raises(CorruptJournal, match="malformed"):
+        label_rows(document.pk)
+    assert "malformed" in looking_back_page(document, {})["problem"]
+    assert "b: " in fails("compact_journals", "--keep", "3", "--older-than", "0")
+    assert "b: " in fails("label_document", "--document", "b")
+    assert "b: " in fails("export_journal", "--document", "b", "--output", str(tmp_path / "b"))
 
 
 def raised(cause: Exception) -> Error:
