@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
+from django.db.models import QuerySet
 
 from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError, UnknownDocument
@@ -24,8 +25,12 @@ from journal.management.pipe import quiet_without_reader
 from journal.management.progress import Progress
 from journal.models import Document
 from journal.reader import answering
+from journal.stored_row import tells_damage
 
 Result = dict[str, Any]
+
+Found = tuple[str, Document | Error]
+"""A slug, and the document, or why its row cannot be read."""
 
 
 class JournalCommand(BaseCommand):
@@ -129,10 +134,11 @@ class DocumentCommand(JournalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         failed = []
-        for number, document in enumerate(self.documents(options["document"]), 1):
-            self.progress.tell(f"{document.slug}, document", number)
+        for number, (slug, found) in enumerate(self.documents(options["document"]), 1):
+            self.progress.tell(f"{slug}, document", number)
 
-            def treat(document: Document = document) -> tuple[Result, bool]:
+            def treat(found: Document | Error = found) -> tuple[Result, bool]:
+                document = _read(found)
                 try:
                     with lease(document.pk) if self.is_exclusive else nullcontext():
                         return self.treat(document, options)
@@ -141,26 +147,50 @@ class DocumentCommand(JournalCommand):
                         raise
                     return {"slug": document.slug, "outcome": "gone", "detail": "deleted meanwhile"}, True
 
-            if not self.attempt(document.slug, treat, options):
-                failed.append(document.slug)
+            if not self.attempt(slug, treat, options):
+                failed.append(slug)
         if failed:
             raise CommandError(f"not well: {', '.join(failed)}")
 
-    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
         """The documents asked for, in order of their slugs; all of them without a choice.  Those that are being
         imported or purged are none yet, or none any more."""
-        whole = Document.objects.filter(condition=Document.Condition.WHOLE)
         if slugs is None:
-            for pk in list(
-                whole.order_by("slug").values_list("pk", flat=True)
-            ):  # no cursor open over what is done
-                yield from whole.filter(pk=pk)
+            for slug in _all_slugs():
+                if (found := _found(slug)) is not None:
+                    yield slug, found
             return
-        found = {document.slug: document for document in whole.filter(slug__in=slugs)}
-        if missing := sorted(set(slugs) - found.keys()):
+        rows = {slug: _found(slug) for slug in sorted(set(slugs))}
+        if missing := [slug for slug, row in rows.items() if row is None]:
             raise unknown(missing)
-        for slug in sorted(found):
-            yield found[slug]
+        yield from ((slug, row) for slug, row in rows.items() if row is not None)
+
+
+def _whole() -> QuerySet[Document]:
+    return Document.objects.filter(condition=Document.Condition.WHOLE)
+
+
+def _all_slugs() -> list[str]:
+    """No cursor is open over what is done; where a page of the table is broken, the index tells them."""
+    try:
+        return list(_whole().order_by("slug").values_list("slug", flat=True))
+    except Error as error:
+        if not tells_damage(error):
+            raise
+        return list(Document.objects.order_by("slug").values_list("slug", flat=True))
+
+
+def _found(slug: str) -> Document | Error | None:
+    try:
+        return _whole().filter(slug=slug).first()
+    except Error as error:
+        return error
+
+
+def _read(found: Document | Error) -> Document:
+    if isinstance(found, Error):
+        raise found
+    return found
 
 
 def asked_of(options: dict[str, Any]) -> Result:

@@ -212,6 +212,35 @@ def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: An
     assert "b: " in fails("export_journal", "--document", "b", "--output", str(tmp_path / "b"))
 
 
+@pytest.mark.sqlite
+def test_j23_a_broken_page_of_documents_stops_no_command_over_the_others(own_file: Any) -> None:
+    for number in range(30):
+        Document.objects.create(slug=f"room-{number:02}", title="t" * 300)
+    for number in (1, 10, 20, 28):
+        append_each(Document.objects.get(slug=f"room-{number:02}"), HISTORY)
+    title = b"room-10" + b"t" * 300
+
+    def break_page(content: bytearray) -> None:
+        size = int.from_bytes(content[16:18], "big")
+        start = content.index(title) // size * size
+        assert content[start] == 0x0D  # a leaf of a table
+        content[start] ^= 0x40
+
+    own_file(break_page)
+    out = fails("compact_journals", "--keep", "3", "--older-than", "0", "--json")
+    reports = {line["slug"]: line for line in map(json.loads, out.splitlines())}
+    lost = {slug for slug, report in reports.items() if report["outcome"] == "failed"}
+    assert "room-10" in lost
+    assert len(reports) == 30
+    assert all("malformed" in reports[slug]["detail"] for slug in lost)
+    done = {slug for slug, report in reports.items() if report["outcome"] == "compacted"}
+    assert done == {"room-01", "room-10", "room-20", "room-28"} - lost
+    assert len(done) > 1
+    said = fails("verify_journals")
+    assert {line.partition(":")[0] for line in said.splitlines() if "malformed" in line} == lost
+    assert "malformed" in fails("verify_journals", "--document", "room-10")
+
+
 def raised(cause: Exception) -> Error:
     error = Error(str(cause))
     error.__cause__ = cause

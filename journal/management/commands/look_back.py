@@ -17,7 +17,7 @@ from journal.history import graph_at, reach_of, seq_at
 from journal.label import graph_of_label
 from journal.management.argument import Senseless
 from journal.management.moment import moment
-from journal.management.per_document import DocumentCommand, Result
+from journal.management.per_document import DocumentCommand, Found, Result
 from journal.models import Document
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
@@ -44,7 +44,7 @@ class Command(DocumentCommand):
             "--key", help="Tell the newest changes of this object (with --since, from there on)."
         )
 
-    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
         if slugs is None or len(slugs) != 1:
             raise Senseless("name one document: --document SLUG")
         return super().documents(slugs)

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db import Error
 
 from journal.column import user_key
 from journal.management.argument import Senseless
-from journal.management.per_document import DocumentCommand, Result
+from journal.management.per_document import DocumentCommand, Found, Result
 from journal.models import Document, Operation
 from journal.projection import catch_up
 from journal.redaction import (
@@ -94,11 +95,13 @@ class Command(DocumentCommand):
         if self.stderr.isatty():
             self.stderr.write("The database may keep deleted bytes for a while; see docs/operate.md.")
 
-    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
-        for document in super().documents(slugs):
-            if self.is_chosen or document.pk in self.clients or document.pk in self.unread:
+    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
+        for slug, found in super().documents(slugs):
+            if isinstance(found, Error):
+                yield slug, found  # nobody knows whether it names the person
+            elif self.is_chosen or found.pk in self.clients or found.pk in self.unread:
                 self.is_anywhere = True
-                yield document
+                yield slug, found
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         if document.pk in self.unread:

@@ -9,7 +9,7 @@ from uuid import UUID
 from journal.authoring import Author, Authored
 from journal.management.argument import Senseless
 from journal.management.moment import moment
-from journal.management.per_document import DocumentCommand
+from journal.management.per_document import DocumentCommand, Found
 from journal.models import Document, Snapshot
 from journal.restore import (
     Point,
@@ -45,7 +45,7 @@ class Command(DocumentCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be written.")
 
-    def documents(self, slugs: list[str] | None) -> Iterator[Document]:
+    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
         if slugs is None or len(slugs) != 1:
             raise Senseless("name one document: --document SLUG")
         return super().documents(slugs)
