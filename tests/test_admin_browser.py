@@ -21,7 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all; each test has a document of its own."""
     with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
-        running.create_documents(["lost", "past", "narrow", "small"])
+        running.create_documents(["lost", "past", "narrow", "small", "titled"])
         running.manage("shell", "--no-imports", "-c", OPERATOR)
         yield running
 
@@ -165,12 +165,37 @@ async def test_a_list_on_a_small_screen_keeps_its_room_and_its_rows_are_low(
     assert await page.locator("#changelist .results").evaluate(scrolled) == "auto"
 
 
+@pytest.mark.parametrize("title", ["a title of many words " * 8, "W" * 190], ids=["words", "word"])
+async def test_a_long_title_runs_neither_under_the_tools_nor_out_of_the_page(
+    server: ServerProcess, page: Page, title: str
+) -> None:
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q=titled")
+    await page.click("#result_list tbody th a")
+    await page.fill("#id_title", title)
+    await page.click("[name=_continue]")
+    for width in (800, 1100, 1400):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await assert_title_is_free(page)
+        await page.click("text=Looking back")
+        await assert_title_is_free(page)
+        await page.go_back()
+
+
 @pytest.mark.parametrize("model", ["document", "sceneobject"])
 async def test_the_last_column_of_a_list_is_whole(server: ServerProcess, page: Page, model: str) -> None:
     await page.set_viewport_size({"width": 1300, "height": 900})
     await page.goto(f"{server_url(server)}/admin/vuer_journal/{model}/")
     hidden = "element => element.scrollWidth - element.clientWidth"
     assert await page.locator("#changelist .results").evaluate(hidden) <= 0
+
+
+async def assert_title_is_free(page: Page) -> None:
+    await assert_fits(page)
+    tools = await page.locator(".object-tools").bounding_box()
+    heading = await page.locator("#content > :is(h1, h2)").last.bounding_box()
+    assert tools is not None
+    assert heading is not None
+    assert heading["y"] + heading["height"] <= tools["y"]
 
 
 async def assert_fits(page: Page) -> None:
