@@ -1,6 +1,7 @@
 """`export_journal` and `import_journal`, as processes: piped, packed, killed, two at a time."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from journal.failpoint import POINTS
+from journal.management.commands.export_journal import written
 from tests.journal.site import Site
 from tests.server import ROOT, ServerProcess
 
@@ -140,3 +142,16 @@ def test_a_terminal_sees_progress_and_cron_does_not(
     progress.tell("messages", 1, 2)
     progress.clear()
     assert "messages: 1 of 2 (50 %)" in stream.getvalue()
+
+
+def test_a_pipe_that_has_a_name_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    """Nor is a device: as root, an export to where nothing is kept would take that away from everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ends = os.open(pipe, os.O_RDWR)  # both of them: nobody waits for the other
+    with written(str(pipe)) as out:
+        out.write(b"a line\n")
+    assert pipe.is_fifo()
+    assert os.read(ends, 100) == b"a line\n"
+    os.close(ends)
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -107,6 +107,7 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
 @contextmanager
 def written(output: str) -> Iterator[IO[bytes]]:
     """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was.
+    Into a pipe or a device, which must not be replaced by a file, it is written as it comes.
 
     Raises: Senseless where nothing can be written at all; TransferRefused `not-written` when that fails on the way.
     """
@@ -118,7 +119,8 @@ def written(output: str) -> Iterator[IO[bytes]]:
     path = Path(output)
     if path.is_dir():
         raise Senseless(f"{path}: a directory")
-    draft = path.with_name(f"{path.name}.part")
+    is_file = path.is_file() or not path.exists()
+    draft = path.with_name(f"{path.name}.part") if is_file else path
     try:
         file = draft.open("wb")
     except OSError as error:
@@ -128,9 +130,12 @@ def written(output: str) -> Iterator[IO[bytes]]:
             with packing(file, path.suffix) as out:
                 yield out
             file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+            if is_file:
+                os.fsync(file.fileno())
+        if is_file:
+            draft.replace(path)
     except OSError as error:
         raise TransferRefused("not-written", 0, f"{path}: {error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        if is_file:
+            draft.unlink(missing_ok=True)
