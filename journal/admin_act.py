@@ -3,13 +3,14 @@
 Each is a POST of its own, is asked of the document's permissions, and stands in the admin's log.
 """
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import Error, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -30,6 +31,8 @@ from journal.restore import Point, point_at, point_of_label, restore, unknown_ke
 from vuer_rtc.crdt.canonical import InvalidMessage
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
+
+logger = logging.getLogger(__name__)
 
 RESTORING = "restore_document"
 PERMISSIONS = ("vuer_journal.moderate_document", "vuer_journal.change_document")
@@ -88,9 +91,17 @@ def action(act: Act) -> Callable[[Any, HttpRequest, str], HttpResponse]:
             messages.success(request, act(self, request, document))
         except (Refused, InvalidMessage, JournalError) as error:
             messages.error(request, str(error))
+        except Error as error:
+            messages.error(request, told_failure(error))
         return HttpResponseRedirect(_back(request, document))
 
     return transaction.non_atomic_requests(view)  # what is written must be durable when it is told
+
+
+def told_failure(error: Error) -> str:
+    """What an operator reads when the database failed under an act: perhaps behind it, at the line of the log."""
+    logger.warning("the database failed under an act in the admin: %s", error)
+    return f"The database failed, and whether this was done is not known: {error}"
 
 
 def _back(request: HttpRequest, document: Document) -> str:

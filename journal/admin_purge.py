@@ -5,12 +5,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import Error, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from journal.admin_act import act_url
+from journal.admin_act import act_url, told_failure
 from journal.admin_link import address
 from journal.admin_reset import DocumentReset
 from journal.error import JournalError
@@ -58,6 +58,9 @@ class DocumentPurge(DocumentReset):
             purge_document(document, is_forced="force" in request.POST)
         except JournalError as error:
             messages.error(request, str(error))
+            return HttpResponseRedirect(act_url("purge", document.pk))
+        except Error as error:
+            messages.error(request, told_failure(error))
             return HttpResponseRedirect(act_url("purge", document.pk))
         logger.info("document %s was purged", document.pk)
         messages.success(request, f"{document.slug} and all that belonged to it is deleted.")

@@ -4,12 +4,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import Error, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from journal.admin_act import DocumentHistory, Refused, act_url, why_frozen
+from journal.admin_act import DocumentHistory, Refused, act_url, told_failure, why_frozen
 from journal.error import JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
@@ -57,6 +57,9 @@ class DocumentReset(DocumentHistory):
             self._empty(request, document)
         except (Refused, JournalError, ValueError) as error:
             messages.error(request, str(error) or "The document could not be reset.")
+            return HttpResponseRedirect(act_url("reset", document.pk))
+        except Error as error:
+            messages.error(request, told_failure(error))
             return HttpResponseRedirect(act_url("reset", document.pk))
         return HttpResponseRedirect(act_url("change", document.pk))
 

@@ -1,15 +1,17 @@
 """An operator compacts a document and looks for damage from its page."""
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import InternalError, connection
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from journal.models import Document, JournalBatch, Snapshot
 from journal.projection import catch_up
-from tests.journal.history import append_each
+from tests.journal.history import append, append_each, insert, message
 from tests.journal.test_admin import row_page
 from tests.journal.test_admin_history import act, assert_refused, staff
 from tests.journal.test_history import STEPS
@@ -77,3 +79,26 @@ def test_who_may_only_look_does_neither(client: Client, room: Document, name: st
     assert_refused(visitor, room, name)
     assert "Compact it now" not in row_page(visitor, room)
     assert JournalBatch.objects.count() == 8
+
+
+@pytest.mark.sql
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("verify", {}), ("compact", {}), ("reset", {"epoch": "0"}), ("purge", {"slug": "room"})],
+)
+def test_a_database_that_takes_nothing_is_told_and_no_traceback(
+    transactional_db: None, admin_client: Client, document: Document, name: str, sent: dict[str, str]
+) -> None:
+    """A standby after a failover, say, or a disk that is full."""
+    append(document, message(1, insert("n", x=0)))
+
+    def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            raise InternalError("cannot write in a read-only transaction")
+        return run(sql, params, many, context)
+
+    with connection.execute_wrapper(execute):
+        answer = admin_client.post(f"/admin/vuer_journal/document/{document.pk}/{name}/", sent, follow=True)
+    assert answer.status_code == 200
+    [told] = [str(message) for message in answer.context["messages"]]
+    assert "cannot write in a read-only transaction" in told
