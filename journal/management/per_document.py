@@ -47,11 +47,13 @@ class JournalCommand(BaseCommand):
         try:
             with calm_collector():
                 return super().execute(*args, **options)
-        except Senseless as error:
+        except (Senseless, Error, JournalError) as error:
             self.progress.clear()
             if options["json"]:
                 self.stdout.write(json.dumps(asked_of(options) | {"outcome": "failed", "detail": str(error)}))
-            raise
+            if isinstance(error, Senseless):
+                raise
+            raise CommandError(str(error)) from error
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DataError, connection
+from django.db import DataError, OperationalError, connection
 
 from journal import lease
 from journal.compaction import KeepRules, compact_document
@@ -447,3 +447,21 @@ def test_verification_changes_nothing(rooms: tuple[Document, Document]) -> None:
     before = hydrate(rooms[0].pk).graph.full_digest(), list(Document.objects.values())
     run("verify_journals")
     assert (hydrate(rooms[0].pk).graph.full_digest(), list(Document.objects.values())) == before
+
+
+@pytest.mark.sql
+@pytest.mark.parametrize("arguments", [["verify_journals"], ["compact_journals", "--json"]], ids=str)
+def test_a_database_that_does_not_even_tell_the_documents_is_told_without_a_traceback(
+    document: Document, arguments: list[str]
+) -> None:
+    def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if f'FROM "{Document._meta.db_table}"' in sql:
+            raise OperationalError("terminating connection due to administrator command")
+        return run(sql, params, many, context)
+
+    out = io.StringIO()
+    with connection.execute_wrapper(execute), pytest.raises(CommandError, match="administrator") as caught:
+        call_command(*arguments, stdout=out, stderr=out)
+    assert caught.value.returncode == 1
+    if "--json" in arguments:
+        assert json.loads(out.getvalue())["outcome"] == "failed"
