@@ -407,6 +407,41 @@ def test_only_plain_json_is_taken(value: Any) -> None:
     assert_op_refused("bad-message", **number_set([{"deep": value}]))
 
 
+@pytest.mark.parametrize("member", [1.5, 1, -INTEGER_MAX, "a", "é", True, None, [], {}, [1], {"a": 1}])
+@pytest.mark.parametrize(
+    ("odd", "code"),
+    [
+        *(
+            (math.nan, "not-finite"),
+            (10**400, "not-finite"),
+            ("\0", "bad-message"),
+            ("\ud800", "bad-message"),
+        ),
+        *((b"", "bad-message"), (object(), "bad-message"), ({1: 2}, "bad-message")),
+        ({"__proto__": 1}, "reserved-path"),
+    ],
+)
+def test_long_lists_and_maps_are_looked_at_as_closely_as_short_ones(member: Any, odd: Any, code: str) -> None:
+    """C9 to C11: though most of them at a glance."""
+    many = [member] * 99
+    named = {f"n{index}": member for index in range(99)}
+    assert canonical_op(**number_set(many)).value == many
+    assert canonical_op(**number_set(tuple(many))).value == many
+    assert canonical_op(**number_set(named)).value == named
+    assert_op_refused(code, **number_set([*many, odd]))
+    assert_op_refused(code, **number_set({**named, "odd": odd}))
+    assert_op_refused("reserved-path", **number_set({**named, "__proto__": member}))
+    assert_op_refused("bad-message", **number_set({**named, 1: member}))
+    assert_op_refused("bad-message", **number_set({1: member, **named}))
+    assert_op_refused("bad-message", **number_set({**named, "\0": member}))
+
+
+def test_large_integers_in_long_lists_become_doubles() -> None:
+    """C10."""
+    for large in (INTEGER_MAX + 1, -INTEGER_MAX - 1):
+        assert {type(member) for member in canonical_op(**number_set([large] * 99)).value} == {float}
+
+
 def test_nesting_is_bounded() -> None:
     value: Any = []
     value.append(value)

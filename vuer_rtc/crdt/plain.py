@@ -3,6 +3,7 @@
 Errors: `InvalidMessage` (a `ValueError`), whatever the input was.
 """
 
+from collections.abc import Collection
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -10,6 +11,8 @@ from .message import INTEGER_MAX
 
 DEPTH_MAX = 128
 """Deepest nesting that is looked at.  It protects the interpreter's stack; settings ask for much less."""
+FEW_MAX = 16
+"""Members of a list that are looked at one by one."""
 
 
 class InvalidMessage(ValueError):
@@ -46,10 +49,37 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth >= DEPTH_MAX:
         refuse("over-limit", f"a value is nested deeper than {DEPTH_MAX} levels")
     if kind is list or kind is tuple:
+        if len(value) > FEW_MAX and _is_plain_of_one_kind(value):
+            return list(value)
         return [m if type(m) is float and isfinite(m) else plain(m, depth + 1) for m in value]
     if kind is dict:
+        if len(value) > FEW_MAX and _has_plain_names(value) and _is_plain_of_one_kind(value.values()):
+            return dict(value)
         return {plain_name(key): plain(member, depth + 1) for key, member in value.items()}
     return refuse("bad-message", f"{kind.__name__} is not a JSON type")
+
+
+def _has_plain_names(value: dict[Any, Any]) -> bool:
+    """True when all keys are ASCII and allowed: of most maps."""
+    return "__proto__" not in value and type(next(iter(value))) is str and _is_plain_of_one_kind(value)
+
+
+def _is_plain_of_one_kind(members: Collection[Any]) -> bool:
+    """True for what needs no look at each: numbers of one type, booleans, nulls, ASCII strings.  Otherwise every
+    member costs a call, and a frame holds a million."""
+    kinds = set(map(type, members))
+    if len(kinds) != 1:
+        return False
+    match kinds.pop().__name__:
+        case "float":
+            return all(map(isfinite, members))
+        case "int":
+            return bool(min(members) >= -INTEGER_MAX and max(members) <= INTEGER_MAX)
+        case "str":
+            joined = "".join(members)
+            return joined.isascii() and "\0" not in joined
+        case name:
+            return name in ("bool", "NoneType")
 
 
 def _double(value: int) -> float:
