@@ -19,6 +19,8 @@ from tests.server import HOST, ROOT, ServerProcess, free_port
 LIMITS = {
     "messages_per_second_max": 1e9,
     "message_burst_max": 10**9,
+    "bytes_per_second_max": 1e12,
+    "byte_burst_max": 10**12,
     "reads_per_second_max": 1e9,
     "read_burst_max": 10**9,
 }

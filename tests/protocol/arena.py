@@ -32,6 +32,7 @@ EVERYTHING = frozenset(Right)
 EDITOR = frozenset({Right.VIEW, Right.EDIT})
 PLENTY = Limits(
     messages_per_second_max=1e12, message_burst_max=10**9, reads_per_second_max=1e12, read_burst_max=10**9,
+    bytes_per_second_max=1e12, byte_burst_max=10**12,
     faults_per_second_max=1e12, fault_burst_max=10**9, ops_per_message_max=100, text_insert_chars_max=2000,
 )  # fmt: skip
 FEW = replace(

@@ -14,7 +14,16 @@ from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol import limit
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
-from vuer_rtc.protocol.limit import Limits, TokenBucket, check_clock, check_message
+from vuer_rtc.protocol.limit import (
+    CONTAINER_WEIGHT,
+    MEMBER_WEIGHT,
+    OP_WEIGHT,
+    Limits,
+    TokenBucket,
+    check_clock,
+    check_message,
+    weight_of,
+)
 
 
 def message(*ops: dict[str, Any], **envelope: Any) -> Message:
@@ -159,6 +168,27 @@ def test_a_bucket_lets_a_burst_through_and_then_the_rate() -> None:
     assert not bucket.take(10.4)
     assert bucket.take(10.5)
     assert [bucket.take(1000) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_bucket_s_things_may_be_many_and_turn_out_to_be_more() -> None:
+    """L8: what is owed comes first."""
+    bucket = TokenBucket(per_second=10, burst=5)
+    assert bucket.take(0, 14)
+    assert not bucket.take(0.9)
+    bucket.owe(1)
+    assert not bucket.take(1.0)
+    assert bucket.take(1.1)
+
+
+def test_a_frame_weighs_what_it_costs_to_look_at() -> None:
+    """L8."""
+    fields = {"mtype": "crdt", "msg": {"ops": [{"value": [[], {}, 1]}]}}
+    lists_and_maps, members = 7, 2 + 1 + 1 + 1 + 3
+    assert weight_of(fields, 2000) == OP_WEIGHT + lists_and_maps * CONTAINER_WEIGHT + members * MEMBER_WEIGHT
+    assert weight_of(fields["msg"], 2000) == weight_of(fields, 2000) - CONTAINER_WEIGHT - 2 * MEMBER_WEIGHT
+    assert weight_of(fields, 1024) == 0
+    for odd in ({"msg": 1}, {"msg": {"ops": 1}}, {"ops": {}}):
+        assert weight_of(odd, 2000) < OP_WEIGHT
 
 
 def test_a_bucket_survives_a_clock_that_goes_back() -> None:

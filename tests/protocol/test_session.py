@@ -1,7 +1,7 @@
 """The session, rules S1 to S7, F5, L3 to L5 and E1 to E3."""
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 import pytest
@@ -178,6 +178,51 @@ def test_reads_have_a_rate_of_their_own() -> None:
     assert_refused(live.receive(ask("sync-check", requestId="r"), 0.5), ErrorCode.RATE_LIMITED)
     assert isinstance(live.receive(commit(), 0.5)[0], Submit)
     assert live.receive(ask("sync-check", requestId="r"), 1) == [SendStatus("r")]
+
+
+def unread(*args: object) -> NoReturn:
+    raise AssertionError("the frame is looked into")
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_l8_who_has_no_bytes_left_is_refused_unread_but_for_the_id(
+    monkeypatch: pytest.MonkeyPatch, is_text: bool
+) -> None:
+    """L8, F3."""
+    live = session(byte_burst_max=300, bytes_per_second_max=100)
+    big = {"mtype": "crdt", "x": "x" * 500, "msg": {**json.loads(commit())["msg"], "id": "alice:8"}}
+    frame = json.dumps(big) if is_text else msgpack.packb(big)
+    assert isinstance(live.receive(frame, 0)[0], Submit)
+    with monkeypatch.context() as patch:
+        patch.setattr("vuer_rtc.protocol.session.decode_fields", unread)
+        assert_refused(live.receive(frame, 0), ErrorCode.RATE_LIMITED, "alice:8")
+        assert_refused(live.receive(json.dumps(big["msg"]), 0), ErrorCode.RATE_LIMITED, "alice:8")
+        for nothing in (b"\xc1", "[" * 99_999, "{", '{"id": 1}', b"\x81" * 99_999, "\ud800", ask("sync")):
+            assert_refused(live.receive(nothing, 0), ErrorCode.RATE_LIMITED)
+    assert isinstance(live.receive(frame, 9)[0], Submit)
+
+
+def test_l8_a_robot_streams_and_a_flood_does_not() -> None:
+    """L8."""
+    robot, flooder, hollow = (session(byte_burst_max=3_000_000) for _ in range(3))
+    points = commit({"ot": "array.set", "key": "n", "path": "x", "value": [[1.5, 2.25, 3.125]] * 7_000})
+    lists = commit({"ot": "array.set", "key": "n", "path": "x", "value": [[]] * 80_000})
+    streamed = [robot.receive(msgpack.packb(json.loads(points)), number / 30) for number in range(30)]
+    assert all(isinstance(effect, Submit) for [effect] in streamed)
+    flooded = [type(flooder.receive(commit() + " " * 1_000_000, number / 100)[0]) for number in range(30)]
+    assert 3 <= flooded.count(Submit) <= 8
+    hollowed = [type(hollow.receive(lists, number / 100)[0]) for number in range(30)]
+    assert 1 <= hollowed.count(Submit) <= 3
+
+
+def test_what_is_too_much_at_first_sight_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1, L8."""
+    monkeypatch.setattr("vuer_rtc.protocol.session.inbound_of", unread)
+    shown = present_session(presence_bytes_max=50, clock_entries_max=3)
+    assert_refused(shown.receive(ask("presence", data={"a": [[]] * 800}), 0), ErrorCode.OVER_LIMIT)
+    for mtype in ("sync", "heartbeat"):
+        clock = dict.fromkeys("abcd", 1)
+        assert_refused(shown.receive(ask(mtype, vectorClock=clock), 0), ErrorCode.OVER_LIMIT)
 
 
 @pytest.mark.parametrize(("frame", "code"), [("{", ErrorCode.BAD_FRAME), (b"\x80", ErrorCode.UNKNOWN_MTYPE)])

@@ -14,7 +14,7 @@ from journal.models import Document
     [
         ([], "This is no map of names to numbers"),
         ({"node_max": 5}, "node_max is not a limit. Did you mean nodes_max?"),
-        ({"zzz": 5}, "zzz is not a limit. There are: client_id_chars_max, clock_entries_max,"),
+        ({"zzz": 5}, "zzz is not a limit. There are: byte_burst_max, bytes_per_second_max,"),
         ({"nodes_max": "5"}, "nodes_max is '5', not a number from 0."),
         ({"nodes_max": -1}, "nodes_max is -1, not a number from 0."),
         ({"nodes_max": 1.5}, "nodes_max is 1.5, not a number from 0."),

@@ -19,7 +19,11 @@ from vuer_rtc.crdt.message import Message, Op
 SLUG = "stage"
 PATIENCE_S = 60
 SETTINGS = {
-    "LIMITS": {"messages_per_second_max": 1_000_000, "message_burst_max": 1_000_000},
+    "LIMITS": {
+        "messages_per_second_max": 1_000_000,
+        "message_burst_max": 1_000_000,
+        "byte_burst_max": 10**12,
+    },
     "JOURNAL_DELETE_MESSAGES_MAX": 20,
 }
 """Truncation goes in small steps, so that there is something between them."""

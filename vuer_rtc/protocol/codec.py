@@ -42,12 +42,45 @@ _json_encoder = msgspec.json.Encoder()
 _msgpack_encoder = msgspec.msgpack.Encoder()
 
 
+class _Named(msgspec.Struct):
+    id: str = ""
+
+
+class _Head(_Named):
+    """All that is read of a frame that is refused unread; the rest is skipped, which costs next to nothing."""
+
+    msg: _Named | None = None
+
+
+_json_head_decoder = msgspec.json.Decoder(_Head)
+_msgpack_head_decoder = msgspec.msgpack.Decoder(_Head)
+
+
+def read_message_id(frame: Frame) -> str | None:
+    """The id of the commit in a frame, as far as it can be read without the rest."""
+    try:
+        if isinstance(frame, str):
+            head = _json_head_decoder.decode(frame)
+        else:
+            head = _msgpack_head_decoder.decode(frame)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    return (head.msg or head).id or None
+
+
 def decode_frame(frame: Frame) -> Inbound:
     """The message of a frame: text is JSON, bytes are msgpack; a map without `mtype` is a bare commit.
 
     Raises: ClientFault, with the message's id as far as it can be read.  Source: rules F1 to F4.
     """
-    fields = _decode(frame)
+    return inbound_of(decode_fields(frame))
+
+
+def inbound_of(fields: Fields) -> Inbound:
+    """The message that the fields of a frame are.
+
+    Raises: ClientFault, with the message's id as far as it can be read.  Source: rules F2 to F4.
+    """
     mtype = fields.get("mtype", "crdt" if "ops" in fields else None)
     try:
         match mtype:
@@ -68,7 +101,11 @@ def decode_frame(frame: Frame) -> Inbound:
     raise ClientFault(ErrorCode.UNKNOWN_MTYPE, f"clients do not send {shown(mtype)}")
 
 
-def _decode(frame: Frame) -> Fields:
+def decode_fields(frame: Frame) -> Fields:
+    """What a frame holds, as it is written.
+
+    Raises: ClientFault `bad-frame`.  Source: rule F1.
+    """
     try:
         return _json_decoder.decode(frame) if isinstance(frame, str) else _msgpack_decoder.decode(frame)
     except RecursionError:

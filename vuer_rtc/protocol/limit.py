@@ -6,7 +6,7 @@ What depends on the document (`nodes_max`, `document_bytes_max`, `text_chars_max
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -14,6 +14,17 @@ from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
 from vuer_rtc.crdt.message import UNSET, Message, Op
 
 from .codes import ClientFault, ErrorCode
+
+OP_WEIGHT = 256
+"""Bytes that each operation of a frame counts beside its own."""
+CONTAINER_WEIGHT = 32
+"""The same of each list and map: `[]` is one byte, and takes as long to look at as fifty of a string."""
+MEMBER_WEIGHT = 4
+"""The same of each member of a list or map."""
+LIGHT_FRAME_BYTES_MAX = 1_024
+"""A frame up to this counts its bytes alone: how many there are is bounded by `messages_per_second_max`."""
+PRESENCE_FRAME_FACTOR = 8
+"""A frame that much larger than `presence_bytes_max` is not looked into: JSON takes six bytes for one at most."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -74,6 +85,11 @@ class Limits:
     """Frames a connection may send in the long run.  A drag at 120 Hz needs a quarter."""
     message_burst_max: int = 2_000
     """Frames it may send at once after a pause: a backlog made offline."""
+    bytes_per_second_max: float = 16_777_216
+    """Bytes of frames a connection may send in the long run, those that rule L8 adds included.  A robot that
+    streams 200 kB thirty times a second, in small lists, needs three quarters."""
+    byte_burst_max: int = 67_108_864
+    """The same at once: as much as may wait for the journal."""
     reads_per_second_max: float = 5
     """`sync` and `sync-check` in the long run; each may cost as much as the document is large."""
     read_burst_max: int = 20
@@ -180,9 +196,13 @@ def _check_op(op: Op, message: Message, limits: Limits) -> None:
 
 
 def _check_depth(value: object, limits: Limits) -> None:
-    if _is_deeper(value, limits.value_depth_max):
-        detail = f"value_depth_max is {limits.value_depth_max}, a value is nested deeper"
-        raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > limits.value_depth_max:
+            detail = f"value_depth_max is {limits.value_depth_max}, a value is nested deeper"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+        level = _inside(level)
 
 
 def _check_node(op: Op, limits: Limits) -> None:
@@ -217,13 +237,41 @@ def _check_text(op: Op, message: Message, limits: Limits) -> None:
         raise ClientFault(ErrorCode.OVER_LIMIT, detail)
 
 
-def _is_deeper(value: object, levels: int) -> bool:
-    """True when `value` has more than `levels` nested lists and maps."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return levels == 0 or any(_is_deeper(member, levels - 1) for member in value)
+def weight_of(fields: Mapping[str, object], size: int) -> int:
+    """Bytes that a decoded frame of `size` counts beside its own: what it costs to look at.  Source: rule L8."""
+    if size <= LIGHT_FRAME_BYTES_MAX:
+        return 0
+    commit = fields.get("msg", fields)
+    ops = commit.get("ops") if type(commit) is dict else None
+    weight = OP_WEIGHT * len(ops) if type(ops) is list else 0
+    level: list[Any] = [fields]
+    while level:
+        weight += CONTAINER_WEIGHT * len(level) + MEMBER_WEIGHT * sum(map(len, level))
+        level = _inside(level)
+    return weight
+
+
+def check_fields(fields: Mapping[str, object], size: int, limits: Limits) -> None:
+    """Returns when nothing shows, before all members are looked at, that a decoded frame of `size` is beyond a limit.
+
+    Raises: ClientFault `over-limit`.  Source: rules L1, W7.
+    """
+    presence_max = PRESENCE_FRAME_FACTOR * limits.presence_bytes_max + LIGHT_FRAME_BYTES_MAX
+    if fields.get("mtype") == "presence" and size > presence_max:
+        _refuse("presence_bytes_max", limits, size)
+    for clock in (fields.get("vectorClock"), fields.get("clock")):
+        if type(clock) is dict and len(clock) > limits.clock_entries_max:
+            _refuse("clock_entries_max", limits, len(clock))
+
+
+def _inside(containers: list[Any]) -> list[Any]:
+    """The lists and maps that are members of these."""
+    return [
+        member
+        for container in containers
+        for member in (container.values() if type(container) is dict else container)
+        if type(member) is list or type(member) is dict
+    ]
 
 
 class TokenBucket:
@@ -243,12 +291,16 @@ class TokenBucket:
         self._burst = burst
         self._tokens = min(self._tokens, burst)
 
-    def take(self, now: float) -> bool:
-        """True, and one token less, when there is one.  `now` is monotonic, in seconds."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """True, and `count` tokens less, when there is one: the rest is owed.  `now` is monotonic, in seconds."""
         since = self._taken_at if self._taken_at is not None else now
         self._tokens = min(self._burst, self._tokens + max(0.0, now - since) * self._per_second)
         self._taken_at = max(now, since)
         if self._tokens < 1:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
+
+    def owe(self, count: int) -> None:
+        """Note that what was taken turned out to be `count` more."""
+        self._tokens -= count

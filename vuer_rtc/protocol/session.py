@@ -13,9 +13,9 @@ from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.message import Message
 
 from . import wire
-from .codec import decode_frame
+from .codec import decode_fields, inbound_of, read_message_id
 from .codes import ClientFault, CloseCode, ErrorCode
-from .limit import Limits, TokenBucket, check_message, check_presence
+from .limit import Limits, TokenBucket, check_fields, check_message, check_presence, weight_of
 
 
 class Right(StrEnum):
@@ -114,6 +114,7 @@ class SyncSession:
         self._limits = limits
         self._follows_framing = framing is None
         self._messages = TokenBucket(limits.messages_per_second_max, limits.message_burst_max)
+        self._bytes = TokenBucket(limits.bytes_per_second_max, limits.byte_burst_max)
         self._reads = TokenBucket(limits.reads_per_second_max, limits.read_burst_max)
         self._presences = TokenBucket(limits.presence_per_second_max, limits.presence_burst_max)
         self._faults = TokenBucket(limits.faults_per_second_max, limits.fault_burst_max)
@@ -132,6 +133,7 @@ class SyncSession:
         """May change while the connection lives."""
         self._limits = limits
         self._messages.resize(limits.messages_per_second_max, limits.message_burst_max)
+        self._bytes.resize(limits.bytes_per_second_max, limits.byte_burst_max)
         self._reads.resize(limits.reads_per_second_max, limits.read_burst_max)
         self._presences.resize(limits.presence_per_second_max, limits.presence_burst_max)
         self._faults.resize(limits.faults_per_second_max, limits.fault_burst_max)
@@ -146,15 +148,26 @@ class SyncSession:
         if self._follows_framing:
             self.framing = wire.Framing.JSON if isinstance(frame, str) else wire.Framing.MSGPACK
             self._follows_framing = False
-        if _size(frame, self._limits.frame_bytes_max) > self._limits.frame_bytes_max:
+        size = _size(frame, self._limits.frame_bytes_max)
+        if size > self._limits.frame_bytes_max:
             return [self._close(CloseCode.TOO_BIG)]
         try:
-            inbound = decode_frame(frame)
+            inbound = self._read(frame, size, now)
             is_presence = isinstance(inbound, wire.Presence)
             self._spend(self._presences if is_presence else self._messages, now, inbound)
             return [self._decide(inbound, now)]
         except ClientFault as fault:
             return self._refuse(fault, now)
+
+    def _read(self, frame: wire.Frame, size: int, now: float) -> wire.Inbound:
+        """The message of a frame, whose bytes have been paid for before anybody looks into it (rule L8)."""
+        if not self._bytes.take(now, size):
+            detail = "too many bytes, wait a moment"
+            raise ClientFault(ErrorCode.RATE_LIMITED, detail, read_message_id(frame))
+        fields = decode_fields(frame)
+        self._bytes.owe(weight_of(fields, size))
+        check_fields(fields, size, self._limits)
+        return inbound_of(fields)
 
     def _decide(self, inbound: wire.Inbound, now: float) -> Effect:
         if Right.VIEW not in self.rights:
