@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from vuer_rtc.client.message import core_message, journalled
-from vuer_rtc.client.send_window import WINDOW_MAX
+from vuer_rtc.client.send_window import WINDOW_BYTES_MAX, WINDOW_MAX
 from vuer_rtc.client.syncer import NotNative
 from vuer_rtc.crdt.message import cut_record
 
@@ -157,6 +157,22 @@ def test_a_window_of_commits_travels_at_a_time() -> None:
     assert len(line.up) == WINDOW_MAX
     settle([line], random.Random(0))
     assert len(line.server.journal) == WINDOW_MAX + 50
+
+
+def test_a_window_holds_only_so_many_bytes_but_always_one_commit() -> None:
+    """L8: what a server takes at once is bounded."""
+    line = joined(FakeServer(), "alice")
+    for _ in range(10):
+        line.store.edit({"ot": "string.set", "key": "n", "path": "x", "value": "x" * (WINDOW_BYTES_MAX // 4)})
+        line.commit()
+    assert len(line.up) == 3
+    settle([line], random.Random(0))
+    assert len(line.server.journal) == 10
+    line.store.edit({"ot": "string.set", "key": "n", "path": "x", "value": "x" * (WINDOW_BYTES_MAX + 1)})
+    line.commit()
+    assert len(line.up) == 1
+    settle([line], random.Random(0))
+    assert len(line.server.journal) == 11
 
 
 def test_a_refusal_for_now_sends_everything_unsettled_again_in_order() -> None:
