@@ -184,11 +184,21 @@ def test_a_frame_weighs_what_it_costs_to_look_at() -> None:
     """L8."""
     fields = {"mtype": "crdt", "msg": {"ops": [{"value": [[], {}, 1]}]}}
     lists_and_maps, members = 7, 2 + 1 + 1 + 1 + 3
-    assert weight_of(fields, 2000) == OP_WEIGHT + lists_and_maps * CONTAINER_WEIGHT + members * MEMBER_WEIGHT
-    assert weight_of(fields["msg"], 2000) == weight_of(fields, 2000) - CONTAINER_WEIGHT - 2 * MEMBER_WEIGHT
-    assert weight_of(fields, 1024) == 0
+    weight = 2000 + OP_WEIGHT + lists_and_maps * CONTAINER_WEIGHT + members * MEMBER_WEIGHT
+    assert weight_of(fields, 2000, 10_000) == weight
+    assert weight_of(fields["msg"], 2000, 10_000) == weight - CONTAINER_WEIGHT - 2 * MEMBER_WEIGHT
+    assert weight_of(fields, 1024, 10_000) == 1024
     for odd in ({"msg": 1}, {"msg": {"ops": 1}}, {"ops": {}}):
-        assert weight_of(odd, 2000) < OP_WEIGHT
+        assert weight_of(odd, 2000, 10_000) < 2000 + OP_WEIGHT
+
+
+def test_a_frame_is_weighed_no_further_than_it_matters() -> None:
+    """L8: deep nesting in many lists stops at the level that is too much."""
+    nested: Any = []
+    for _ in range(100):
+        nested = [nested]
+    weight = weight_of({"a": [nested] * 1_000}, 2000, 100_000)
+    assert 100_000 < weight < 150_000
 
 
 def test_a_bucket_survives_a_clock_that_goes_back() -> None:

@@ -218,6 +218,8 @@ def test_l8_a_robot_streams_and_a_flood_does_not() -> None:
 def test_what_is_too_much_at_first_sight_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """L1, L8."""
     monkeypatch.setattr("vuer_rtc.protocol.session.inbound_of", unread)
+    heavy = commit({"ot": "array.set", "key": "n", "path": "x", "value": [[]] * 250_000})
+    assert_refused(session().receive(heavy, 0), ErrorCode.OVER_LIMIT, "alice:7")
     shown = present_session(presence_bytes_max=50, clock_entries_max=3)
     assert_refused(shown.receive(ask("presence", data={"a": [[]] * 800}), 0), ErrorCode.OVER_LIMIT)
     for mtype in ("sync", "heartbeat"):

@@ -35,6 +35,8 @@ class Limits:
 
     frame_bytes_max: int = 1_048_576
     """One WebSocket frame.  Holds a commit of a thousand nodes; a larger import is many commits."""
+    frame_weight_max: int = 8_388_608
+    """The same as it weighs by what it costs to look at: a megabyte of numbers, or two hundred thousand lists."""
     ops_per_message_max: int = 1_000
     """Operations of one message.  A message is atomic: it is journalled, relayed and undone as one."""
     op_bytes_max: int = 262_144
@@ -237,31 +239,40 @@ def _check_text(op: Op, message: Message, limits: Limits) -> None:
         raise ClientFault(ErrorCode.OVER_LIMIT, detail)
 
 
-def weight_of(fields: Mapping[str, object], size: int) -> int:
-    """Bytes that a decoded frame of `size` counts beside its own: what it costs to look at.  Source: rule L8."""
+def weight_of(fields: Mapping[str, object], size: int, bound: int) -> int:
+    """Bytes that a decoded frame of `size` counts as: what it costs to look at; counted no further than just beyond
+    `bound`.  Source: rule L8."""
     if size <= LIGHT_FRAME_BYTES_MAX:
-        return 0
-    commit = fields.get("msg", fields)
-    ops = commit.get("ops") if type(commit) is dict else None
-    weight = OP_WEIGHT * len(ops) if type(ops) is list else 0
+        return size
+    ops = _commit_of(fields).get("ops")
+    weight = size + (OP_WEIGHT * len(ops) if type(ops) is list else 0)
     level: list[Any] = [fields]
-    while level:
+    while level and weight <= bound:
         weight += CONTAINER_WEIGHT * len(level) + MEMBER_WEIGHT * sum(map(len, level))
         level = _inside(level)
     return weight
 
 
-def check_fields(fields: Mapping[str, object], size: int, limits: Limits) -> None:
-    """Returns when nothing shows, before all members are looked at, that a decoded frame of `size` is beyond a limit.
+def check_fields(fields: Mapping[str, object], size: int, weight: int, limits: Limits) -> None:
+    """Returns when nothing shows, before all members are looked at, that a decoded frame is beyond a limit.
 
-    Raises: ClientFault `over-limit`.  Source: rules L1, W7.
+    Raises: ClientFault `over-limit`.  Source: rules L1, L8, W7.
     """
+    if weight > limits.frame_weight_max:
+        message_id = _commit_of(fields).get("id")
+        detail = f"frame_weight_max is {limits.frame_weight_max}, this weighs more: send less at a time"
+        raise ClientFault(ErrorCode.OVER_LIMIT, detail, message_id if type(message_id) is str else None)
     presence_max = PRESENCE_FRAME_FACTOR * limits.presence_bytes_max + LIGHT_FRAME_BYTES_MAX
     if fields.get("mtype") == "presence" and size > presence_max:
         _refuse("presence_bytes_max", limits, size)
     for clock in (fields.get("vectorClock"), fields.get("clock")):
         if type(clock) is dict and len(clock) > limits.clock_entries_max:
             _refuse("clock_entries_max", limits, len(clock))
+
+
+def _commit_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    commit = fields.get("msg", fields)
+    return commit if type(commit) is dict else {}
 
 
 def _inside(containers: list[Any]) -> list[Any]:

@@ -165,8 +165,9 @@ class SyncSession:
             detail = "too many bytes, wait a moment"
             raise ClientFault(ErrorCode.RATE_LIMITED, detail, read_message_id(frame))
         fields = decode_fields(frame)
-        self._bytes.owe(weight_of(fields, size))
-        check_fields(fields, size, self._limits)
+        weight = weight_of(fields, size, self._limits.frame_weight_max)
+        self._bytes.owe(weight - size)
+        check_fields(fields, size, weight, self._limits)
         return inbound_of(fields)
 
     def _decide(self, inbound: wire.Inbound, now: float) -> Effect:
