@@ -1,11 +1,18 @@
 """The parts of a connection that need no server; the rest is shown by `test_room` and the lossy links."""
 
+import contextlib
+import http
+import logging
+from collections.abc import AsyncGenerator
+
 import pytest
+from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from vuer_rtc.client.connection import BACKOFF, Backoff, Connection
 from vuer_rtc.client.error import RoomClosed
 from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.handshake import Handshake
+from vuer_rtc.client.room import RoomClient
 from vuer_rtc.client.syncer import Syncer
 
 
@@ -37,3 +44,53 @@ async def test_what_is_waited_for_after_the_end_says_why_it_ended() -> None:
     with pytest.raises(RoomClosed, match="the first reason counts"):
         await connection.until(lambda: False)
     assert [names async for names in connection.presence.changes()] == []
+
+
+@contextlib.asynccontextmanager
+async def answering(*statuses: int) -> AsyncGenerator[tuple[str, list[str]]]:
+    """The address of a server that answers with these HTTP statuses, the last one for ever; and what it was asked."""
+    asked: list[str] = []
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        asked.append(request.path)
+        return connection.respond(http.HTTPStatus(statuses[min(len(asked), len(statuses)) - 1]), "no")
+
+    async def handle(connection: ServerConnection) -> None:
+        raise AssertionError("nobody gets in")
+
+    async with serve(handle, "127.0.0.1", 0, process_request=refuse) as server:
+        [listener] = server.sockets
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/ws/rooms/demo/", asked
+
+
+@pytest.mark.parametrize("status", [403, 404, 401, 200])
+async def test_an_address_that_leads_to_no_room_is_told_to_the_program(status: int) -> None:
+    async with answering(status) as (url, asked):
+        with pytest.raises(RoomClosed, match=rf"no room at {url}: .*HTTP {status}"):
+            async with RoomClient(url):
+                pass
+        assert len(asked) == 1
+
+
+async def test_what_may_pass_is_tried_again_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with answering(503, 429, 502, 404) as (url, asked):
+        room = RoomClient(url, backoff=Backoff(first_s=0.01, max_s=0.01))
+        with pytest.raises(RoomClosed, match="HTTP 404"):
+            async with room:
+                pass
+        assert len(asked) == 4
+    told = [record.levelname for record in caplog.records if "cannot be reached" in record.message]
+    assert told == ["WARNING", "INFO", "INFO"]
+
+
+async def test_who_has_been_in_the_room_tries_on_whatever_answers_instead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy has another page for rooms whose server is being replaced."""
+    async with answering(404) as (url, asked):
+        room = RoomClient(url, backoff=Backoff(first_s=0.01, max_s=0.01))
+        monkeypatch.setattr(room._syncer, "beginnings", 1)
+        room.start()
+        await room._connection.until(lambda: len(asked) > 3)
+        await room.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 PRESENCE_PAUSE_S = 0.05
 """Between two presences sent: as often as the server tells the others."""
+PASSING = frozenset({408, 425, 429})
+"""Statuses below 500 with which servers and proxies ask to come again."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Connection:
             except ConnectionClosed as closed:
                 self._consider(closed)
             except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
-                logger.info("%s cannot be reached: %s", url, error)
+                self._consider_failure(error, is_first=attempt == 0)
             except (InvalidURI, NotNative) as error:
                 self._finish(RoomClosed(None, str(error)))
             except Exception as error:
@@ -147,6 +149,17 @@ class Connection:
                     await socket.close()
             for task in done:
                 task.result()
+
+    def _consider_failure(self, error: Exception, *, is_first: bool) -> None:
+        """End for good when there has never been a room at that address, and what is there says that it is no fault
+        of the moment; otherwise try again, and warn once that this goes on."""
+        status = error.response.status_code if isinstance(error, InvalidStatus) else None
+        if status is not None and status < 500 and status not in PASSING and not self._syncer.beginnings:
+            reason = f"there is no room at {self._handshake.url}: the answer is HTTP {status}, no WebSocket"
+            self._finish(RoomClosed(None, reason))
+            return
+        level = logging.WARNING if is_first else logging.INFO
+        logger.log(level, "%s cannot be reached, trying on: %s", self._handshake.url, error)
 
     def _consider(self, closed: ConnectionClosed) -> None:
         """End for good when the server has said so; otherwise try again."""

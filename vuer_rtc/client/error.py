@@ -13,7 +13,8 @@ class RoomError(RuntimeError):
 
 
 class RoomClosed(RoomError):
-    """The room is closed for this client; `code` is the close code, None when the program closed it."""
+    """The room is closed for this client; `code` is the close code, None when there was none: the program closed it, or
+    the address leads to no room."""
 
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(f"{reason} ({code})" if code is not None else reason)
