@@ -187,6 +187,25 @@ def test_a_refusal_for_now_sends_everything_unsettled_again_in_order() -> None:
     assert [wire["msg"]["id"] for wire in line.syncer.again()] == ["alice:1", "alice:2", "alice:3"]
 
 
+def test_an_undo_that_overtakes_its_refused_target_travels_again_behind_it() -> None:
+    """E3: its refusal is for good only when the target's is."""
+    line = joined(FakeServer(), "alice")
+    line.store.edit({"ot": "number.set", "key": "n", "path": "x", "value": 1})
+    line.commit()
+    line.undo()
+    [target, undo] = [wire["msg"]["id"] for wire in line.up]
+    unknown = {"mtype": "error", "msgId": undo, "error": "unknown-target: ", "code": "unknown-target"}
+    line.up.clear()
+    line.syncer.receive({"mtype": "error", "msgId": target, "code": "rate-limited", "retry": True})
+    line.syncer.receive(unknown)
+    assert (line.syncer.waiting, line.syncer.refusals) == ([target, undo], [])
+    line.send(line.syncer.again())
+    assert [wire["msg"]["id"] for wire in line.up] == [target, undo]
+    line.syncer.receive({"mtype": "error", "msgId": target, "error": "over-limit: ", "code": "over-limit"})
+    line.syncer.receive(unknown)
+    assert [refusal.code for refusal in line.syncer.refusals] == ["over-limit", "unknown-target"]
+
+
 def test_a_refused_commit_is_taken_back_and_the_rest_stays() -> None:
     line = joined(FakeServer(), "alice")
     line.store.edit(insert_op("", "n", x=0))

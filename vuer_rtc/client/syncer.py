@@ -269,11 +269,18 @@ class Syncer:
         message_id = str(wire.get("msgId") or "")
         if not message_id:
             self.fault = str(wire.get("error", ""))
-        if wire.get("retry"):
+        if wire.get("retry") or self._is_ahead_of_its_target(message_id, wire):
             self.must_pause = self.must_pause or message_id in self._window
         elif message_id in self.store.inner.unacked:
             self.store.reject(message_id)
             self._refuse(Refusal.of(wire))
+
+    def _is_ahead_of_its_target(self, message_id: str, wire: Wire) -> bool:
+        """An undo that arrived, while its target was refused for now: both will travel again, in order."""
+        unacked = self.store.inner.unacked
+        if wire.get("code") != "unknown-target" or message_id not in unacked:
+            return False
+        return any(op.target in unacked for op in unacked[message_id].ops)
 
     def _take_status(self, wire: Wire) -> None:
         request, status = str(wire.get("requestId")), Status.of(wire)
