@@ -215,15 +215,6 @@ def masked(payload: bytes, opcode: int = 0x81) -> bytes:
     return bytes((opcode, 0x80 | len(payload))) + bytes(4) + payload
 
 
-async def test_text_that_is_none_closes_the_connection_and_is_not_handed_over() -> None:
-    async with serving() as (application, client):
-        found: list[Any] = []
-        application.read(found.append)
-        client.transport.write(masked(b"\xff"))
-        assert (await application.over())["code"] == 1007
-        assert found == []
-
-
 async def test_what_comes_after_the_server_has_closed_is_not_handed_over() -> None:
     async with serving() as (application, client):
         found: list[Any] = []
@@ -250,3 +241,21 @@ def test_one_who_floods_has_one_piece_a_turn() -> None:
         return max(taken_in.values())
 
     assert uvloop.run(most_in_a_turn()) <= 256_000
+
+
+@pytest.mark.parametrize("is_read_at_once", [True, False])
+async def test_text_that_is_no_unicode_ends_the_connection_and_is_not_logged(
+    is_read_at_once: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RFC 6455, 8.1; anybody can send it, and as often as they like."""
+    taken: list[Any] = []
+    async with serving() as (application, client):
+        if is_read_at_once:
+            application.read(taken.append)
+        await client.send([b"\xff\xfe", b"a"], text=True)
+        end = await application.over()
+        assert end["code"] == 1007
+        await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
+        assert client.close_code == 1007
+    assert (taken, application.events) == ([], [end])
+    assert caplog.records == []

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 from websockets.protocol import State
 
 GONE_MAX_S = 15
@@ -77,13 +78,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.loop.call_soon(self.transport.resume_reading)
 
     def send_receive_event_to_app(self) -> None:
-        if self._take is None or self.close_sent:
-            super().send_receive_event_to_app()
+        if self.close_sent:
+            super().send_receive_event_to_app()  # which drops it
             return
         message = b"".join(self.frames)
         try:
             frame = message if self.curr_msg_data_type == "bytes" else message.decode()
         except UnicodeDecodeError:
+            self.frames = []
+            self.conn.send_close(
+                CloseCode.INVALID_DATA
+            )  # RFC 6455, 8.1; uvicorn would log a traceback as well
+            self.handle_parser_exception()
+            return
+        if self._take is None:
             super().send_receive_event_to_app()
         else:
             self.frames = []
