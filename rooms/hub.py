@@ -208,16 +208,30 @@ class Hub:
     async def _finish(self) -> None:
         await asyncio.sleep(settings.shutdown_notice_s)
         self._gate.is_closed = True
-        await self._drain()
+        is_answering = await self._drain()
         rooms = list(self.rooms.values())
         for room in rooms:
             room.close(CloseCode.GOING_AWAY)
         await self._see_off()
         await self.bus.drained()
-        await self._register.write()
-        await self._projector.write()
+        is_answering = await self._write_rows(
+            settings.shutdown_timeout_s if is_answering else settings.close_timeout_s
+        )
         await self._herald.close(settings.close_timeout_s)
-        await self._snapshotter.finish(rooms)
+        if is_answering:
+            await self._snapshotter.finish(rooms)
+
+    async def _write_rows(self, timeout_s: float) -> bool:
+        """Afterwards the rows of sessions and projections are as true as could be had in time; no acknowledgement
+        depends on them, and the next start makes up for what they lack.  False when there was too little time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._register.write()
+                await self._projector.write()
+        except TimeoutError:
+            logger.warning("shutting down although the database does not answer; some rows are behind")
+            return False
+        return True
 
     async def _end(self) -> None:
         """Afterwards nothing runs any more, and whoever else waits for the end goes on."""
@@ -225,10 +239,19 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(self._journal.close(), self._aside.close())
+        await self._close_workers()
         self._has_stopped.set()
 
-    async def _drain(self) -> None:
+    async def _close_workers(self) -> None:
+        """Afterwards their threads have ended, or wait for a database that may take long to say no: these end with
+        the process."""
+        closing = [asyncio.ensure_future(worker.close()) for worker in (self._journal, self._aside)]
+        _, late = await asyncio.wait(closing, timeout=settings.close_timeout_s)
+        for task in late:
+            task.cancel()
+
+    async def _drain(self) -> bool:
+        """Afterwards what waited is journalled; False when the journal does not answer in time."""
         for room in self.rooms.values():
             room.is_taking = False
         try:
@@ -236,6 +259,8 @@ class Hub:
                 await self._committer.drained()
         except TimeoutError:
             logger.error("shutting down although the journal does not answer; what it lacks was not acked")
+            return False
+        return True
 
     async def _see_off(self) -> None:
         """Wait for the sockets to close; those that do not in time count as gone."""

@@ -145,7 +145,8 @@ class RoomSettings:
     balancer takes to notice."""
     shutdown_timeout_s: float = 8
     """How long a shutdown waits for the journal before it closes the sockets of messages that are not
-    acknowledged."""
+    acknowledged, and then for the rows of sessions and projections; for these no longer than for a socket when the
+    journal has not answered."""
 
     metrics_token: str = ""
     """Who scrapes `/metrics` sends it: `Authorization: Bearer …`.  Without one the page is there for staff only:

@@ -1,6 +1,7 @@
 """The hub with the real journal on a real database, in this process; sockets are the tests' own."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -156,6 +157,31 @@ async def test_a_stop_that_fails_keeps_nobody_waiting_who_stops_too(
         await hub.stop()
     await asyncio.wait_for(hub.stop(), 5)
     assert all(task.done() for task in hub._tasks)
+
+
+async def test_a_stop_waits_for_a_database_that_is_locked_no_longer_than_it_is_told_to(
+    hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threads that wait for it end with the process; what they were to write is made up for by the next start."""
+    is_free, begun = threading.Event(), threading.Event()
+
+    def wait(*_: Any) -> None:
+        begun.set()
+        is_free.wait(60)
+
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await ann.until(lambda: ann.acks)
+        settings.VUER_RTC = {**QUICK, "SHUTDOWN_TIMEOUT_S": 0.2, "CLOSE_TIMEOUT_S": 0.2}
+        monkeypatch.setattr("rooms.register.save_ends", wait)
+        monkeypatch.setattr(hub._snapshotter, "finish", None)  # which would wait as well
+        try:
+            await asyncio.wait_for(hub.stop(), 30)
+            assert begun.is_set()
+            assert not is_free.is_set()
+        finally:
+            is_free.set()
+    assert "the database does not answer; some rows are behind" in caplog.text
 
 
 async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
