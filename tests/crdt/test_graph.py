@@ -1,11 +1,25 @@
 """What a replica answers besides its merges."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from tests.crdt.scenario import Author, graph_of, insert, journalled, move, node, prop, remove, undo
+from tests.crdt.scenario import (
+    Author,
+    converged,
+    graph_of,
+    insert,
+    journalled,
+    move,
+    node,
+    prop,
+    remove,
+    undo,
+)
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
+from vuer_rtc.crdt.register import step
 
 
 def scene() -> list[Message]:
@@ -248,3 +262,26 @@ def test_a_reset_that_makes_no_sense_is_none() -> None:
         record = Message("=r", SERVER_CLIENT, {}, 0, 0, [Op("server.reset", value=value)], server_seq=4)
         assert not graph.apply(record).is_new
     assert graph.full_digest() == before
+
+
+def test_a_message_that_undoes_many_folds_each_property_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U1: a thousand undos in one message are no thousand folds, which would hold everybody up."""
+    author, count = Author("al"), 300
+    edits = [prop("number.set" if number % 7 == 0 else "number.add", "x", number) for number in range(count)]
+    messages = [author(1, insert("n", x=0)), *(author(2 + number, edit) for number, edit in enumerate(edits))]
+    undone = author(1000, *(undo(f"al:{2 + number}") for number in range(count) if number % 3))
+    graph, plain = graph_of(messages), graph_of(messages)
+    steps = 0
+
+    def counted(*args: Any) -> bool:
+        nonlocal steps
+        steps += 1
+        return step(*args)
+
+    monkeypatch.setattr("vuer_rtc.crdt.property.step", counted)
+    graph.apply(undone)
+    assert steps <= count
+    for number, each in enumerate(undone.ops, 1001):
+        plain.apply(author(number, each))
+    assert node(graph).properties == node(plain).properties
+    converged(*messages, undone)

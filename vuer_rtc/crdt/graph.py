@@ -171,13 +171,16 @@ class Graph:
         return targets
 
     def _settle_targets(self, targets: Iterable[str]) -> None:
+        toggled = []
         for target in targets:
             placed = self._log.by_id.get(target)
             if placed is not None:
                 is_undone = self._undo.is_undone(placed.message, self.cut)
                 if is_undone != placed.is_undone:
                     placed.is_undone = is_undone
-                    self._scene.toggle(placed)
+                    toggled.append(placed)
+        if toggled:
+            self._scene.toggle(toggled)
 
     def _take_changed(self, seq: int) -> frozenset[str]:
         keys = self._scene.changed

@@ -6,6 +6,7 @@ re-folds whole, save for what its `Text` can place out of order by itself.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -123,12 +124,16 @@ class Property(msgspec.Struct, gc=False):
             self._keep_checkpoint(len(log), register)
         return fits
 
-    def toggle(self, entry: Entry, life: Life | None) -> None:
-        """Afterwards the register is right again, when the entry came to count or to be undone."""
+    def toggle(self, entries: Iterable[Entry], life: Life | None) -> None:
+        """Afterwards the register is right again, when these came to count or to be undone."""
+        places = [at for entry in entries if (at := self._index_of(entry)) is not None]
+        if places:
+            self._drop_checkpoints(min(places))
+            self.refold(life, min(places), max(places))
+
+    def _index_of(self, entry: Entry) -> int | None:
         at = bisect_left(self.log, entry[:2])
-        if at < len(self.log) and self.log[at][:2] == entry[:2]:
-            self._drop_checkpoints(at)
-            self.refold(life, at)
+        return at if at < len(self.log) and self.log[at][:2] == entry[:2] else None
 
     def insert(self, entry: Entry, life: Life | None) -> bool:
         """Put an entry at its place; true when it fits there."""
@@ -174,8 +179,9 @@ class Property(msgspec.Struct, gc=False):
         if entry[2].ot == "text.init" and entry[2].value:
             self.last_init = entry[:2]
 
-    def refold(self, life: Life | None, at: int) -> bool:
-        """Afterwards the register is right again: the entry at `at` is new or has changed; true when it fits."""
+    def refold(self, life: Life | None, at: int, until: int = 0) -> bool:
+        """Afterwards the register is right again: the entry at `at`, and perhaps others up to `until`, is new or has
+        changed; true when it fits."""
         if life is None or is_reserved(self.path):
             self.register = None
             return False
@@ -188,7 +194,7 @@ class Property(msgspec.Struct, gc=False):
             entry = log[index]
             if not life.concerns(entry):
                 continue
-            if index > at and self._sets(entry):
+            if index > at and index > until and self._sets(entry):
                 return fits
             if step(register, entry, self.path, floor) and index == at:
                 fits = True
@@ -231,8 +237,8 @@ class Property(msgspec.Struct, gc=False):
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, where it is in; the register is wrong until the next fold."""
-        at = bisect_left(self.log, entry[:2])
-        if at < len(self.log) and self.log[at][:2] == entry[:2]:
+        at = self._index_of(entry)
+        if at is not None:
             del self.log[at]
             self._drop_checkpoints(at)
 

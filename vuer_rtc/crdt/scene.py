@@ -132,16 +132,24 @@ class Scene:
         for index, op in zip(indices, placed.message.ops, strict=True):
             self._attach_property((placed.place, index, op, placed))
 
-    def toggle(self, placed: Placed) -> None:
-        """Afterwards the scene is right again: `placed.is_undone` has changed."""
+    def toggle(self, toggled: list[Placed]) -> None:
+        """Afterwards the scene is right again: `is_undone` of these has changed.
+
+        Each property is folded once, however many ops of it that concerns: a message may undo a thousand others.
+        """
         keys: set[str] = set()
-        for entry in entries_of(placed):
-            op = entry[2]
-            if not is_structural(op):
-                self._toggle_property(entry)
-            elif (key := named_key(op)) is not None and key in self.live:
-                keys.add(key)
-        self._settle_from((placed.place, -1), keys)
+        ops: dict[tuple[str, str], list[Entry]] = {}
+        for placed in toggled:
+            for entry in entries_of(placed):
+                op = entry[2]
+                if not is_structural(op):
+                    for path in paths_of(op):
+                        ops.setdefault((op.key, path), []).append(entry)
+                elif (key := named_key(op)) is not None and key in self.live:
+                    keys.add(key)
+        for (key, path), entries in ops.items():
+            self._toggle_property(key, path, entries)
+        self._settle_from((min(placed.place for placed in toggled), -1), keys)
 
     def detach(self, placed: Placed) -> None:
         """Afterwards the scene is as if the message had never been there."""
@@ -223,13 +231,12 @@ class Scene:
         register = self.register(key, op.path)
         return PROPERTY_OPS[op.ot](UNSET if register is None else register.visible, op) is not NO_EFFECT
 
-    def _toggle_property(self, entry: Entry) -> None:
-        item = self.live.get(entry[2].key)
+    def _toggle_property(self, key: str, path: str, entries: list[Entry]) -> None:
+        item = self.live.get(key)
         if item is not None:
-            for path in paths_of(entry[2]):
-                if (prop := item.properties.get(path)) is not None:
-                    prop.toggle(entry, item.life)
-            self.changed.add(item.key)
+            if (prop := item.properties.get(path)) is not None:
+                prop.toggle(entries, item.life)
+            self.changed.add(key)
 
     def _item(self, key: str) -> Item:
         item = self.live.get(key)
