@@ -1,5 +1,6 @@
 """What a replica answers besides its merges."""
 
+import random
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.crdt.scenario import (
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
 from vuer_rtc.crdt.register import step
+from vuer_rtc.crdt.tree import Tree
 
 
 def scene() -> list[Message]:
@@ -285,3 +287,23 @@ def test_a_message_that_undoes_many_folds_each_property_once(monkeypatch: pytest
         plain.apply(author(number, each))
     assert node(graph).properties == node(plain).properties
     converged(*messages, undone)
+
+
+def test_a_late_message_of_many_moves_checks_those_after_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T3: each move of a thousand would check all later ones again."""
+    author, other, count, rng = Author("al"), Author("bo"), 200, random.Random(1)
+    keys = [f"k{number}" for number in range(20)]
+    made = author(1, *(insert(key) for key in keys))
+    moves = [author(100 + number, move(*rng.sample(keys, 2))) for number in range(count)]
+    late = other(50, *(move(*rng.sample(keys, 2)) for _ in range(count)))
+    graph, checks, check = graph_of([made, *moves]), 0, Tree._check
+
+    def counted(*args: Any) -> bool:
+        nonlocal checks
+        checks += 1
+        return check(*args)
+
+    monkeypatch.setattr(Tree, "_check", counted)
+    graph.apply(late)
+    assert checks <= 3 * count
+    converged(made, *moves, late)

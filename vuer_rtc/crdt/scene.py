@@ -38,6 +38,8 @@ class Scene:
         """Keys whose view may differ since the caller cleared it."""
         self._structure_end: tuple[object, ...] = NOWHERE
         """Highest place of a structural op."""
+        self._rechecks: list[tuple[Spot, Spot | None]] | None = None
+        """While a message is attached: from where on, and as far as where, moves after it are to be checked again."""
         for key, node in self.base.items():
             if node.removed is None:
                 self.children.setdefault(node.parent, set()).add(key)
@@ -105,6 +107,18 @@ class Scene:
 
         `is_next`: the message counts, is not late, and stands after everything there is.
         """
+        if is_next or len(placed.message.ops) == 1:
+            return self._attach_ops(placed, is_next)
+        rechecks = self._rechecks = []
+        results = self._attach_ops(placed, is_next)
+        self._rechecks = None
+        if rechecks:
+            # Once: what stands after the message depends on all of its ops, and nothing stands between them.
+            untils = [until for _, until in rechecks if until is not None]
+            self._recheck(rechecks[0][0], max(untils) if len(untils) == len(rechecks) else None)
+        return results
+
+    def _attach_ops(self, placed: Placed, is_next: bool) -> list[bool]:
         results = []
         place, live, changed = placed.place, self.live, self.changed
         for index, op in enumerate(placed.message.ops):
@@ -347,8 +361,14 @@ class Scene:
         for key in keys:
             self._settle(self.live[key], not are_moves)
         if type(spot[0][0]) is Fraction or any(self.tree.is_named(key) for key in keys):
-            for key in self.tree.recheck(spot, until):
-                self._settle(self.live[key], False)
+            if self._rechecks is None:
+                self._recheck(spot, until)
+            else:
+                self._rechecks.append((spot, until))
+
+    def _recheck(self, spot: Spot, until: Spot | None) -> None:
+        for key in self.tree.recheck(spot, until):
+            self._settle(self.live[key], False)
 
     def _settle(self, item: Item, has_new_births: bool) -> None:
         old = item.life
