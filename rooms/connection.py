@@ -236,6 +236,10 @@ class Connection:
         self.acked_seq = max(self.acked_seq, seq)
         self._on_progress(self)
 
+    def note_work(self, work_s: float) -> None:
+        """One of its messages has kept the event loop that long: its next ones have to wait (rule L9)."""
+        self._protocol.charge(work_s)
+
     def _note_clock(self, clock: dict[str, int]) -> None:
         """Its row will say so, of clients that the document knows: others' names could be as many as a frame holds."""
         known = self.room.graph.clock

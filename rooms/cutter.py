@@ -36,6 +36,9 @@ class Nobody:
     def note_ack(self, seq: int) -> None:
         """The record is journalled; the graph knows."""
 
+    def note_work(self, work_s: float) -> None:
+        """Nobody's fault."""
+
 
 @dataclass(slots=True)
 class Progress:

@@ -12,6 +12,12 @@ Frames = tuple[Sequence[Frame], int]
 """Frames, and their size together."""
 
 
+WORK_FREE_S = 0.001
+"""What any message may take; most take a hundredth."""
+WORK_FREE_PER_OP_S = 20e-6
+"""What each operation may take beside that; most take a quarter."""
+
+
 class Delivery(NamedTuple):
     """One journalled message on its way to the clients."""
 
@@ -22,6 +28,13 @@ class Delivery(NamedTuple):
     is_late: bool = False
     size: int = 0
     """About how many bytes its operations take."""
+    work_s: float = 0.0
+    """Processor time that it took to apply, in seconds."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """It took longer than messages of its size do (rule L9)."""
+        return self.work_s > WORK_FREE_S + WORK_FREE_PER_OP_S * len(self.message.ops)
 
     def frame(self, dialect: Dialect) -> Frame | None:
         """Its broadcast; None when there is nothing that such clients could be sent."""

@@ -28,6 +28,9 @@ class Peer(PresencePeer, Protocol):
     def note_ack(self, seq: int) -> None:
         """One of its messages has that sequence."""
 
+    def note_work(self, work_s: float) -> None:
+        """One of its messages has taken that much of the event loop's processor time."""
+
     def tell_rights(self) -> None:
         """What it may do here has changed with the room."""
 

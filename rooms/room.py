@@ -8,6 +8,7 @@ has been committed and applied.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from time import thread_time
 from typing import Protocol
 from uuid import UUID
 
@@ -208,6 +209,8 @@ class LiveRoom:
             peer: Peer = submission.origin
             acks.setdefault(peer, {})[index] = self._audience.replies_to(peer, deliveries[index])
             peer.note_ack(batch.first_seq + index)
+            if deliveries[index].is_heavy:
+                peer.note_work(deliveries[index].work_s)
         self._fan_out(deliveries, acks)
         self._count(batch)
         for index, submission in batch.repeats:
@@ -325,8 +328,10 @@ class LiveRoom:
     def _apply(self, messages: Sequence[Message]) -> list[Delivery]:
         deliveries = []
         for message in messages:
+            began_at = thread_time()
             applied = self.graph.apply(message)
-            deliveries.append(Delivery(message, applied.relay, applied.is_late, applied.size))
+            work_s = thread_time() - began_at
+            deliveries.append(Delivery(message, applied.relay, applied.is_late, applied.size, work_s))
         self._answers.note(deliveries)
         return deliveries
 

@@ -215,6 +215,15 @@ def test_l8_a_robot_streams_and_a_flood_does_not() -> None:
     assert 1 <= hollowed.count(Submit) <= 3
 
 
+def test_l9_who_keeps_the_server_busy_waits_four_times_as_long() -> None:
+    """L9."""
+    live = session(byte_burst_max=1_000, bytes_per_second_max=1_000)
+    live.charge(1.0)
+    assert_refused(live.receive(commit(), 0), ErrorCode.RATE_LIMITED, "alice:7")
+    assert_refused(live.receive(commit(), 2.9), ErrorCode.RATE_LIMITED, "alice:7")
+    assert isinstance(live.receive(commit(), 3.1)[0], Submit)
+
+
 def test_what_is_too_much_at_first_sight_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """L1, L8."""
     monkeypatch.setattr("vuer_rtc.protocol.session.inbound_of", unread)

@@ -39,6 +39,7 @@ class Peer:
         self.frames: list[Frame] = []
         self.closed: list[CloseCode] = []
         self.acked: list[int] = []
+        self.work_s = 0.0
         self.rights_told = 0
         self.wants_presence = False
         self.shown_name: str | None = None
@@ -68,6 +69,9 @@ class Peer:
 
     def note_ack(self, seq: int) -> None:
         self.acked.append(seq)
+
+    def note_work(self, work_s: float) -> None:
+        self.work_s += work_s
 
     @property
     def got(self) -> list[str]:

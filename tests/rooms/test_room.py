@@ -68,6 +68,19 @@ def test_a_refused_message_costs_its_sender_an_error_and_the_others_nothing(room
     assert room.budget.bytes_left == 10_000
 
 
+def test_l9_a_heavy_message_is_charged_to_its_sender_and_an_ordinary_one_is_not(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L9."""
+    ann, bob = room.enter("ann"), room.enter("bob")
+    times = iter([0, 0.0009, 1, 1.5, 2, 2.05])
+    monkeypatch.setattr("rooms.room.thread_time", lambda: next(times))
+    for counter, count in ((1, 1), (2, 1), (3, 3_000)):
+        room.submit(submission(message("ann", counter, *[insert("n")] * count), ann))
+        room.commit()
+    assert (ann.work_s, bob.work_s) == (0.5, 0)
+
+
 async def test_after_a_conflict_the_others_messages_come_first_and_ours_is_numbered_again(
     room: Room, journal: Journal
 ) -> None:

@@ -86,6 +86,9 @@ class Close(Struct, frozen=True, gc=False):
 
 Effect = Submit | Reply | SendState | SendMissing | SendStatus | Heartbeat | ShowPresence | Reset | Close
 
+WORK_SHARE_MAX = 0.25
+"""Of the server's time, for heavy messages of one connection in the long run."""
+
 _NO_MESSAGE = frozenset({ErrorCode.BAD_FRAME, ErrorCode.UNKNOWN_MTYPE})
 
 
@@ -158,6 +161,10 @@ class SyncSession:
             return [self._decide(inbound, now)]
         except ClientFault as fault:
             return self._refuse(fault, now)
+
+    def charge(self, work_s: float) -> None:
+        """What the client sent has kept the server busy that long: it owes bytes for it (rule L9)."""
+        self._bytes.owe(int(work_s / WORK_SHARE_MAX * self._limits.bytes_per_second_max))
 
     def _read(self, frame: wire.Frame, size: int, now: float) -> wire.Inbound:
         """The message of a frame, whose bytes have been paid for before anybody looks into it (rule L8)."""
