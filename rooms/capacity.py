@@ -5,7 +5,7 @@ all of it is kept.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, TEXT_OPS
 from vuer_rtc.crdt.message import Message, Op
@@ -16,6 +16,7 @@ from vuer_rtc.protocol.limit import Limits
 Place = tuple[str, str]
 """Key of a node, and property."""
 PLACING_OPS = NODE_OPS - CREATE_OPS
+COMPARING_OPS = frozenset({"array.union", "array.remove"})
 SMALL_BYTES = 64
 """Of a value that a property may have instead of its own in a document that is full: people move things there, too."""
 
@@ -89,6 +90,7 @@ class Capacity:
             if count > bound:
                 detail = f"value_members_max is {bound}, the list or map could have {count}"
                 raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        self._check_comparisons(message)
         if growth.waiting:
             self._wait(growth.waiting, message)
         self._bytes = size
@@ -121,6 +123,25 @@ class Capacity:
                     joined[op.key, op.path] = joined.get((op.key, op.path), 0) + count
         return Growth(made, waiting, typed, joined)
 
+    def _check_comparisons(self, message: Message) -> None:
+        """Raises: ClientFault when the message's operations look at more members of lists than they may."""
+        if not any(op.ot in COMPARING_OPS for op in message.ops):
+            return
+        compared, counts = 0, dict[Place, int]()
+        for op in message.ops:
+            place = op.key, op.path
+            if op.ot in COMPARING_OPS:
+                counts[place] = counts.get(place) or self._count(place)
+                compared += counts[place]
+            if op.ot in PROPERTY_OPS:
+                counts[place] = max(counts.get(place) or self._count(place), _length(op.value)) + _members(op)
+            elif op.ot in CREATE_OPS:
+                counts.update({(op.value["key"], name): _length(each) for name, each in op.value.items()})
+        bound = self._limits.compared_members_max
+        if compared > bound:
+            detail = f"compared_members_max is {bound}, unions and removals would look at {compared}"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+
     def _wait(self, count: int, message: Message) -> None:
         if self._waiting_count is None:
             self._waiting_count = self._graph.waiting_count
@@ -136,6 +157,10 @@ class Capacity:
     def _count(self, place: Place) -> int:
         found = self._counts.get(place)
         return self._graph.member_count(*place) if found is None else found
+
+
+def _length(value: Any) -> int:
+    return len(value) if type(value) is list else 0
 
 
 def _members(op: Op) -> int:

@@ -156,3 +156,20 @@ def test_what_was_overwritten_counts_until_the_next_snapshot() -> None:
         pass
     Capacity(graph, limits).take(more)
     Capacity(Graph.restore(graph.snapshot()), limits).take(more)
+
+
+def test_what_unions_and_removals_of_a_message_look_at_is_bounded() -> None:
+    """L1: wherever the list comes from."""
+
+    def made(key: str, a: list[int]) -> Op:
+        return Op("node.insert", "", "children", {"key": key, "a": a})
+
+    graph = graph_of(message("ann", 1, made("n", a=list(range(10)))))
+    union, removal = Op("array.union", "n", "a", [1, 2]), Op("array.remove", "n", "a", 1)
+    capacity = Capacity(graph, Limits(compared_members_max=34))
+    capacity.take(message("ann", 2, union, removal, union))
+    assert_refused(capacity, union, removal, union, removal, by="compared_members_max is 34")
+    grown = Op("array.set", "n", "a", list(range(20)))
+    assert_refused(capacity, grown, removal, removal, by="would look at 40")
+    assert_refused(capacity, made("m", a=[1] * 35), Op("array.remove", "m", "a", 1), by="look at 35")
+    capacity.take(message("ann", 3, made("o", a=[1] * 34), Op("array.remove", "o", "a", 1)))

@@ -1,7 +1,8 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
 What depends on the document (`nodes_max`, `document_bytes_max`, `text_chars_max`, `value_members_max`,
-`waiting_ops_max`, `lamport_jump_max`) is checked where the document is, what depends on connections where those are.
+`compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the document is, what depends on
+connections where those are.
 """
 
 from collections.abc import Mapping
@@ -73,6 +74,8 @@ class Limits:
     value_members_max: int = 100_000
     """Members of one list or map as it grows by operations that add to it.  Each costs its message only once, and
     everybody's memory for ever."""
+    compared_members_max: int = 5_000_000
+    """Members of lists that the unions and removals of one message compare together: each looks at the whole list."""
     waiting_ops_max: int = 10_000
     """Operations on nodes that are not there.  They wait for them, through every compaction."""
     sessions_max: int = 1_000
