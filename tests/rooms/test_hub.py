@@ -184,6 +184,23 @@ async def test_a_stop_waits_for_a_database_that_is_locked_no_longer_than_it_is_t
     assert "the database does not answer; some rows are behind" in caplog.text
 
 
+async def test_l9_an_answer_that_took_long_is_charged_to_who_asked(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L9."""
+    async with Socket("room", "ann") as ann:
+        [connection] = hub.connections
+        charged: list[float] = []
+        monkeypatch.setattr(connection._protocol, "charge", charged.append)
+        for took_s in (0.0005, 0.5):
+            times = iter([1, 1 + took_s])
+            monkeypatch.setattr("rooms.connection.thread_time", lambda times=times: next(times))
+            connection.receive('{"mtype":"sync-check","requestId":"r"}')
+        connection.receive('{"mtype":"heartbeat"}')
+        assert charged == [0.5]
+        assert ann.close_code is None
+
+
 async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
