@@ -229,11 +229,20 @@ def test_what_is_too_much_at_first_sight_is_refused_unread(monkeypatch: pytest.M
     monkeypatch.setattr("vuer_rtc.protocol.session.inbound_of", unread)
     heavy = commit({"ot": "array.set", "key": "n", "path": "x", "value": [[]] * 250_000})
     assert_refused(session().receive(heavy, 0), ErrorCode.OVER_LIMIT, "alice:7")
-    shown = present_session(presence_bytes_max=50, clock_entries_max=3)
+    shown = present_session(presence_bytes_max=50)
     assert_refused(shown.receive(ask("presence", data={"a": [[]] * 800}), 0), ErrorCode.OVER_LIMIT)
-    for mtype in ("sync", "heartbeat"):
-        clock = dict.fromkeys("abcd", 1)
-        assert_refused(shown.receive(ask(mtype, vectorClock=clock), 0), ErrorCode.OVER_LIMIT)
+
+
+def test_a_clock_of_who_only_looks_may_be_as_long_as_a_document_has_clients() -> None:
+    """S3, S5: they are not kept, and commits alone have `clock_entries_max`."""
+    live, clock = session(VIEWER, clock_entries_max=3), {f"c{number}": number for number in range(99)}
+    assert live.receive(ask("sync", vectorClock=clock), 0) == [SendMissing(clock)]
+    assert live.receive(ask("heartbeat", vectorClock=clock), 0) == [Heartbeat(clock)]
+    for odd in ({"x": -1}, {"x": 1.5}, {"x": True}, {"x": 2**53}, {"x": None}):
+        frame = ask("heartbeat", vectorClock={**clock, **odd})
+        assert_refused(live.receive(frame, 0), ErrorCode.BAD_MESSAGE)
+    for name, code in (("__proto__", ErrorCode.RESERVED_PATH), ("\0", ErrorCode.BAD_MESSAGE)):
+        assert_refused(live.receive(ask("heartbeat", vectorClock={**clock, name: 1}), 0), code)
 
 
 @pytest.mark.parametrize(("frame", "code"), [("{", ErrorCode.BAD_FRAME), (b"\x80", ErrorCode.UNKNOWN_MTYPE)])

@@ -13,7 +13,17 @@ from typing import Any
 
 from .dtype import CREATE_OPS, DTYPES, META_OPS, PROPERTY_OPS, TEXT_OPS
 from .message import INTEGER_MAX, UNSET, Message, Op
-from .plain import InvalidMessage, plain, plain_count, plain_name, plain_number, plain_text, refuse, shown
+from .plain import (
+    FEW_MAX,
+    InvalidMessage,
+    plain,
+    plain_count,
+    plain_name,
+    plain_number,
+    plain_text,
+    refuse,
+    shown,
+)
 
 __all__ = ["InvalidMessage", "canonical_clock", "canonical_message", "canonical_ops"]
 
@@ -75,6 +85,11 @@ def canonical_clock(raw: Any) -> dict[str, int]:
     """
     if type(raw) is not dict:
         refuse("bad-message", "`clock` is not a map of client to counter")
+    if len(raw) > FEW_MAX and set(map(type, raw.values())) == {int}:
+        counters = raw.values()
+        if min(counters) >= 0 and max(counters) <= INTEGER_MAX:
+            long_clock: dict[str, int] = plain(raw)
+            return long_clock
     clock = {}
     for client, counter in raw.items():
         is_counter = type(counter) is int and 0 <= counter <= INTEGER_MAX

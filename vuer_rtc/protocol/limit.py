@@ -268,9 +268,6 @@ def check_fields(fields: Mapping[str, object], size: int, weight: int, limits: L
     presence_max = PRESENCE_FRAME_FACTOR * limits.presence_bytes_max + LIGHT_FRAME_BYTES_MAX
     if fields.get("mtype") == "presence" and size > presence_max:
         _refuse("presence_bytes_max", limits, size)
-    for clock in (fields.get("vectorClock"), fields.get("clock")):
-        if type(clock) is dict and len(clock) > limits.clock_entries_max:
-            _refuse("clock_entries_max", limits, len(clock))
 
 
 def _commit_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
