@@ -5,9 +5,11 @@ import http
 import logging
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
+from tests.rooms.patience import until
 from vuer_rtc.client.connection import BACKOFF, Backoff, Connection
 from vuer_rtc.client.error import RoomClosed
 from vuer_rtc.client.graph_store import GraphStore
@@ -94,3 +96,43 @@ async def test_who_has_been_in_the_room_tries_on_whatever_answers_instead(
         room.start()
         await room._connection.until(lambda: len(asked) > 3)
         await room.close()
+
+
+async def told(caplog: pytest.LogCaptureFixture, text: str, count: int = 1) -> list[logging.LogRecord]:
+    """What was logged with this text, once it was so often."""
+    await until(lambda: sum(text in record.message for record in caplog.records) >= count)
+    return [record for record in caplog.records if text in record.message][:count]
+
+
+async def test_who_cannot_reach_the_server_is_warned_once_in_a_row(
+    caplog: pytest.LogCaptureFixture, unused_tcp_port: int
+) -> None:
+    caplog.set_level(logging.INFO, "vuer_rtc.client")
+    room = RoomClient(f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/", "ann", backoff=Backoff(0.01, 0.02))
+    room.start()
+    warnings = await told(caplog, "cannot be reached, trying on: ", 4)
+    await room.close()
+    assert [record.levelname for record in warnings] == ["WARNING", "INFO", "INFO", "INFO"]
+    assert f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/" in warnings[0].message
+
+
+async def test_an_error_that_is_about_no_commit_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A presence that is too large, say: nobody waits for an answer to it."""
+
+    async def refuse(socket: ServerConnection) -> None:
+        error = {
+            "mtype": "error",
+            "msgId": "",
+            "error": "over-limit: presence_bytes_max",
+            "code": "over-limit",
+        }
+        await socket.send(msgspec.msgpack.encode(error))
+        await socket.wait_closed()
+
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        room = RoomClient(f"ws://127.0.0.1:{port}/ws/rooms/stage/", "ann")
+        room.start()
+        [warning] = await told(caplog, "over-limit: presence_bytes_max")
+        await room.close()
+    assert warning.levelname == "WARNING"

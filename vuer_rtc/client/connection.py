@@ -159,7 +159,8 @@ class Connection:
             self._finish(RoomClosed(None, reason))
             return
         level = logging.WARNING if is_first else logging.INFO
-        logger.log(level, "%s cannot be reached, trying on: %s", self._handshake.url, error)
+        problem = str(error) or type(error).__name__
+        logger.log(level, "%s cannot be reached, trying on: %s", self._handshake.url, problem)
 
     def _consider(self, closed: ConnectionClosed) -> None:
         """End for good when the server has said so; otherwise try again."""
@@ -201,6 +202,8 @@ class Connection:
             told = len(self._syncer.refusals)
             self.put(self._syncer.receive(wire))
             self._after(self._syncer.refusals[told:])
+            if wire.get("mtype") == "error" and not wire.get("msgId") and not wire.get("retry"):
+                logger.warning("%s: %s", self._handshake.url, wire.get("error"))
             if wire.get("mtype") == "welcome":
                 self.presence.welcomed(self._syncer.welcome.features)
         logger.info("%s: something was lost on the way; connecting again", self._handshake.url)
