@@ -32,8 +32,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     for name, kind in hints.items():
         value = getattr(settings, name)
         if not _fits(value, kind):
-            text = f"VUER_RTC[{PREFIX + name.upper()!r}] is {value!r}; it must be {kind.__name__}, and not "
-            "negative."
+            key = PREFIX + name.upper()
+            text = f"VUER_RTC[{key!r}] is {value!r}; it must be {kind.__name__}, and not negative."
             found.append(Error(text, id="vuer_journal.E002"))
     if settings.durability not in DURABILITIES:
         text = f"VUER_RTC['JOURNAL_DURABILITY'] is {settings.durability!r}; it must be one of {DURABILITIES}."

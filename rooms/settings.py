@@ -10,6 +10,9 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
+from journal.settings import PREFIX as JOURNAL
+from vuer_rtc.protocol.limit import Limits
+
 
 class RoomSettings:
     """Every setting with its default; `VUER_RTC` overrides it under the name in capitals."""
@@ -172,9 +175,14 @@ settings = RoomSettings()
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Errors for values of the wrong type or below zero, and for a policy that cannot be imported."""
+    """Errors for unknown keys and limits, for values of the wrong type or below zero, and for a policy that cannot be
+    imported.  Keys that begin with `JOURNAL_` are looked at in `journal.check`."""
+    hints = get_type_hints(RoomSettings)
     found: list[CheckMessage] = []
-    for name, kind in get_type_hints(RoomSettings).items():
+    for key in getattr(django_settings, "VUER_RTC", {}):
+        if not key.startswith(JOURNAL) and key.lower() not in hints:
+            found.append(Error(f"VUER_RTC has an unknown key {key!r}.", id="vuer_rooms.E003"))
+    for name, kind in hints.items():
         value = getattr(settings, name)
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", kind)
@@ -186,6 +194,12 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         except ImportError as error:
             text = f"VUER_RTC['POLICY'] cannot be imported: {error}."
             found.append(Error(text, id="vuer_rooms.E002"))
+    if isinstance(settings.limits, dict):
+        try:
+            Limits().overridden(settings.limits)
+        except ValueError as error:
+            text = f"VUER_RTC['LIMITS'] cannot be, and is ignored as a whole: {error}."
+            found.append(Error(text, id="vuer_rooms.E004"))
     return found
 
 

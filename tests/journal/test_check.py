@@ -100,7 +100,9 @@ def test_the_promise_names_what_it_found(database: Any) -> None:
 )
 def test_settings_of_the_wrong_kind_are_refused(given: dict[str, Any], expected: list[str]) -> None:
     with override_settings(VUER_RTC=given):
-        assert ids(check.check_settings()) == expected
+        found = check.check_settings()
+    assert ids(found) == expected
+    assert all(message.msg.endswith(".") for message in found)
 
 
 @pytest.mark.parametrize(

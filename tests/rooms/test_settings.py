@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from rooms.settings import check_settings
 from rooms.settings import settings as room_settings
 
@@ -28,3 +30,27 @@ def test_defaults_pass_the_checks_and_wrong_values_are_named(settings: Any) -> N
 def test_a_policy_that_cannot_be_imported_is_reported(settings: Any) -> None:
     settings.VUER_RTC = {"POLICY": "mysite.policy.Missing"}
     assert [error.id for error in check_settings()] == ["vuer_rooms.E002"]
+
+
+def test_misspelt_keys_are_reported(settings: Any) -> None:
+    """Those of the journal, `JOURNAL_…`, by the other app alone."""
+    settings.VUER_RTC = {"ROOM_IDLE": 5, "JOURNAL_KEEP_MESAGES": 5, "JOURNAL_KEEP_DAYS": 5}
+    assert [(error.id, error.msg) for error in check_settings()] == [
+        ("vuer_rooms.E003", "VUER_RTC has an unknown key 'ROOM_IDLE'.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"nodes_max": 20_000}, []),
+        ({"nodes_maxx": 5}, ["vuer_rooms.E004"]),
+        ({"key_chars_max": "x"}, ["vuer_rooms.E004"]),
+        ({"key_chars_max": -1}, ["vuer_rooms.E004"]),
+        ([5], ["vuer_rooms.E001"]),
+    ],
+)
+def test_limits_that_cannot_be_are_reported(limits: Any, expected: list[str], settings: Any) -> None:
+    """A room that opens ignores them, and only the log would tell."""
+    settings.VUER_RTC = {"LIMITS": limits}
+    assert [error.id for error in check_settings()] == expected
