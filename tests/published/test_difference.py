@@ -1,9 +1,12 @@
 """Every listed difference from the published client, each through a real server with two published stores."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.server import ServerProcess
 
@@ -42,8 +45,15 @@ def test_listed_difference(index: int, server: ServerProcess, pair: dict[str, Pu
         _turn(pair, name, turn)
     shown = {name: _read(client.call("graph"), case.read) for name, client in pair.items()}
     ours = _read(document_view(server.data_dir, _slug(index)), case.read)
+    pair["bob"].call("close")
+    pair["bob"].call("connect", url=server.url(_slug(index), "bob"), client="bob")
+    graph = pair["bob"].call("graph")
+    after_state, wanted = _read(graph, case.read), case.ours
+    if case.read.endswith(":parent"):  # a published graph names children alone
+        wanted = [key for key in wanted if key in graph["nodes"]]
     for client in pair.values():
         client.call("close")
+    assert is_close(after_state, wanted), f"{case.rule}, A8: {after_state}"
     assert is_close(shown, {"alice": case.alice, "bob": case.bob}), (
         f"{case.rule}: the published client changed: {shown}"
     )
@@ -93,3 +103,34 @@ def _read(graph: dict[str, Any], what: str) -> Any:
 
 def _slug(index: int) -> str:
     return f"difference-{index}"
+
+
+UNKNOWN_TO_PUBLISHED = {
+    "node.upsert": ({"key": "root", "path": "children", "value": {"key": "u", "x": 5}}, "u.x", 5),
+    "node.inset": ({"key": "root", "path": "children", "value": {"key": "u", "x": 5}}, "u.x", 5),
+    "array.move": ({"key": "n", "path": "arr", "from": 0, "to": 1}, "n.arr", [2, 1]),
+}
+
+
+@pytest.mark.parametrize("ot", UNKNOWN_TO_PUBLISHED)
+def test_who_joins_sees_what_published_clients_cannot_apply(
+    ot: str, tmp_path: Path, pair: dict[str, PublishedClient]
+) -> None:
+    """A8: it is in the state, and not left to the store, which would ignore it."""
+    fields, read, wanted = UNKNOWN_TO_PUBLISHED[ot]
+    with ServerProcess(tmp_path) as server:
+        server.create_documents(["stage"])
+        alice = pair["alice"]
+        alice.call("connect", url=server.url("stage", "alice"), client="alice")
+        for ops in (BASE, *NODES, [{"ot": "array.set", "key": "n", "path": "arr", "value": [1, 2]}]):
+            alice.call("pump", acked=[alice.call("edit", ops=ops)])
+        with connect(server.url("stage", "tool", format="json")) as socket:
+            socket.recv(timeout=20)
+            message = {"id": "tool:1", "client": "tool", "clock": {"tool": 1}, "lt": 90, "ts": 1.0}
+            socket.send(json.dumps({**message, "ops": [{"ot": ot, **fields}]}))
+            assert json.loads(socket.recv(timeout=20))["mtype"] == "ack"
+        alice.call("close")
+        joined = alice.call("connect", url=server.url("stage", "alice"), client="alice")
+        assert joined["journal"] == 0
+        assert is_close(_read(alice.call("graph"), read), wanted)
+        alice.call("close")

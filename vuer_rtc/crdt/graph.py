@@ -23,7 +23,7 @@ from .layout import (
 from .message import SERVER_CLIENT, Epoch, Message, epoch_of, is_restore
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
-from .published import PublishedNode, published_state, safe_message
+from .published import PublishedNode, alike_from, published_state, safe_message
 from .scene import Scene
 from .seen import Seen
 from .sink import fold_below
@@ -483,16 +483,22 @@ class Graph:
     def state(self, tail: int) -> PublishedState:
         """The document for published clients: a total-order prefix folded, the last `tail` messages beside it.
 
-        They are fewer when a restore is among them (rule R7).  Its nodes are shared with later states and must not be
-        changed.
+        They are fewer when a restore is among them (rule R7), or another message that a published client would apply
+        otherwise than we do.  Its nodes are shared with later states and must not be changed.
         """
-        after = self._log.order[max(0, len(self._log.order) - tail) :]
-        restores = [index for index, placed in enumerate(after) if is_restore(placed.message.id)]
-        after = after[restores[-1] + 1 :] if restores else after
+        order = self._log.order
+        after = order[len(order) - self.state_tail(tail) :]
         kept = {placed.message.id: placed.message for placed in after}
         targets = [self._undo.counting_targets(placed.message, kept, self.cut) for placed in after]
         graph, ropes, journal = published_state(self._scene, after, targets, self._published)
         return PublishedState(graph, dict(self.clock), self.lt, ropes, journal, self.head_seq)
+
+    def state_tail(self, tail: int) -> int:
+        """How many of the last `tail` messages a state carries: those behind what published clients apply otherwise."""
+        after = self._log.order[max(0, len(self._log.order) - tail) :]
+        restores = [index for index, placed in enumerate(after) if is_restore(placed.message.id)]
+        after = after[restores[-1] + 1 :] if restores else after
+        return len(after) - alike_from(self._scene, after)
 
     # Snapshots
 

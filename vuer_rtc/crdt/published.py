@@ -7,12 +7,13 @@ import msgspec
 
 from .dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, TEXT_OPS
 from .entry import entries_of, keys_of
-from .item import END, creates, named_key, new_node, removes
+from .item import END, creates, named_key, new_node, removes, target_parent
 from .message import UNSET, Message
 from .node import Node, Register, is_reserved, start_register
 from .place import Entry, Origin, Placed, Spot
 from .property import Life
 from .register import is_spread, spread_paths, step
+from .replay import TypedText, is_placed_alike, is_written_alike
 from .scene import Scene, written_registers
 from .text import Text
 from .view import metadata, seconds
@@ -127,6 +128,17 @@ def published_state(
     return graph, ropes, journal
 
 
+def alike_from(scene: Scene, after: list[Placed]) -> int:
+    """The index behind the last message of `after`, the end of the total order, of which a published client would make
+    something else than we do, applying them one after the other."""
+    tail = Tail(Prefix(scene, (after[0].place,) if after else END, after))
+    count = 0
+    for number, placed in enumerate(after, 1):
+        if not tail.fold(placed):
+            count = number
+    return count
+
+
 def published_graph(
     prefix: Prefix, known: dict[str, PublishedNode]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -187,8 +199,12 @@ class Tail:
         self._waiting: dict[str, list[Entry]] = {}
         self.fitting: set[Spot] = set()
         """Ops that have an effect at their place or when their node comes, or would if their message counted."""
+        self._typed_text = TypedText()
+        self._is_alike = True
 
-    def fold(self, placed: Placed) -> None:
+    def fold(self, placed: Placed) -> bool:
+        """Apply the message at its place; false when a published client would make something else of it there."""
+        self._is_alike = True
         made: set[str] = set()
         for entry in entries_of(placed):
             op = entry[2]
@@ -206,6 +222,7 @@ class Tail:
                     made.add(key)
             if fits:
                 self.fitting.add(entry[:2])
+        return self._is_alike
 
     def _life(self, key: str) -> Life | None:
         if key not in self._lives:
@@ -231,6 +248,13 @@ class Tail:
             return any([self._step(path, op.key, entry) for path in spread_paths(op)])
         return not is_reserved(op.path) and self._step(op.path, op.key, entry)
 
+    def _node(self, key: str) -> Node | None:
+        """As it is now, whether the tail is about it or not."""
+        if not self._prefix.is_told(key):
+            return self._prefix.node(key)
+        life = self._life(key)
+        return None if life is None else life.node
+
     def _step(self, path: str, key: str, entry: Entry) -> bool:
         life = self._life(key)
         if life is None:
@@ -240,13 +264,28 @@ class Tail:
             is_old = life.since is None or life.since < self._prefix.end
             register = self._prefix.register(key, path) if is_old else start_register(life.node, path)
             self._registers[key, path] = register
-        return step(register, entry, path, life.floor)
+        is_alike = is_written_alike(entry, path, register) and self._typed_text.is_typed_alike(entry)
+        fits = step(register, entry, path, life.floor)
+        self._is_alike &= is_alike or not fits
+        return fits
 
     def _structure(self, key: str, entry: Entry) -> bool:
+        node, parent = self._node(key), self._node(target_parent(entry[2]))
+        is_alike = is_placed_alike(entry, node, parent)
+        fits = self._place(key, entry)
+        self._is_alike &= is_alike or not fits
+        return fits
+
+    def _place(self, key: str, entry: Entry) -> bool:
         op, placed = entry[2], entry[3]
         life = self._life(key)
+        is_blocked = entry[:2] in self._prefix.scene.tree.blocked
         if op.ot == "node.move":
-            return life is not None and entry[:2] not in self._prefix.scene.tree.blocked
+            if life is None or is_blocked:
+                return False
+            if not placed.is_undone:
+                life.node.parent = target_parent(op)
+            return True
         if op.ot == "node.remove":
             if life is None or not removes(life.node, entry):
                 return False
@@ -257,6 +296,7 @@ class Tail:
             return op.ot != "node.insert" and life is not None and life.node.removed is None and any(
                 [self._step(path, key, entry) for path in spread_paths(op)]
             )  # fmt: skip
+        self._is_alike &= not is_blocked  # then it is at root level here
         if not placed.is_undone:
             self._create(key, entry, life)
         return True
@@ -268,6 +308,7 @@ class Tail:
         for known in waiting:
             if self._write(known) and not known[3].is_undone:
                 self.fitting.add(known[:2])
+                self._is_alike = False  # a published client has forgotten it
 
 
 def safe_message(message: Message, fits: list[bool], targets: set[str]) -> Message | None:
