@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from rooms.fanout import Delivery, Frames, packed
 from rooms.settings import settings
 from vuer_rtc.crdt.message import epoch_of
+from vuer_rtc.crdt.replay import may_be_read_otherwise
 from vuer_rtc.protocol.wire import Dialect, Edition, Frame
 
 TAIL_SHARE = 0.25
@@ -50,11 +51,15 @@ class KeptState:
         return True
 
     def _is_beginning(self, delivery: Delivery) -> bool:
-        """True when a reset has emptied the document, or published clients were sent a `state` (rules R5, A8)."""
+        """True when a reset has emptied the document, or published clients were sent a `state` or would have to
+        apply what they read otherwise (rules R5, A8)."""
         message = delivery.message
         if message.is_server_record:
             return epoch_of(message) is not None
-        return self._dialect.edition is Edition.PUBLISHED and message.touches_restore
+        if self._dialect.edition is not Edition.PUBLISHED:
+            return False
+        relay = delivery.relay
+        return message.touches_restore or (relay is not None and may_be_read_otherwise(relay))
 
     def suits(self, client: str) -> bool:
         """False for a client of whose own messages some are behind the state: it counts its messages from what its

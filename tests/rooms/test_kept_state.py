@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from journal.writer import Conflict
@@ -11,7 +12,7 @@ from rooms import answer, kept_state, native
 from rooms.fanout import Delivery
 from rooms.kept_state import KeptState
 from tests.crdt.history import make_history, with_resets
-from vuer_rtc.crdt.message import RESTORE_PREFIX, Epoch, Message, cut_record, reset_record
+from vuer_rtc.crdt.message import RESTORE_PREFIX, Epoch, Message, Op, cut_record, reset_record
 from vuer_rtc.protocol.wire import Frame
 
 from .build import insert, message, put, submission
@@ -127,6 +128,27 @@ def test_a_reset_and_for_published_clients_a_restore_begin_anew() -> None:
     ):
         for dialect, goes_on in ((NATIVE, native_goes_on), (JSON, published_goes_on)):
             assert KeptState("x" * 10_000, 4, 0, dialect).extend([delivery(5, sent)], 0) is goes_on
+
+
+@pytest.mark.parametrize(
+    ("op", "published_goes_on"),
+    [
+        (put(), True),
+        (insert("n"), True),
+        ({"ot": "node.upsert", "key": "", "path": "children", "value": {"key": "n"}}, False),
+        ({"ot": "array.move", "key": "n", "path": "a", "from": 0, "to": 1}, False),
+        ({"ot": "node.move", "key": "p", "value": {"nodeKey": "n", "newParent": "q"}}, False),
+        ({"ot": "node.remove", "key": "p", "value": "n"}, False),
+        ({"ot": "string.set", "key": "n", "path": "name", "value": "N"}, False),
+        ({"ot": "object.merge", "key": "n", "path": ".", "value": {"tag": "T"}}, False),
+    ],
+)
+def test_a8_published_clients_that_join_need_not_apply_what_they_read_otherwise(
+    op: Any, published_goes_on: bool
+) -> None:
+    sent = message("ann", 5, op if isinstance(op, Op) else msgspec.convert(op, Op))
+    for dialect, goes_on in ((NATIVE, True), (JSON, published_goes_on)):
+        assert KeptState("x" * 10_000, 4, 0, dialect).extend([delivery(5, sent)], 0) is goes_on
 
 
 def test_a_state_of_which_much_is_folded_away_is_not_sent_any_more() -> None:

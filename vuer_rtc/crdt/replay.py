@@ -1,14 +1,31 @@
 """Which ops a published client applies otherwise than we do, even in total order (docs/differences.md)."""
 
-from .dtype import CREATE_OPS, TEXT_OPS
+from collections.abc import Iterable
+
+from .dtype import CREATE_OPS, PROPERTY_OPS, TEXT_OPS
 from .item import target_parent
-from .message import UNSET
+from .message import UNSET, Message, Op
 from .node import ROOT, STRING_PATHS, Node, Register, normal_parent
 from .place import Entry
 from .text_id import parse_id, parse_insert
 
 UNKNOWN_OPS = frozenset({"node.upsert", "node.inset", "array.move"})
 """Published clients ignore these."""
+
+
+def may_be_read_otherwise(message: Message) -> bool:
+    """True when what a published client makes of the message may hang on where it stands, or differs anywhere.  What is
+    seen without looking at the document; texts and second incarnations are not."""
+    return any(
+        op.ot in UNKNOWN_OPS
+        or op.ot in ("node.move", "node.remove")
+        or (op.ot in PROPERTY_OPS and not STRING_PATHS.isdisjoint([op.path, *_spread_names(op)]))
+        for op in message.ops
+    )
+
+
+def _spread_names(op: Op) -> Iterable[str]:
+    return op.value if op.path in ("", ".") and type(op.value) is dict else ()
 
 
 def is_written_alike(entry: Entry, path: str, register: Register) -> bool:
