@@ -18,6 +18,7 @@ from vuer_rtc.protocol.limit import Limits
 ROOT = Path(__file__).resolve().parent.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
 FORMAT = (ROOT / "journal" / "FORMAT.md").read_text()
+PROTOCOL = (ROOT / "vuer_rtc" / "protocol" / "PROTOCOL.md").read_text()
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -70,6 +71,17 @@ def test_every_point_of_death_has_its_line() -> None:
             named.append(f"{named[-1].partition('.')[0]}{name}" if name.startswith(".") else name)
     assert len(named) == len(set(named))
     assert set(named) == set(POINTS)
+
+
+def test_every_rule_is_quoted_by_a_test() -> None:
+    """J65 says what an operator has to mind: no test can."""
+    tests = sources("tests")
+    named = set(re.findall(r"\b([A-Z]\d+)\b", tests))
+    named |= {rule.upper() for rule in re.findall(r"def test_([a-z]\d+)_", tests)}
+    for letter, first, last in re.findall(r"\b([A-Z])(\d+) to [A-Z]?(\d+)\b", tests):
+        named |= {f"{letter}{number}" for number in range(int(first), int(last) + 1)}
+    rules = set(re.findall(r"\*\*([A-Z]\d+)\*\*", FORMAT + PROTOCOL))
+    assert rules <= named
 
 
 def test_every_code_of_a_refused_transfer_is_in_the_format() -> None:

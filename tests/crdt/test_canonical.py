@@ -1,4 +1,4 @@
-"""Canonical form, rules C1 to C13 of `vuer_rtc/protocol/PROTOCOL.md`."""
+"""Canonical form, rules C1 to C14 of `vuer_rtc/protocol/PROTOCOL.md`."""
 
 import datetime
 import json
@@ -549,3 +549,10 @@ def test_published_messages_lose_nothing_but_positions(file: str) -> None:
         wire = msgspec.to_builtins(canonical)
         wire["ops"] = [{"key": "", "path": "", **op} for op in wire["ops"]]
         assert wire == {**message, "ops": kept}
+
+
+def test_c14_whether_a_value_fits_is_not_asked() -> None:
+    for ot, value in (("number.add", "one"), ("vector3.set", {}), ("color.blend", [1]), ("boolean.or", None)):
+        op = {"ot": ot, "key": "n", "path": "x", "value": value}
+        fields = {"id": "al:1", "client": "al", "clock": {"al": 1}, "lt": 1, "ts": 1.0, "ops": [op]}
+        assert canonical_message(fields).ops[0].value == value

@@ -1,4 +1,4 @@
-"""J15, steps 2 and 2b: one pass makes the snapshot and the origin of time travel."""
+"""J15, steps 2 and 2b, J25: one pass makes the snapshot and the origin of time travel."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """The journal's storage fails under a real server: nothing unwritten is acknowledged, people look on, it resumes.
 
-Rules A1, J9; design: an ack means on disk.
+Rules A1, A9, J9; design: an ack means on disk.
 """
 
 import asyncio
