@@ -145,8 +145,16 @@ def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Pl
 
 
 def may_let_go(document_id: UUID, truncated_seq: int, keep: KeepRules, now: datetime) -> bool:
-    """False when the keep rules let nothing go, as rows tell without their payloads."""
+    """False when the keep rules let nothing go, not even the oldest batch, as its row and the newest one tell without
+    their payloads.  Cost: those two, however long the journal is."""
     rows = JournalBatch.objects.filter(document=document_id, last_seq__gt=truncated_seq).order_by("last_seq")
-    found = rows.values_list("first_seq", "last_seq", "created_at", "message_count")
-    guess = [Span(first, last, at, edits=count) for first, last, at, count in found.iterator(chunk_size=2000)]
+    oldest = rows.values_list("first_seq", "last_seq", "created_at").first()
+    if oldest is None:
+        return False
+    first_seq, last_seq, created_at = oldest
+    if created_at is None:
+        return True  # a text that is no time: reading the journal says what is wrong
+    head_seq = rows.values_list("last_seq", flat=True).last() or last_seq
+    rest = Span(last_seq + 1, head_seq, now, edits=head_seq - last_seq)
+    guess = [Span(first_seq, last_seq, created_at, edits=last_seq - first_seq + 1), rest]
     return plan_truncation(guess, keep, now) is not None

@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 from math import inf, nan
 
 import pytest
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from journal.models import Document
-from journal.plan import KeepRules, Plan, Span, plan_truncation
-from tests.journal.history import ALL
+from journal.plan import KeepRules, Plan, Span, may_let_go, plan_truncation
+from tests.journal.history import ALL, HISTORY, append_each
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -66,3 +68,27 @@ def test_j14_the_documents_rules_come_before_the_sites_and_the_commands_before_b
     with override_settings(VUER_RTC={"JOURNAL_KEEP_DAYS": 2}):
         assert KeepRules.of(Document(keep_days=0)) == KeepRules(1000, 0)
         assert KeepRules.of(Document()) == KeepRules(1000, 2)
+
+
+@pytest.mark.parametrize(
+    ("keep", "is_worth_reading"),
+    [(ALL, True), (KeepRules(7, 0), True), (KeepRules(8, 0), False), (KeepRules(0, 1), False)],
+)
+@pytest.mark.sql
+def test_whether_anything_may_go_is_told_by_two_rows(
+    document: Document, keep: KeepRules, is_worth_reading: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run of cron asks that of every document, and some keep a month of a robot that never stops."""
+    append_each(document, HISTORY)
+    loaded: list[object] = []
+    monkeypatch.setattr(
+        "journal.plan.Span", lambda *args, **kwargs: loaded.append(args) or Span(*args, **kwargs)
+    )
+    with CaptureQueriesContext(connection) as asked:
+        assert may_let_go(document.pk, 0, keep, datetime.now(UTC)) is is_worth_reading
+    assert (len(asked), len(loaded)) == (2, 2)
+    assert all("LIMIT 1" in query["sql"] and "payload" not in query["sql"] for query in asked)
+
+
+def test_nothing_may_go_of_a_document_without_a_journal(document: Document) -> None:
+    assert not may_let_go(document.pk, 0, ALL, NOW)
