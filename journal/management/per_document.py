@@ -7,6 +7,7 @@ the arguments make no sense (`Senseless`).
 """
 
 import json
+import logging
 from abc import abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from journal.reader import answering
 from journal.stored_row import tells_damage
 
 Result = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 Found = tuple[str, Document | Error]
 """A slug, and the document, or why its row cannot be read."""
@@ -148,6 +151,13 @@ class DocumentCommand(JournalCommand):
                     if options["document"] is not None:
                         raise
                     return {"slug": document.slug, "outcome": "gone", "detail": "deleted meanwhile"}, True
+                except (Error, JournalError, CommandError):
+                    raise
+                except Exception as error:
+                    # A defect of ours, for which the documents behind this one need not wait.
+                    logger.exception("document %s: nobody foresaw this", document.slug)
+                    told = {"slug": document.slug, "outcome": "failed", "detail": f"unforeseen: {error!r}"}
+                    return told, False
 
             if not self.attempt(slug, treat, options):
                 failed.append(slug)

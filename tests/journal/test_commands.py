@@ -5,6 +5,7 @@ import errno
 import io
 import json
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -429,6 +430,49 @@ def test_what_the_database_refuses_of_one_document_does_not_keep_the_others(
         run("verify_journals", "--json", out=out)
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [(each["slug"], each["outcome"]) for each in told] == [("other-room", "failed"), ("room", "good")]
+
+
+@pytest.mark.parametrize("command", ["compact_journals", "verify_journals", "rebuild_projections"])
+def test_what_nobody_foresaw_of_one_document_does_not_keep_the_others(
+    rooms: tuple[Document, Document],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+) -> None:
+    """Else cron would end there every night, and never come to those behind it."""
+    module = import_module(f"journal.management.commands.{command}")
+    treat = module.Command.treat
+
+    def stumble(self: Any, document: Document, options: Any) -> Any:
+        if document.slug == "other-room":
+            raise KeyError("never thought of")
+        return treat(self, document, options)
+
+    monkeypatch.setattr(module.Command, "treat", stumble)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"not well: other-room$"):
+        call_command(command, "--json", stdout=out)
+    [failed, done] = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (failed["slug"], failed["outcome"], done["slug"]) == ("other-room", "failed", "room")
+    assert "KeyError('never thought of')" in failed["detail"]
+    assert done["outcome"] != "failed"
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.sqlite
+def test_a_time_that_is_none_is_damage_of_its_document_alone(rooms: tuple[Document, Document]) -> None:
+    _, other = rooms
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE vuer_journal_journalbatch SET created_at = 'soon' WHERE document_id = %s AND first_seq = 1",
+            [other.pk.hex],
+        )
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"not well: other-room$"):
+        call_command("compact_journals", "--keep=0", "--older-than=0", "--json", stdout=out)
+    [failed, done] = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert "is none" in failed["detail"]
+    assert done["outcome"] == "compacted"
 
 
 def test_a_document_that_is_asked_for_and_gone_is_an_error(
