@@ -15,6 +15,7 @@ from journal.durability import Connection, journal_alias
 from journal.entry import Entry
 from journal.models import Operation
 from journal.models.row import new_key
+from journal.pace import Pace
 from journal.row_insert import Row, Table, is_fast
 from journal.settings import settings
 from vuer_rtc.crdt.message import UNSET, Op
@@ -158,7 +159,9 @@ def delete_operations(document_id: UUID, upto: int | None = None) -> None:
     """Afterwards there are no operation rows up to that sequence (or at all), by bounded statements."""
     rows = Operation.objects.filter(document=document_id)
     rows = rows if upto is None else rows.filter(server_seq__lte=upto)
-    following = rows.order_by("server_seq").values_list("server_seq", flat=True)[ROWS_DELETED:]
-    while (seq := following.first()) is not None:
-        rows.filter(server_seq__lte=seq).delete()
+    seqs = rows.order_by("server_seq").values_list("server_seq", flat=True)
+    connection, pace = connections[journal_alias()], Pace(ROWS_DELETED)
+    while (seq := seqs[pace.rows :].first()) is not None:
+        with pace.step(connection):
+            rows.filter(server_seq__lte=seq).delete()
     rows.delete()

@@ -6,6 +6,7 @@ several processes at once; what is written follows from the journal alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -46,6 +47,7 @@ from journal.scene_object import (
     write_what_differs,
 )
 from journal.settings import settings
+from journal.turnstile import leaving_room
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of
 from vuer_rtc.crdt.undo import targets_of
@@ -237,7 +239,7 @@ def _prepare_all(steps: Sequence[Step], marks: Mapping[UUID, _Mark]) -> list[_Wo
 
 def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
     """Writes the rows of a step, but for the last, by bounded transactions; what needs none is done before."""
-    after = mark.head_seq
+    after, connection = mark.head_seq, connections[journal_alias()]
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
@@ -250,7 +252,10 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(step.document_id, batch.id, entry, step.undone)
         if len(pending) >= settings.projection_rows_max:
-            _write_operations(step.document_id, adapted_operations(pending))
+            with (
+                leaving_room(connection) if step.since is None else nullcontext()
+            ):  # live rooms have little to write
+                _write_operations(step.document_id, adapted_operations(pending))
             pending = []
     is_told = step.retained is None or step.retained >= targets
     undone = step.undone if is_told else undone_in(step.document_id)
@@ -280,7 +285,7 @@ def _write_most(drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
     rows, size = drafted.rows, settings.projection_rows_max
     document_id = drafted.objects.document_id
     while len(rows) > size:
-        with derived_rows(journal_alias()):
+        with leaving_room(connections[journal_alias()]), derived_rows(journal_alias()):
             if _marks([document_id], is_locking=True)[document_id] != mark:
                 break
             write_objects([drafted._replace(rows=rows[:size], gone=[])])

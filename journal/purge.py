@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, Collector, ProtectedError, RestrictedError
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -26,13 +26,14 @@ from journal.failpoint import reach
 from journal.lease import Lease, lease
 from journal.live_side import current_live_side
 from journal.models import Document
+from journal.pace import Pace
 from journal.truncation import Tell
 
 PURGED_SEQ = 2**62
 """Truncation point of a document that is being deleted: above every sequence, so that the fence (rule J8) takes back
 whatever is still written."""
 ROWS_MAX = 500
-"""Rows that one transaction deletes."""
+"""Rows that one transaction deletes, at most."""
 FAREWELL_MAX_S = 5
 """How long to wait for the sockets of people who are sent away to close."""
 TRIES = 10
@@ -150,9 +151,9 @@ def _rows(relation: models.ManyToOneRel, document_id: UUID) -> models.QuerySet[A
 
 
 def _delete_in_steps(relation: models.ManyToOneRel, held: Lease) -> Iterator[int]:
-    rows = _rows(relation, held.document_id)
-    while some := list(rows.values_list("pk", flat=True)[:ROWS_MAX]):
-        with transaction.atomic(using=journal_alias()):
+    rows, pace = _rows(relation, held.document_id), Pace(ROWS_MAX)
+    while some := list(rows.values_list("pk", flat=True)[: pace.rows]):
+        with pace.step(connections[journal_alias()]), transaction.atomic(using=journal_alias()):
             if relation.related_model._meta.app_label != Document._meta.app_label:
                 _forget_log(relation.related_model, some)
             rows.filter(pk__in=some).delete()

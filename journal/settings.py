@@ -48,7 +48,8 @@ class JournalSettings:
     between there and the next snapshot are not told."""
 
     delete_messages_max: int = 5000
-    """Messages that one transaction of a truncation deletes: how long live writers wait behind it at most."""
+    """Messages that one transaction of a truncation deletes, at most: fewer where that takes long (`journal.pace`), for
+    live writers wait behind it."""
     lease_s: float = 300
     """How long a compaction that died keeps others out of its document; a living one renews its lease."""
     cut_attempts_max: int = 50

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from journal.durability import journal_alias
 from journal.error import JournalBusy
@@ -11,8 +11,12 @@ from journal.failpoint import reach
 from journal.lease import Lease
 from journal.models import JournalBatch, Operation
 from journal.operation import delete_operations
+from journal.pace import Pace
 from journal.reader import truncated_seq_of
 from journal.settings import settings
+
+BATCHES_MAX = 1000
+"""Batches that one transaction deletes, at most."""
 
 Tell = Callable[[str, int], None]
 """Told of progress: of what, and how far."""
@@ -40,13 +44,13 @@ def delete_truncated(document_id: UUID, held: Lease | None = None, tell: Tell | 
     alias = journal_alias()
     truncated_seq = truncated_seq_of(document_id)
     batches = JournalBatch.objects.filter(document=document_id, last_seq__lte=truncated_seq)
-    deleted = 0
+    deleted, pace = 0, Pace(BATCHES_MAX)
     while some := _oldest(
-        list(batches.order_by("last_seq").values_list("pk", "last_seq", "message_count")[:1000])
+        list(batches.order_by("last_seq").values_list("pk", "last_seq", "message_count")[: pace.rows])
     ):
         upto = some[-1][1]
         delete_operations(document_id, upto)  # a message may have many
-        with transaction.atomic(using=alias):
+        with pace.step(connections[alias]), transaction.atomic(using=alias):
             Operation.objects.filter(document=document_id, server_seq__lte=upto).delete()
             deleted += batches.filter(last_seq__lte=upto).delete()[0]
             reach("compact.deleting")

@@ -6,15 +6,18 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django.utils import timezone
 
+from journal.pace import Pace
 from journal.row_update import update_rows
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 
 CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
+ROWS_MAX = 500
+"""Rows of sessions that one statement closes, at most: nobody may have asked for years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +96,11 @@ def close_sessions_unseen_for(age: timedelta, *, is_dry_run: bool = False) -> in
 
 
 def _close(sessions: Any) -> int:
-    return int(sessions.update(closed_at=timezone.now(), close_code=CLOSED_ABNORMALLY))
+    keys = list(sessions.order_by().values_list("pk", flat=True))
+    connection, pace, at, closed = connections[router.db_for_write(Session)], Pace(ROWS_MAX), 0, 0
+    while some := keys[at : at + pace.rows]:
+        at += len(some)
+        with pace.step(connection):
+            rows = sessions.filter(pk__in=some)  # but for those that were touched meanwhile
+            closed += rows.update(closed_at=timezone.now(), close_code=CLOSED_ABNORMALLY)
+    return closed

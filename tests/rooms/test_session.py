@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from journal.models import Document
@@ -15,6 +17,7 @@ from rooms.session import (
     End,
     Progress,
     close_sessions_of_dead_processes,
+    close_sessions_unseen_for,
     owner_of_client,
     save_ends,
     save_progress,
@@ -108,3 +111,15 @@ def test_close_stale_sessions_takes_no_age_that_is_none(document: Document, give
     with pytest.raises(CommandError, match="is no number from 0"):
         call_command("close_stale_sessions", f"--unseen-for={given}")
     assert open_processes() == {str(MINE)}
+
+
+@pytest.mark.sql
+def test_many_stale_sessions_are_closed_a_part_at_a_time(document: Document) -> None:
+    """All of them in one statement kept every live commit waiting for a second."""
+    for n in range(25):
+        session(document, ELSEWHERE, age_s=900, client=f"c{n}")
+    touched = session(document, ELSEWHERE)
+    with CaptureQueriesContext(connection) as asked:
+        assert close_sessions_unseen_for(timedelta(seconds=600)) == 25
+    assert len([query for query in asked if query["sql"].startswith("UPDATE")]) == 2
+    assert list(Session.objects.connected()) == [touched]
