@@ -158,10 +158,10 @@ def _create_objects(connection: Connection, rows: Sequence[Row]) -> None:
 def delete_operations(document_id: UUID, upto: int | None = None) -> None:
     """Afterwards there are no operation rows up to that sequence (or at all), by bounded statements."""
     rows = Operation.objects.filter(document=document_id)
-    rows = rows if upto is None else rows.filter(server_seq__lte=upto)
-    seqs = rows.order_by("server_seq").values_list("server_seq", flat=True)
+    going = rows if upto is None else rows.filter(server_seq__lte=upto)
+    seqs = going.order_by("server_seq").values_list("server_seq", flat=True)
     connection, pace = connections[journal_alias()], Pace(ROWS_DELETED)
     while (seq := seqs[pace.rows :].first()) is not None:
         with pace.step(connection):
-            rows.filter(server_seq__lte=seq).delete()
-    rows.delete()
+            rows.filter(server_seq__lte=seq).delete()  # one bound: of two, SQLite uses the wrong one
+    going.delete()

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import OperationalError, connection, models
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from journal import compaction, cut, lease, snapshot
 from journal.compaction import KeepRules
@@ -192,7 +194,23 @@ def test_deletion_goes_by_bounded_transactions(document: Document, monkeypatch: 
     monkeypatch.setattr(lease.Lease, "renew", count)
     with override_settings(VUER_RTC={"JOURNAL_DELETE_MESSAGES_MAX": 4}):
         compact(document)
-    assert seen == [4, 5, 3, 1]
+    assert seen == [4, 5, 4, 2, 1]
+
+
+@pytest.mark.sql
+def test_a_deletion_names_one_end_of_what_goes(document: Document) -> None:
+    """Of two, SQLite takes one to look rows up, and for the other reads all that are still to go, each time."""
+    append_each(document, HISTORY)
+    catch_up(document.pk)
+    with (
+        override_settings(VUER_RTC={"JOURNAL_DELETE_MESSAGES_MAX": 2}),
+        mock.patch("journal.operation.ROWS_DELETED", 1),
+        CaptureQueriesContext(connection) as asked,
+    ):
+        compact(document)
+    deletions = [query["sql"] for query in asked if query["sql"].startswith("DELETE")]
+    assert len([sql for sql in deletions if "last_seq" in sql]) == 5
+    assert max(sql.count('_seq" <=') for sql in deletions) == 1
 
 
 def test_old_snapshots_are_pruned_and_labelled_ones_stay(document: Document) -> None:
