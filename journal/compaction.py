@@ -128,7 +128,7 @@ class _Run:
         if self.tell is not None:
             self.tell("messages to fold", plan.messages)
         self._cut(plan)
-        folded = fold_history(self.outline, plan)
+        folded = fold_history(self.held, self.outline, plan)
         with self._taken_back_on(BaseException):
             snapshot = self._keep(plan, folded)
             if is_archiving:
@@ -161,7 +161,7 @@ class _Run:
         reach("compact.origin")
         if origin is not None:
             self._note(origin)
-        prove(snapshot.pk, origin.pk if origin is not None else None)
+        prove(self.held, snapshot.pk, origin.pk if origin is not None else None)
         reach("compact.proved")
         if (spare := write_spare(snapshot)) is not None:
             self._note(spare)

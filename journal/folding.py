@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from journal.error import JournalGap, OutOfReach
 from journal.history import state_before
+from journal.lease import Lease
 from journal.origin import draft_origin
 from journal.plan import Outline, Plan
 from journal.reader import Batch, read_batches, retained, starting_point, usable_snapshots, while_retained
@@ -26,17 +27,18 @@ class Folded:
     """The state at the truncation point; None: it is not told exactly now, or it is too large."""
 
 
-def fold_history(outline: Outline, plan: Plan) -> Folded:
+def fold_history(held: Lease, outline: Outline, plan: Plan) -> Folded:
     """What is to be written before the plan's batches may go; the outline knows of a cut that folds them.
 
-    Raises: CorruptJournal; UnknownDocument; JournalUnavailable.
+    Raises: CorruptJournal; UnknownDocument; JournalUnavailable; JournalBusy when the lease was lost.
     """
-    folding = _Folding(outline, plan)
+    folding = _Folding(held, outline, plan)
     return while_retained(outline.document_id, folding.run)
 
 
 @dataclass(frozen=True, slots=True)
 class _Folding:
+    held: Lease
     outline: Outline
     plan: Plan
 
@@ -77,7 +79,7 @@ class _Folding:
             snapshot_seq = max(snapshot_seq, *readable(usable, document_id, truncated_seq))
         folded_seq = 0 if truncated_seq else self.plan.truncate_seq
         undoing = {span.first_seq for span in self.outline.behind(folded_seq) if span.targets}
-        return _Way(graph, snapshot_seq, undoing)
+        return _Way(self.held, graph, snapshot_seq, undoing)
 
     def _batches(self, after: int, upto: int) -> Iterator[Batch]:
         batches = read_batches(self.outline.document_id, after)
@@ -87,7 +89,8 @@ class _Folding:
 class _Way:
     """A graph on its way to the head, past the place where the snapshot is taken."""
 
-    def __init__(self, graph: Graph, snapshot_seq: int, undoing: set[int]) -> None:
+    def __init__(self, held: Lease, graph: Graph, snapshot_seq: int, undoing: set[int]) -> None:
+        self.held = held
         self.graph = graph
         self.snapshot_seq = snapshot_seq
         self.snapshot: SnapshotDraft | None = None
@@ -104,6 +107,7 @@ class _Way:
             else:
                 self.graph.apply_all(batch.messages)
             self.look(batch.last_seq)
+            self.held.keep()  # a journal may take longer than a lease lasts
 
     def _apply_undoing(self, batch: Batch) -> None:
         graph = self.graph

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from journal.error import JournalError
+from journal.lease import Lease
 from journal.models import Snapshot
 from journal.reader import Batch, Start, with_history
 from journal.snapshot import SnapshotDamaged, restore_snapshot
@@ -15,17 +16,17 @@ class ProofFailed(JournalError):
     """A new snapshot does not stand for the batches it was to replace; nothing was deleted."""
 
 
-def prove(snapshot_id: UUID, origin_id: UUID | None = None) -> None:
+def prove(held: Lease, snapshot_id: UUID, origin_id: UUID | None = None) -> None:
     """Nothing differs, at the snapshot's seq, between what is to go and what is to stay, and the origin of time travel
     leads there; all read from the database.
 
-    Raises: ProofFailed.
+    Raises: ProofFailed; JournalBusy when the lease was lost.
     """
     row = Snapshot.objects.get(pk=snapshot_id)
     origin = None if origin_id is None else Snapshot.objects.get(pk=origin_id)
     try:
         ways = with_history(
-            row.document_id, lambda start, batches: _replayed(row, origin, start, batches), before=row
+            row.document_id, lambda start, batches: _replayed(held, row, origin, start, batches), before=row
         )
     except SnapshotDamaged as error:
         raise ProofFailed(f"document {row.document_id}: what was written is damaged: {error}") from error
@@ -62,7 +63,9 @@ def _digests(graph: Graph) -> tuple[str, str]:
     return graph.digest(), graph.full_digest()
 
 
-def _replayed(row: Snapshot, origin: Snapshot | None, start: Start, batches: Iterator[Batch]) -> Ways:
+def _replayed(
+    held: Lease, row: Snapshot, origin: Snapshot | None, start: Start, batches: Iterator[Batch]
+) -> Ways:
     ways = Ways(start.graph, restore_snapshot(row), None if origin is None else restore_snapshot(origin))
     for batch in batches:
         if batch.first_seq > row.seq:
@@ -72,4 +75,5 @@ def _replayed(row: Snapshot, origin: Snapshot | None, start: Start, batches: Ite
             ways.new.apply_all(batch.messages)
         if origin is not None and ways.told is not None and batch.last_seq > origin.seq:
             ways.told.apply_all(batch.messages)
+        held.keep()
     return ways

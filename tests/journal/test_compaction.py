@@ -213,6 +213,34 @@ def test_a_deletion_names_one_end_of_what_goes(document: Document) -> None:
     assert max(sql.count('_seq" <=') for sql in deletions) == 1
 
 
+def test_j48_the_lease_is_kept_while_batches_are_read(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Millions of messages take longer than a lease lasts: cron on another host would begin the same work anew."""
+    append_each(document, HISTORY)
+    kept: list[str] = []
+    monkeypatch.setattr(lease.Lease, "keep", lambda held: kept.append(held.holder))
+    compact(document)
+    assert len(kept) == 2 * 9  # folded and proved, the cut among them
+
+
+def test_j48_a_lease_that_is_lost_ends_the_reading(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+
+    cut_off = compaction._Run._cut
+
+    def cut_and_lose(run: Any, plan: Any) -> None:
+        cut_off(run, plan)
+        Document.objects.update(lease_holder="another")
+
+    monkeypatch.setattr(compaction._Run, "_cut", cut_and_lose)
+    with override_settings(VUER_RTC={"JOURNAL_LEASE_S": 0}), pytest.raises(JournalBusy):
+        compact(document)
+    assert not Snapshot.objects.exists()
+
+
 def test_old_snapshots_are_pruned_and_labelled_ones_stay(document: Document) -> None:
     append_each(document, HISTORY)
     label_state(document.pk, 4, "milestone")

@@ -2,7 +2,6 @@
 
 from types import ModuleType
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.test import override_settings
@@ -92,10 +91,10 @@ def test_j15_a_live_room_may_take_a_snapshot_while_the_new_one_is_proved(
     append_each(document, HISTORY)
     prove = compaction.prove
 
-    def prove_late(snapshot_id: UUID, truncate_seq: int) -> None:
+    def prove_late(*args: Any) -> None:
         append(document, message(50))
         take_snapshot(document.pk, draft_snapshot(hydrate(document.pk).graph), Snapshot.Reason.COUNT)
-        prove(snapshot_id, truncate_seq)
+        prove(*args)
 
     monkeypatch.setattr(compaction, "prove", prove_late)
     assert compact(document).outcome == "compacted"
