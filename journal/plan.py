@@ -1,7 +1,7 @@
 """Which batches the keep rules let go, and the cut that folds them: from rows alone, without a graph (rule J14)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +10,10 @@ from journal.reader import Batch, read_batches, retained, while_retained
 from journal.settings import settings
 from vuer_rtc.crdt.message import INTEGER_MAX
 from vuer_rtc.crdt.undo import targets_of
+
+SPANS_MAX = 20_000
+"""Spans of a document that planning holds before it takes neighbours together, about: a robot makes 50 million batches
+in a month, and of so many it does not matter whether four thousand more stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,12 @@ class KeepRules:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What planning needs to know of a retained batch."""
+    """What planning needs to know of a retained batch, or of several in a row that undo nothing and cut nothing."""
 
     first_seq: int
     last_seq: int
     created_at: datetime
+    """Of the youngest batch."""
     edits: int = 0
     """Messages of clients in it.  Server records do not count: a cut must not push the next cut along for
     ever."""
@@ -49,6 +54,24 @@ class Span:
     """Ids of the messages that they undo or redo."""
     cut: int = 0
     """The highest that a record in it says; 0: none."""
+    batches: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """True when nobody needs to know in which batch of several something is."""
+        return not self.targets and not self.cut
+
+    def with_next(self, following: "Span") -> "Span":
+        """Both, as one; they are plain."""
+        return Span(
+            self.first_seq,
+            following.last_seq,
+            max(self.created_at, following.created_at),
+            self.edits + following.edits,
+            max(self.lt_max, following.lt_max),
+            min(self.lt_min, following.lt_min),
+            batches=self.batches + following.batches,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +88,14 @@ class Plan:
 
 @dataclass(slots=True)
 class Outline:
-    """The measures of every retained batch of a document, in order."""
+    """The measures of all retained batches of a document, in order; of very many, of a few in a row together."""
 
     document_id: UUID
     truncated_seq: int
-    spans: list[Span]
+    spans: list[Span] = field(default_factory=list)
+    _grain: int = 1
+    """Batches of one span, at most."""
+    _thin_at: int = field(default_factory=lambda: SPANS_MAX)
 
     @property
     def head_seq(self) -> int:
@@ -77,7 +103,19 @@ class Outline:
 
     def read_on(self) -> None:
         """Afterwards it holds what was journalled meanwhile, too."""
-        self.spans += [span_of(batch) for batch in read_batches(self.document_id, self.head_seq)]
+        self.add(read_batches(self.document_id, self.head_seq))
+
+    def add(self, batches: Iterable[Batch]) -> "Outline":
+        """The same, with these batches behind the others."""
+        for batch in batches:
+            append_span(self.spans, span_of(batch), self._grain)
+            if len(self.spans) >= self._thin_at:
+                self._grain *= 2
+                spans, self.spans = self.spans, []
+                for span in spans:
+                    append_span(self.spans, span, self._grain)
+                self._thin_at = max(SPANS_MAX, 2 * len(self.spans))
+        return self
 
     def behind(self, seq: int) -> list[Span]:
         """The batches behind a truncation point."""
@@ -95,10 +133,17 @@ def read_outline(document_id: UUID) -> Outline:
     """
     return while_retained(
         document_id,
-        lambda truncated_seq: Outline(
-            document_id, truncated_seq, [span_of(batch) for batch in retained(document_id, truncated_seq)]
-        ),
+        lambda truncated_seq: Outline(document_id, truncated_seq).add(retained(document_id, truncated_seq)),
     )
+
+
+def append_span(spans: list[Span], span: Span, grain: int) -> None:
+    """The span behind the others, or, with up to so many batches, as one with the last of them."""
+    last = spans[-1] if spans else span
+    if spans and last.is_plain and span.is_plain and last.batches + span.batches <= grain:
+        spans[-1] = last.with_next(span)
+    else:
+        spans.append(span)
 
 
 def span_of(batch: Batch) -> Span:
@@ -139,7 +184,7 @@ def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Pl
     return Plan(
         truncate_seq=going[-1].last_seq,
         cut=max(span.lt_max for span in going),
-        batches=len(going),
+        batches=sum(span.batches for span in going),
         messages=going[-1].last_seq - going[0].first_seq + 1,
     )
 

@@ -2,15 +2,21 @@
 
 from datetime import UTC, datetime, timedelta
 from math import inf, nan
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from journal.compaction import compact_document
+from journal.entry import Entry
 from journal.models import Document
-from journal.plan import KeepRules, Plan, Span, may_let_go, plan_truncation
-from tests.journal.history import ALL, HISTORY, append_each
+from journal.plan import KeepRules, Outline, Plan, Span, may_let_go, plan_truncation
+from journal.reader import Batch, hydrate
+from journal.verification import verify_document
+from tests.journal.history import ALL, HISTORY, append_each, message, put
+from vuer_rtc.crdt.message import Op, cut_record
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -88,6 +94,48 @@ def test_whether_anything_may_go_is_told_by_two_rows(
         assert may_let_go(document.pk, 0, keep, datetime.now(UTC)) is is_worth_reading
     assert (len(asked), len(loaded)) == (2, 2)
     assert all("LIMIT 1" in query["sql"] and "payload" not in query["sql"] for query in asked)
+
+
+def batches(*kinds: str) -> list[Batch]:
+    """One message in each: an edit, an undo, or a cut."""
+    ops = {"e": put("n", "x", 1), "u": Op("meta.undo", "_meta", "_meta", target="ann:1")}
+    made = {kind: message(7, op) for kind, op in ops.items()} | {"c": cut_record("=cut", 5, 1)}
+    return [
+        Batch(uuid4(), seq, seq, NOW - timedelta(days=100 - seq), [Entry(made[kind])])
+        for seq, kind in enumerate(kinds, 1)
+    ]
+
+
+def test_of_very_many_batches_neighbours_are_planned_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not with those that undo or cut: where these are must be known."""
+    found = batches(*"eeeeeeeeeueeeceeeeeeeee")
+    exact = Outline(uuid4(), 0).add(found).spans
+    monkeypatch.setattr("journal.plan.SPANS_MAX", 8)
+    few = Outline(uuid4(), 0).add(found).spans
+    assert [(span.first_seq, span.last_seq) for span in few] == [
+        *((1, 4), (5, 8), (9, 9), (10, 10), (11, 13), (14, 14), (15, 18), (19, 22), (23, 23)),
+    ]
+    assert sum(span.batches for span in few) == len(exact) == 23
+    assert sum(span.edits for span in few) == sum(span.edits for span in exact) == 22
+    for keep, seq in ((KeepRules(7, 0), 14), (KeepRules(20, 0), None), (KeepRules(0, 94.5), 4)):
+        plan, longest = plan_truncation(few, keep, NOW), plan_truncation(exact, keep, NOW)
+        assert (plan.truncate_seq if plan else None) == seq
+        assert longest is not None
+        assert plan is None or plan.truncate_seq <= longest.truncate_seq
+
+
+@pytest.mark.parametrize("keep", [KeepRules(0, 0), KeepRules(3, 0)])
+def test_a_compaction_so_planned_is_as_good(
+    document: Document, keep: KeepRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("journal.plan.SPANS_MAX", 4)
+    append_each(document, HISTORY)
+    before = hydrate(document.pk).graph.digest()
+    assert compact_document(document, keep).outcome == "compacted"
+    assert hydrate(document.pk).graph.digest() == before
+    document.refresh_from_db()
+    assert 0 < document.truncated_seq <= len(HISTORY) - keep.messages
+    assert not verify_document(document).is_damaged
 
 
 def test_nothing_may_go_of_a_document_without_a_journal(document: Document) -> None:
