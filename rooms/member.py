@@ -12,9 +12,9 @@ from journal.column import as_column
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 from rooms.session import CLOSED_ABNORMALLY
+from rooms.session import MEMBER_TRANSPORT as TRANSPORT
 from vuer_rtc.protocol.codes import CloseCode
 
-TRANSPORT = "broker"
 """Marks the rows that are written here; those of connections are the server's."""
 
 

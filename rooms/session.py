@@ -16,8 +16,10 @@ from rooms.process import ProcessIdentity
 
 CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
+MEMBER_TRANSPORT = "broker"
+"""Of rows that site code writes for members of its own (`rooms.member`)."""
 ROWS_MAX = 500
-"""Rows of sessions that one statement closes, at most: nobody may have asked for years."""
+"""Rows of sessions that one statement closes or deletes, at most: nobody may have asked for years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,21 @@ def close_sessions_unseen_for(age: timedelta, *, is_dry_run: bool = False) -> in
     written."""
     stale = Session.objects.connected().filter(last_seen_at__lt=timezone.now() - age)
     return stale.count() if is_dry_run else _close(stale)
+
+
+def forget_onlookers(age: timedelta, *, is_dry_run: bool = False) -> int:
+    """Delete the rows of anonymous connections that ended so long ago and wrote nothing; returns how many, also when
+    nothing was deleted.  Nobody's client id depends on them."""
+    limit = timezone.now() - age
+    going = Session.objects.filter(last_seen_at__lt=limit, closed_at__lt=limit, user=None, acked_seq=0)
+    going = going.exclude(transport=MEMBER_TRANSPORT).order_by("last_seen_at")
+    if is_dry_run:
+        return going.count()
+    connection, pace, gone = connections[router.db_for_write(Session)], Pace(ROWS_MAX), 0
+    while some := list(going.values_list("pk", flat=True)[: pace.rows]):
+        with pace.step(connection):
+            gone += Session.objects.filter(pk__in=some).delete()[0]
+    return gone
 
 
 def _close(sessions: Any) -> int:

@@ -18,6 +18,7 @@ from rooms.session import (
     Progress,
     close_sessions_of_dead_processes,
     close_sessions_unseen_for,
+    forget_onlookers,
     owner_of_client,
     save_ends,
     save_progress,
@@ -123,3 +124,38 @@ def test_many_stale_sessions_are_closed_a_part_at_a_time(document: Document) -> 
         assert close_sessions_unseen_for(timedelta(seconds=600)) == 25
     assert len([query for query in asked if query["sql"].startswith("UPDATE")]) == 4
     assert list(Session.objects.connected()) == [touched]
+
+
+def test_anonymous_visitors_who_wrote_nothing_are_forgotten(document: Document) -> None:
+    """A connection of somebody's keeps its client id theirs, and who wrote may be asked for."""
+    ann = get_user_model()._default_manager.create(username="ann")
+    now, day = timezone.now(), 86_400
+
+    def ended(client: str, days: float, **fields: Any) -> None:
+        row = session(document, age_s=days * day, client=client)
+        Session.objects.filter(pk=row.pk).update(closed_at=now - timedelta(days=days), **fields)
+
+    for number in range(12):
+        ended(f"onlooker-{number}", 31)
+    ended("young", 29)
+    ended("writer", 31, acked_seq=5)
+    ended("hers", 31, user=ann)
+    ended("member", 31, transport="broker")
+    session(document, age_s=31 * day, client="open")
+    arguments = ["close_stale_sessions", "--unseen-for=99999999", "--forget-after=30", "--json"]
+    for more, outcome, left in ((["--dry-run"], "planned", 17), ([], "closed", 5)):
+        output = StringIO()
+        call_command(*arguments, *more, stdout=output)
+        assert json.loads(output.getvalue()) == {"outcome": outcome, "sessions": 0, "forgotten": 12}
+        assert Session.objects.count() == left
+    assert set(Session.objects.values_list("client", flat=True)) == {
+        "young",
+        "writer",
+        "hers",
+        "member",
+        "open",
+    }
+    assert forget_onlookers(timedelta(days=1)) == 1
+    output = StringIO()
+    call_command("close_stale_sessions", "--forget-after=1", "--verbosity=2", stdout=output)
+    assert output.getvalue() == "closed 1 stale session\nforgot 0 anonymous sessions\n"

@@ -1,4 +1,4 @@
-"""`manage.py close_stale_sessions`: mark sessions as closed whose process died with them."""
+"""`manage.py close_stale_sessions`: mark sessions as closed whose process died with them, and forget onlookers."""
 
 import json
 from argparse import ArgumentParser
@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from journal.management.argument import seconds
-from rooms.session import close_sessions_unseen_for
+from journal.management.argument import days, seconds
+from rooms.session import close_sessions_unseen_for, forget_onlookers
 from rooms.settings import settings
 
 TOUCHES_MISSED = 5
@@ -19,12 +19,18 @@ class Command(BaseCommand):
     help = (
         "Mark sessions as closed that no server process has touched for a while: their process crashed. A "
         "process that starts again on the same host does this for its own; this command covers hosts that "
-        "never came back."
+        "never came back. With --forget-after it also deletes rows that tell nobody anything any more."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--unseen-for", type=seconds, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
+        )
+        parser.add_argument(
+            "--forget-after",
+            type=days,
+            metavar="DAYS",
+            help="delete the rows of anonymous connections that ended so long ago and wrote nothing",
         )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -32,11 +38,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["unseen_for"]
         age = timedelta(seconds=TOUCHES_MISSED * settings.session_touch_s if given is None else given)
-        count = close_sessions_unseen_for(age, is_dry_run=options["dry_run"])
+        is_dry_run, kept = options["dry_run"], options["forget_after"]
+        count, gone = close_sessions_unseen_for(age, is_dry_run=is_dry_run), None
+        if kept is not None:
+            gone = forget_onlookers(timedelta(days=kept), is_dry_run=is_dry_run)
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"outcome": "planned" if options["dry_run"] else "closed", "sessions": count})
-            )
+            told = {"outcome": "planned" if is_dry_run else "closed", "sessions": count}
+            self.stdout.write(json.dumps(told if gone is None else told | {"forgotten": gone}))
         elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
-            verb = "would close" if options["dry_run"] else "closed"
-            self.stdout.write(f"{verb} {count} stale session{'' if count == 1 else 's'}")
+            self.stdout.write(f"{'would close' if is_dry_run else 'closed'} {_sessions(count, 'stale')}")
+            if gone is not None:
+                self.stdout.write(
+                    f"{'would forget' if is_dry_run else 'forgot'} {_sessions(gone, 'anonymous')}"
+                )
+
+
+def _sessions(count: int, kind: str) -> str:
+    return f"{count} {kind} session{'' if count == 1 else 's'}"
