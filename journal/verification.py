@@ -1,6 +1,5 @@
 """Looks at every row of a document and says what is wrong with it; changes nothing."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +23,7 @@ from journal.reader import (
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 from journal.stored_row import LostRow, Unreadable, batch_rows, readable, stored, tells_damage
+from vuer_rtc.crdt.seen import Seen
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
@@ -106,7 +106,7 @@ def _found(error: CorruptJournal) -> Finding:
 
 def _verify_batches(document_id: UUID, truncated_seq: int, verdict: Verdict) -> Iterator[Finding]:
     head_seq = truncated_seq
-    seen: Counter[str] = Counter()
+    identities = Identities()
     for row in batch_rows(document_id, 0):
         if isinstance(row, LostRow):
             if row.last_seq > truncated_seq:
@@ -132,22 +132,56 @@ def _verify_batches(document_id: UUID, truncated_seq: int, verdict: Verdict) -> 
             head_seq,
         )
         try:
-            yield from _verify_identities(verified(row), seen)
+            yield from _verify_identities(verified(row), identities)
         except CorruptJournal as error:
             yield _found(error)
 
 
-def _verify_identities(batch: Batch, seen: Counter[str]) -> Iterator[Finding]:
+class Identities:
+    """Which ids and counters there were, as intervals where they can be: what follows in sequence takes no memory."""
+
+    def __init__(self) -> None:
+        self._counters, self._numbered = Seen(), Seen()
+        self._ids: set[str] = set()
+
+    def has_counter(self, client: str, counter: int) -> bool:
+        """True when it was there before; it is now."""
+        return _was_seen(self._counters, client, counter)
+
+    def has_id(self, message_id: str) -> bool:
+        """The same."""
+        name, colon, number = message_id.rpartition(":")
+        if (
+            colon
+            and len(number) < 17
+            and number.isascii()
+            and number.isdigit()
+            and str(int(number)) == number
+        ):
+            return _was_seen(self._numbered, name, int(number))
+        if message_id in self._ids:
+            return True
+        self._ids.add(message_id)
+        return False
+
+
+def _was_seen(seen: Seen, client: str, number: int) -> bool:
+    if (client, number) in seen:
+        return True
+    seen.add(client, number)
+    return False
+
+
+def _verify_identities(batch: Batch, identities: Identities) -> Iterator[Finding]:
     """Nothing is journalled twice."""
-    for entry in batch.entries:
-        message = entry.message
-        names = [f"message {message.id!r}"]
-        if not message.is_server_record:
+    for message in batch.messages:
+        names = []
+        if identities.has_id(message.id):
+            names.append(f"message {message.id!r}")
+        if not message.is_server_record and identities.has_counter(message.client, message.counter):
             names.append(f"counter {message.counter} of client {message.client!r}")
         for name in names:
-            seen[name] += 1
-            if seen[name] == 2:
-                yield Finding(True, message.server_seq, f"{name} is journalled twice")
+            yield Finding(True, message.server_seq, f"{name} is journalled twice")
 
 
 def _verify_snapshots(

@@ -24,7 +24,7 @@ from journal.models import Document, JournalBatch, Operation, SceneObject, Snaps
 from journal.packed import GZIP_MAGIC
 from journal.purge import purge_document
 from journal.reader import Hydrated, hydrate
-from journal.verification import Verdict, verify_document
+from journal.verification import Identities, Verdict, verify_document
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.test_reader import damage
 
@@ -509,3 +509,30 @@ def test_a_database_that_does_not_even_tell_the_documents_is_told_without_a_trac
     assert caught.value.returncode == 1
     if "--json" in arguments:
         assert json.loads(out.getvalue())["outcome"] == "failed"
+
+
+def test_ids_and_counters_are_told_apart_however_they_are_written() -> None:
+    identities = Identities()
+    ids = [
+        "a:1",
+        "a:01",
+        "a:2",
+        "b:1",
+        "a",
+        "a:",
+        ":1",
+        "1",
+        "a:b:1",
+        "a:-1",
+        "a:0",
+        "a:٣",
+        "a:" + "9" * 5000,
+    ]
+    for message_id in ids:
+        assert not identities.has_id(message_id), message_id
+    for message_id in ids:
+        assert identities.has_id(message_id), message_id
+    for counter in (5, 3, 4, 9):
+        assert not identities.has_counter("a", counter)
+        assert identities.has_counter("a", counter)
+    assert not identities.has_counter("b", 5)
