@@ -88,8 +88,8 @@ class Worker:
 
     def _answer(self, idle_since: float, call: _Call) -> bool:
         """True when it was the last.  A function of its own: its variables would keep what they hold until the next."""
-        if call.future.cancelled():
-            return call.is_last
+        if call.future.cancelled() and not call.is_last:  # what comes last gives the connection back
+            return False
         try:
             if time.monotonic() - idle_since > IDLE_S:
                 for connection in connections.all(initialized_only=True):

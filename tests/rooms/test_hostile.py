@@ -42,7 +42,7 @@ STORM = CROWD * 3 // 10
 FLOOD_S = CROWD / 100
 P99_MAX_MS = 2000
 """Far above what is measured (docs/performance.md): the machine may be busy with other tests."""
-SETTINGS = {"ROOM_IDLE_S": 1, "OUTBOX_BYTES_MAX": 2_000_000, "MEMORY_RETURN_S": 2}
+SETTINGS = {"ROOM_IDLE_S": 1, "MEMORY_RETURN_S": 2}
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 MIB = 2**20
 

@@ -93,3 +93,27 @@ async def test_of_a_pool_that_died_one_caller_is_turned_away_and_not_each(
             outcomes.append(await worker.run(Document.objects.exists))
     await worker.close()
     assert len(outcomes) >= THREADS
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_thread_gives_its_connection_back_although_nobody_waits_for_its_end_any_more() -> None:
+    worker, goes_on, ended = Worker("one"), threading.Event(), threading.Event()
+
+    def work() -> None:
+        Document.objects.exists()
+        goes_on.wait(10)
+
+    def close_all() -> None:
+        ended.set()
+
+    running = asyncio.create_task(worker.run(work))
+    await asyncio.sleep(0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rooms.thread.connections.close_all", close_all)
+        closing = asyncio.create_task(worker.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        await running
+        assert await asyncio.to_thread(ended.wait, 10)
