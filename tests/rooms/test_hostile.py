@@ -142,11 +142,11 @@ async def test_a_robot_that_sends_large_values_does_not_fill_the_memory(tmp_path
         async with Client(server, "lidar", "robot", format="msgpack") as robot:
             await robot.edit(insert("n"))
             after = []
-            for _ in range(2):
-                for _ in range(120):
+            for count in (480, 240):  # what is kept fills up, and the reading behind it
+                for _ in range(count):
                     await robot.edit(points)
                 after.append(resident_kib(server.process.pid))
-    assert after[1] - after[0] < 40 * 1024, after
+    assert after[1] - after[0] < 60 * 1024, after
 
 
 async def test_a_flood_is_refused_and_then_closed(
