@@ -29,6 +29,9 @@ from vuer_rtc.protocol.session import Right, Rights
 
 logger = logging.getLogger(__name__)
 
+EXPIRED_MAX = 100
+"""Rows of expired tokens that one admission clears away: more than it adds, and nobody waits for years of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
@@ -109,7 +112,9 @@ def _rights(credential: Credential, document: Document, accounts: Accounts) -> R
 
 def _spend(grant: Grant) -> None:
     """Afterwards the token lets nobody in any more; the primary key arbitrates between processes."""
-    SpentToken.objects.filter(expires_at__lt=timezone.now()).delete()
+    expired = SpentToken.objects.filter(expires_at__lt=timezone.now()).values_list("pk", flat=True)
+    if keys := list(expired[:EXPIRED_MAX]):
+        SpentToken.objects.filter(pk__in=keys).delete()
     expires_at = as_column(datetime.fromtimestamp(grant.expires_at, UTC))
     try:
         with transaction.atomic(using=router.db_for_write(SpentToken)):

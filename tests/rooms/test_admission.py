@@ -170,6 +170,21 @@ def test_spent_tokens_are_forgotten_once_they_have_expired(document: Document) -
     assert SpentToken.objects.count() == 1
 
 
+def test_many_spent_tokens_are_forgotten_a_few_at_a_time(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes first after a year of them has not to wait for all, nor has whoever writes."""
+    monkeypatch.setattr("rooms.admission.EXPIRED_MAX", 3)
+    for number in range(4):
+        enter(token=mint(document, single_use=True), client=f"c{number}")
+    SpentToken.objects.update(expires_at=timezone.now())
+    left = []
+    for number in range(3):
+        enter(token=mint(document, single_use=True), client=f"d{number}")
+        left.append(SpentToken.objects.count())
+    assert left == [2, 2, 3]
+
+
 def test_that_a_token_has_expired_is_told_to_who_could_enter_and_to_nobody_else(document: Document) -> None:
     """R2."""
     ann = account("ann")
