@@ -146,7 +146,9 @@ class Client:
     async def hammer(self, op_of: Callable[[int], Op]) -> None:
         """Send a message of the operation for 0, for 1, and so on, until the connection is gone."""
         for value in count():
-            await self.until(lambda: len(self.sent) - len(self.acks) <= IN_FLIGHT_MAX)
+            await self.until(
+                lambda: len(self.sent) - len(self.acks) <= IN_FLIGHT_MAX or self.close_code is not None
+            )
             await self.send(op_of(value))
 
     async def show(self, data: dict[str, Any] | None) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.rooms.build import insert, put, undo
 from tests.rooms.client import Client
 from tests.rooms.disk import assert_journalled_once, journal_messages, open_database, sessions
+from tests.rooms.patience import until
 from tests.server import ServerProcess
 
 OF_SLUG = "IN (SELECT _id FROM vuer_journal_document WHERE slug = ?)"
@@ -103,7 +104,7 @@ async def test_kill_in_the_middle_of_a_burst_loses_nothing_that_was_acked(own_se
     assert any(client.unacked for client in clients), "the kill came too late"
 
     server.start()
-    assert all(not is_open for _, is_open, _, _ in sessions(server.data_dir))
+    await until(lambda: not any(is_open for _, is_open, _, _ in sessions(server.data_dir)))
     for client in clients:
         await client.open()
         for message in client.unacked:
