@@ -252,9 +252,8 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
                 epoch = max(epoch, epoch_of(entry.message) or epoch, key=lambda found: found.number)
                 pending += operation_rows(step.document_id, batch.id, entry, step.undone)
         if len(pending) >= settings.projection_rows_max:
-            with (
-                leaving_room(connection) if step.since is None else nullcontext()
-            ):  # live rooms have little to write
+            is_live = step.since is not None  # and has little to write
+            with nullcontext() if is_live else leaving_room(connection):
                 _write_operations(step.document_id, adapted_operations(pending))
             pending = []
     is_told = step.retained is None or step.retained >= targets

@@ -11,8 +11,7 @@ from django.utils import timezone
 from journal.column import as_column
 from rooms.models import Session
 from rooms.process import ProcessIdentity
-from rooms.session import CLOSED_ABNORMALLY
-from rooms.session import MEMBER_TRANSPORT as TRANSPORT
+from rooms.session import CLOSED_ABNORMALLY, MEMBER_TRANSPORT
 from vuer_rtc.protocol.codes import CloseCode
 
 """Marks the rows that are written here; those of connections are the server's."""
@@ -37,7 +36,7 @@ def save_member(document_id: UUID, member: Member, process: ProcessIdentity) -> 
     given = {
         "document_id": document_id,
         "client": member.session,
-        "transport": TRANSPORT,
+        "transport": MEMBER_TRANSPORT,
         "process": str(process),
         "vector_clock": dict(member.vector_clock),
         "last_seen_at": seen_at,
@@ -62,13 +61,13 @@ def delete_members(document_id: UUID) -> None:
 
 def disconnect_members(keys: Collection[UUID], code: CloseCode) -> None:
     """Afterwards those of these sessions that are members that were saved are disconnected."""
-    theirs = Session.objects.connected().filter(pk__in=keys, transport=TRANSPORT)
+    theirs = Session.objects.connected().filter(pk__in=keys, transport=MEMBER_TRANSPORT)
     theirs.update(closed_at=timezone.now(), close_code=code, closed_by=Session.ClosedBy.SERVER)
 
 
 def read_members(document_id: UUID) -> dict[str, Member]:
     """Those that were saved, connected or not, and the server's open connections, by client id."""
-    rows = Session.objects.filter(Q(transport=TRANSPORT) | Q(closed_at=None), document=document_id)
+    rows = Session.objects.filter(Q(transport=MEMBER_TRANSPORT) | Q(closed_at=None), document=document_id)
     known = rows.order_by("last_seen_at").values_list("client", "vector_clock", "last_seen_at", "closed_at")
     found: dict[str, Member] = {}
     for client, vector_clock, last_seen_at, closed_at in known:
@@ -80,4 +79,4 @@ def read_members(document_id: UUID) -> dict[str, Member]:
 
 
 def _saved(document_id: UUID) -> QuerySet[Session]:
-    return Session.objects.filter(document=document_id, transport=TRANSPORT)
+    return Session.objects.filter(document=document_id, transport=MEMBER_TRANSPORT)
