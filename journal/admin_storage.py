@@ -22,7 +22,7 @@ class JournalBatchAdmin(ReadOnlyAdmin):
 
     change_form_template = "admin/vuer_journal/journalbatch/change_form.html"
     list_display = ("range", "message_count", "created", "writer", "document")
-    ordering = ("-created_at",)
+    ordering = ("-pk",)  # as they were written; there is no index by time
     list_filter = (DocumentFilter, ("created_at", DateFieldListFilter))
     search_fields = ("=writer",)
     search_help_text = "The whole name of a writer."
@@ -38,7 +38,7 @@ class JournalBatchAdmin(ReadOnlyAdmin):
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         return batch_page(row)
 
-    @admin.display(description="created", ordering="created_at")
+    @admin.display(description="created", ordering="pk")
     def created(self, row: JournalBatch) -> str:
         return seconds(row.created_at)
 

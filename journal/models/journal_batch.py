@@ -43,9 +43,9 @@ class JournalBatch(models.Model):
             models.UniqueConstraint(fields=["document", "first_seq"], name="vuer_batch_first_seq_unique")
         ]
         indexes = [
-            # Rows are looked up by where they end; one index more is one page more per room and commit.
+            # Rows are looked up by where they end; one index more is one page more per room and commit, so there is
+            # none by time: keys are in the order in which rows were written.
             models.Index(fields=["document", "last_seq"], name="vuer_batch_last_seq"),
-            models.Index(fields=["created_at"], name="vuer_batch_created"),
         ]
 
     def __str__(self) -> str:
