@@ -131,21 +131,37 @@ def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
 
     Raises: JournalUnavailable.
     """
-    return {pk: position.head_seq for pk, position in read_positions(document_ids).items()}
+    positions = read_positions(document_ids)
+    return {pk: position.head_seq for pk, position in positions.items() if position is not None}
 
 
-def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position]:
-    """The same, with what else open rooms ask for all the time.  Raises: JournalUnavailable."""
+def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
+    """The same, with what else open rooms ask for all the time; None: of several, the row of this one cannot be read.
+
+    Raises: JournalUnavailable.
+    """
+    wanted = list(document_ids)
+    try:
+        return dict(_positions(wanted))
+    except Error as error:
+        if len(wanted) < 2 or not tells_damage(error):
+            raise JournalUnavailable(f"the journal could not be read: {error}") from error
+    found: dict[UUID, Position | None] = {}
+    for document_id in wanted:
+        try:
+            found |= read_positions([document_id])
+        except JournalUnavailable as error:
+            logger.error("nobody knows how far document %s is: %s", document_id, error)
+            found[document_id] = None
+    return found
+
+
+def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
-    documents = still_there().filter(pk__in=list(document_ids)).order_by()
-    with answering():
-        rows = list(
-            documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
-        )
-    return {
-        pk: Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
-        for pk, truncated_seq, last_seq, version, damaged_at in rows
-    }
+    documents = still_there().filter(pk__in=document_ids).order_by()
+    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
+    for pk, truncated_seq, last_seq, version, damaged_at in rows:
+        yield pk, Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
 
 
 def read_after(

@@ -61,6 +61,8 @@ class HeadWatch:
                 logger.exception("nobody knows how far the documents are")
                 continue
             for document_id, position in positions.items():
+                if position is None:
+                    continue
                 self._note(document_id, position.head_seq)
                 self._reviewer.note_version(document_id, position.access_version)
                 if position.is_damaged and (room := self._rooms.get(document_id)) is not None:

@@ -24,7 +24,16 @@ from journal.export import state_not_after
 from journal.history import graph_at, reach_of, replay_length
 from journal.label import label_rows, label_state
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import hydrate, oldest_start, read_after, read_tails, truncated_seq_of, usable_snapshots
+from journal.reader import (
+    hydrate,
+    oldest_start,
+    read_after,
+    read_heads,
+    read_positions,
+    read_tails,
+    truncated_seq_of,
+    usable_snapshots,
+)
 from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document
@@ -212,8 +221,8 @@ def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: An
     assert "b: " in fails("export_journal", "--document", "b", "--output", str(tmp_path / "b"))
 
 
-@pytest.mark.sqlite
-def test_j23_a_broken_page_of_documents_stops_no_command_over_the_others(own_file: Any) -> None:
+def break_documents(own_file: Any) -> None:
+    """The page that has the row of `room-10`, of thirty, is broken; four of them have a journal."""
     for number in range(30):
         Document.objects.create(slug=f"room-{number:02}", title="t" * 300)
     for number in (1, 10, 20, 28):
@@ -227,6 +236,26 @@ def test_j23_a_broken_page_of_documents_stops_no_command_over_the_others(own_fil
         content[start] ^= 0x40
 
     own_file(break_page)
+
+
+@pytest.mark.sqlite
+def test_j23_a_broken_page_of_documents_keeps_nobody_from_knowing_how_far_the_others_are(
+    own_file: Any,
+) -> None:
+    break_documents(own_file)
+    rows = Document.objects.order_by("pk").values_list("pk", flat=True)
+    positions = read_positions(rows)
+    lost = [pk for pk, position in positions.items() if position is None]
+    assert 0 < len(lost) < 30 == len(positions)
+    assert sorted(read_heads(rows)) == sorted(set(positions) - set(lost))
+    assert sum(head_seq == len(HISTORY) for head_seq in read_heads(rows).values()) > 1
+    with pytest.raises(JournalUnavailable):
+        read_positions(lost[:1])
+
+
+@pytest.mark.sqlite
+def test_j23_a_broken_page_of_documents_stops_no_command_over_the_others(own_file: Any) -> None:
+    break_documents(own_file)
     out = fails("compact_journals", "--keep", "3", "--older-than", "0", "--json")
     reports = {line["slug"]: line for line in map(json.loads, out.splitlines())}
     lost = {slug for slug, report in reports.items() if report["outcome"] == "failed"}
