@@ -13,8 +13,10 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 from rooms import server_extension
+from tests.rooms.raw_socket import CONTINUATION, PING, PONG, TEXT, frame_of
 from tests.server import HOST, free_port
-from vuer_rtc.websocket import EXTENSION, WebSocketProtocol
+from vuer_rtc.protocol.codes import CloseCode as RoomCloseCode
+from vuer_rtc.websocket import BARE_BURST_MAX, EXTENSION, WebSocketProtocol
 
 PATIENCE_S = 10
 
@@ -114,7 +116,7 @@ async def test_pongs_do_not_pile_up_for_a_peer_that_does_not_read() -> None:
         while application.write([b"x" * 60_000]):  # noqa: ASYNC110 - until the peer takes no more
             await asyncio.sleep(0)
         full = protocol.transport.get_write_buffer_size()
-        pings = [await client.ping(str(number).rjust(125)) for number in range(3000)]
+        pings = [await client.ping(str(number).rjust(125)) for number in range(1500)]
         await client.send("and all have been read")
         while not application.events:  # noqa: ASYNC110 - the application has no event for it
             await asyncio.sleep(0.01)
@@ -124,6 +126,54 @@ async def test_pongs_do_not_pile_up_for_a_peer_that_does_not_read() -> None:
         await asyncio.wait_for(pings[-1], PATIENCE_S)
         await asyncio.wait_for(await client.ping(), PATIENCE_S)
         reading.cancel()
+
+
+@pytest.mark.parametrize("kind", ["pings", "pongs", "empty fragments", "fragments of a byte"])
+async def test_who_floods_with_what_is_no_message_is_closed(kind: str) -> None:
+    """Rule L10."""
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        flood = {
+            "pings": frame_of(b"", PING),
+            "pongs": frame_of(b"", PONG),
+            "empty fragments": frame_of(b"", CONTINUATION, flags=0),
+            "fragments of a byte": frame_of(b"x", CONTINUATION, flags=0),
+        }[kind]
+        protocol = application.write.__self__
+        client.transport.write(frame_of(b"", TEXT, flags=0) + flood * 40_000)
+        assert (await application.over())["code"] == RoomCloseCode.RATE
+        assert sum(map(len, protocol.frames)) <= 2 * BARE_BURST_MAX
+        await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
+        assert client.close_code in (RoomCloseCode.RATE, 1006), (
+            "what it had not read may be lost with the rest"
+        )
+
+
+async def test_who_goes_on_sending_after_the_close_is_cut_off() -> None:
+    """Else its frames would be parsed until the time for its own close frame is over."""
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        protocol = application.write.__self__
+        client.transport.pause_reading()
+        await application.send({"type": "websocket.close", "code": RoomCloseCode.PROTOCOL})
+        client.transport.write(frame_of(b"", TEXT) * 40_000)
+        begun_at = time.monotonic()
+        while not protocol.disconnected:
+            assert time.monotonic() < begun_at + PATIENCE_S / 2
+            await asyncio.sleep(0.01)
+        client.transport.abort()
+
+
+async def test_a_message_in_pieces_arrives_as_one() -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        await client.send("ä" for _ in range(1000))
+        await client.send(b"xy" * 4096 for _ in range(100))
+        await client.send([b"", b"z", b""])
+        while len(application.events) < 3:  # noqa: ASYNC110 - the application has no event for it
+            await asyncio.sleep(0.01)
+        text, large, small = application.events
+        assert text["text"] == "ä" * 1000
+        assert type(large["bytes"]) is bytes
+        assert large["bytes"] == b"xy" * 409_600
+        assert small["bytes"] == b"z"
 
 
 async def test_nothing_is_written_at_once_where_frames_are_compressed() -> None:

@@ -1,15 +1,19 @@
 """uvicorn's WebSocket protocol with many frames in one system call, messages handed over as they are read, a bound on
-how long a closed connection may take to be gone, and another code for one that was lost than for one that its peer
-closed without a code."""
+how long a closed connection may take to be gone, a rate for what is no message, and another code for one that was lost
+than for one that its peer closed without a code."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
+
+from vuer_rtc.protocol.codes import CloseCode as RoomCloseCode
+from vuer_rtc.protocol.limit import TokenBucket
 
 GONE_MAX_S = 15
 """After the application is done with a connection: longer than uvicorn's ten seconds for the peer's close frame."""
@@ -21,6 +25,14 @@ EXTENSION = "vuer_rtc.frames"
 CHUNK_BYTES_MAX = 16_384
 """Of more that was read at once, nothing else is read in the same turn of the event loop: uvloop would go on, up to 32
 times 256 kB, and everybody would wait for one who floods."""
+PIECE_BYTES_MAX = 4096
+"""Parsed at once: a chunk holds forty thousand empty frames, all of which would be parsed before one is looked at."""
+BARE_PER_SECOND_MAX = 500
+BARE_BURST_MAX = 2000
+"""Frames that no rate of the room's counts (rule L10), in the long run and at once.  Each costs as much as a short
+message does before it is looked at; a peer that means well sends a few a minute."""
+FRAGMENT_BYTES_MIN = 1024
+"""Of a fragment that is not one of these: libraries cut at 4096."""
 BINARY, TEXT = 0x82, 0x81
 """First byte of a whole frame."""
 
@@ -35,6 +47,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _take: Callable[[bytes | str], object] | None = None
     _pong = b""
     """To the newest pings, of which the peer has not taken the answer yet."""
+    frames: list[bytes | bytearray]  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._bare = TokenBucket(BARE_PER_SECOND_MAX, BARE_BURST_MAX)
 
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
@@ -72,13 +89,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if len(data) <= PIECE_BYTES_MAX:
+            super().data_received(data)
+            return
+        for start in range(0, len(data), PIECE_BYTES_MAX):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + PIECE_BYTES_MAX])
         if self._take is not None and len(data) > CHUNK_BYTES_MAX:
             self.transport.pause_reading()
             self.loop.call_soon(self.transport.resume_reading)
 
     def send_receive_event_to_app(self) -> None:
         if self.close_sent:
+            self._takes_bare_frame()
             super().send_receive_event_to_app()  # which drops it
             return
         message = b"".join(self.frames)
@@ -97,8 +121,39 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.frames = []
             self._take(frame)
 
+    def _takes_bare_frame(self) -> bool:
+        """False, and the connection ends, when that is one too many (rule L10)."""
+        if self.transport.is_closing():
+            return False
+        if self._bare.take(time.monotonic()):
+            return True
+        if self.close_sent:
+            self.transport.abort()
+        else:
+            self.conn.fail(RoomCloseCode.RATE, RoomCloseCode.RATE.reason)
+            self.handle_parser_exception()
+        return False
+
+    def handle_cont(self, event: Frame) -> None:
+        """What has come of a message is kept in one piece: in pieces of a byte it would take forty times as much."""
+        if len(event.data) < FRAGMENT_BYTES_MIN and not self._takes_bare_frame():
+            return
+        [message] = self.frames
+        if not isinstance(message, bytearray):
+            self.frames = [message := bytearray(message)]
+        message += event.data
+        if event.fin:
+            self.frames = [bytes(message)]
+            self.send_receive_event_to_app()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._takes_bare_frame():
+            super().handle_pong(event)
+
     def handle_ping(self) -> None:
         """Who pings and does not read is answered once, when they read again (RFC 6455, 5.5.3): pongs would pile up."""
+        if not self._takes_bare_frame():
+            return
         if self.writable.is_set():
             super().handle_ping()
         else:

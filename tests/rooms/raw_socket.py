@@ -11,7 +11,7 @@ import msgspec
 
 from tests.server import HOST
 
-TEXT, BINARY, CLOSE, CONTINUATION = 0x1, 0x2, 0x8, 0x0
+TEXT, BINARY, CLOSE, CONTINUATION, PING, PONG = 0x1, 0x2, 0x8, 0x0, 0x9, 0xA
 FINAL, RSV1, MASKED = 0x80, 0x40, 0x80
 PATIENCE_S = 30
 

@@ -25,6 +25,8 @@ from tests.rooms.raw_socket import (
     BINARY,
     CONTINUATION,
     FINAL,
+    PING,
+    PONG,
     RSV1,
     TEXT,
     RawSocket,
@@ -206,6 +208,22 @@ async def test_a_hundred_megabytes_are_refused_after_the_first(
     assert await closing in (1009, 1006)
     heavy.abort()
     await eventually(lambda: resident_kib(pid) < before + 30 * 1024, "memory returns")
+
+
+@pytest.mark.parametrize("kind", [PING, PONG, CONTINUATION])
+async def test_a_flood_of_empty_frames_is_closed(
+    server: ServerProcess, bystanders: Bystanders, kind: int
+) -> None:
+    """Forty thousand of them are in what one system call reads (rule L10)."""
+    begun_at, rounds = time.monotonic(), 0
+    while time.monotonic() - begun_at < FLOOD_S:
+        rounds += 1
+        flooder = await joined(server, "yard", "flooder")
+        flooder.write(frame_of(b"", TEXT, flags=0))
+        flooder.write(frame_of(b"", kind, flags=0 if kind == CONTINUATION else FINAL) * 100_000)
+        assert await flooder.close_code() in (CloseCode.RATE, 1006)
+        flooder.abort()
+    print(f"\nclosed {rounds} times")
 
 
 async def test_what_is_compressed_is_never_inflated(server: ServerProcess, bystanders: Bystanders) -> None:
