@@ -1,5 +1,6 @@
 """Lets clients into live rooms, or says why not."""
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Callable
@@ -29,6 +30,10 @@ from vuer_rtc.protocol.wire import Promise
 
 logger = logging.getLogger(__name__)
 
+ADMISSIONS_MAX = 8
+"""Asked for at once: when a thousand come back together, everything else that those threads do (opening rooms for who
+has been admitted, reading what other processes wrote, rights, kicks) waits behind so many and not behind all."""
+
 
 class Gate:
     """Where everybody comes in; a refusal behind the admission is written into the session's row."""
@@ -54,17 +59,19 @@ class Gate:
         self._pledge = pledge
         self._on_reset = on_reset
         self._arrivals = itertools.count(1)
+        self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
 
     async def enter(self, scope: Scope, send: Send) -> Connection:
         """A member of the room that the scope's address names; its `state` is on the way.
 
         Raises: Refused.
         """
-        if self.is_closed:
-            raise Refused(CloseCode.GOING_AWAY)
         arrival = next(self._arrivals)
         address = read_address(scope)
-        admission = await self._worker.run(admit, address, scope, self._process)
+        async with self._admissions:
+            if self.is_closed:
+                raise Refused(CloseCode.GOING_AWAY)
+            admission = await self._worker.run(admit, address, scope, self._process)
         try:
             promise = await self._promised()
             room = await self._room_for(admission)

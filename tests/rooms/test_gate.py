@@ -1,13 +1,18 @@
 """Who gets in and what is told to who does not, with the real journal on a real database, in this process."""
 
+import asyncio
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 
 from journal.models import Document
-from rooms import registry
-from rooms.hub import Hub
+from rooms import gate, registry
+from rooms.admission import admit
+from rooms.gate import ADMISSIONS_MAX
+from rooms.hub import ASIDE_THREADS, Hub
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -54,3 +59,27 @@ async def test_n5_who_missed_more_than_is_read_gets_the_state(
                 await bob.until(lambda bob=bob: len(bob.frames) > 1)
                 assert bob.frames[0]["resumed"] is is_resumed
                 assert (bob.frames[1]["mtype"] == "state") is not is_resumed
+
+
+async def test_a7_a_crowd_at_the_gate_does_not_hold_up_what_else_is_asked_of_the_database(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far documents are, whose rights have changed, what is in a room that somebody waits for."""
+    crowd, admitted = 60, 0
+
+    def admit_slowly(*given: Any) -> Any:
+        nonlocal admitted
+        time.sleep(0.005)
+        admitted += 1
+        return admit(*given)
+
+    monkeypatch.setattr(gate, "admit", admit_slowly)
+    async with AsyncExitStack() as stack:
+        joining = [Socket("room", f"client-{number}") for number in range(crowd)]
+        coming = asyncio.gather(*map(stack.enter_async_context, joining))
+        while not admitted:  # noqa: ASYNC110 - a thread counts
+            await asyncio.sleep(0)
+        began_at = admitted
+        assert await hub._aside.run(lambda: admitted - began_at) <= ADMISSIONS_MAX + ASIDE_THREADS
+        await coming
+        assert len(hub.connections) == crowd
