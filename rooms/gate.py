@@ -60,12 +60,29 @@ class Gate:
         self._on_reset = on_reset
         self._arrivals = itertools.count(1)
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
+        self._entering = 0
+        self._has_emptied = asyncio.Event()
 
     async def enter(self, scope: Scope, send: Send) -> Connection:
         """A member of the room that the scope's address names; its `state` is on the way.
 
         Raises: Refused.
         """
+        self._entering += 1
+        try:
+            return await self._enter(scope, send)
+        finally:
+            self._entering -= 1
+            if not self._entering:
+                self._has_emptied.set()
+
+    async def emptied(self) -> None:
+        """Returns when nobody is on the way in."""
+        while self._entering:
+            self._has_emptied.clear()
+            await self._has_emptied.wait()
+
+    async def _enter(self, scope: Scope, send: Send) -> Connection:
         arrival = next(self._arrivals)
         address = read_address(scope)
         async with self._admissions:

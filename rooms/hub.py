@@ -263,9 +263,11 @@ class Hub:
         return True
 
     async def _see_off(self) -> None:
-        """Wait for the sockets to close; those that do not in time count as gone."""
+        """Wait for the sockets to close, and for who was just coming in, whose row may be there; those that do not
+        close in time count as gone."""
         try:
             async with asyncio.timeout(settings.close_timeout_s):
+                await self._gate.emptied()
                 while self.connections:
                     self._has_emptied.clear()
                     await self._has_emptied.wait()

@@ -13,6 +13,7 @@ from rooms import gate, registry
 from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
+from rooms.models import Session
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -83,3 +84,26 @@ async def test_a7_a_crowd_at_the_gate_does_not_hold_up_what_else_is_asked_of_the
         assert await hub._aside.run(lambda: admitted - began_at) <= ADMISSIONS_MAX + ASIDE_THREADS
         await coming
         assert len(hub.connections) == crowd
+
+
+async def test_who_is_on_the_way_in_when_the_server_stops_is_sent_away_and_leaves_no_open_row(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def admit_slowly(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.2)
+        return admit(*given)
+
+    monkeypatch.setattr(gate, "admit", admit_slowly)
+    coming = [Socket("room", f"client-{number}") for number in range(2 * ADMISSIONS_MAX)]
+    while not asked:  # noqa: ASYNC110 - a thread counts
+        await asyncio.sleep(0)
+    await hub.stop()
+    await asyncio.gather(*(each.task for each in coming))
+    assert {each.close_code for each in coming} == {CloseCode.GOING_AWAY}
+    rows = await in_database(lambda: list(Session.objects.values_list("close_code", flat=True)))
+    assert set(rows) == {CloseCode.GOING_AWAY}
+    assert len(rows) <= ADMISSIONS_MAX, "of the others nobody was asked about"
