@@ -61,8 +61,8 @@ class HeadWatch:
                 logger.exception("nobody knows how far the documents are")
                 continue
             for document_id, position in positions.items():
-                if position is None:
-                    continue
+                if position is None or document_id not in self._rooms:
+                    continue  # what is noted of a room that has left memory meanwhile nobody would ever take out
                 self._note(document_id, position.head_seq)
                 self._reviewer.note_version(document_id, position.access_version)
                 if position.is_damaged and (room := self._rooms.get(document_id)) is not None:
