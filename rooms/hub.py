@@ -127,7 +127,9 @@ class Hub:
         if connection in self.connections:
             self.connections.remove(connection)
             end = connection.ended(code)
-            self._register.note_end(end)
+            if connection.is_recorded:
+                self._register.note_end(end)
+            self._recorder.left(connection)
             self._herald.left(connection, end.close_code)
             tally.closed[end.close_code, end.closed_by] += 1
             if not self.connections:

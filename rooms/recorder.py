@@ -40,6 +40,10 @@ class Recorder:
             self._due[connection] = 0
             self._has_due.set()
 
+    def left(self, connection: Connection) -> None:
+        """The connection is gone: nobody waits for its row."""
+        self._due.pop(connection, None)
+
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
@@ -55,7 +59,8 @@ class Recorder:
     async def _try_all(self) -> None:
         """Not inside `run`, whose variables would keep the last connection, and its room, alive until the next."""
         for connection in list(self._due):
-            await self._try(connection)
+            if connection in self._due:  # or it has left meanwhile
+                await self._try(connection)
 
     async def _try(self, connection: Connection) -> None:
         """Afterwards its row is there, or is not to be, or will be tried again behind the others.
@@ -69,11 +74,12 @@ class Recorder:
                 raise
             tally.failures["session"] += 1
             logger.exception("the session of client %s could not be written", connection.client)
-            self._due[connection] += 1
-            if self._due[connection] < TRIES_MAX:
+            tries = self._due.get(connection, TRIES_MAX) + 1
+            if tries < TRIES_MAX:
+                self._due[connection] = tries
                 return
             connection.close(CloseCode.INTERNAL)  # it may come back, and be let in anew
-        del self._due[connection]
+        self.left(connection)
 
     async def _record(self, connection: Connection) -> None:
         session = connection.admission.unrecorded

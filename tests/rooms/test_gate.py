@@ -9,11 +9,12 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from journal.models import Document
-from rooms import gate, registry
+from rooms import admission, gate, recorder, registry
 from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
 from rooms.models import Session
+from rooms.record import NotRecorded
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -107,3 +108,18 @@ async def test_who_is_on_the_way_in_when_the_server_stops_is_sent_away_and_leave
     rows = await in_database(lambda: list(Session.objects.values_list("close_code", flat=True)))
     assert set(rows) == {CloseCode.GOING_AWAY}
     assert len(rows) <= ADMISSIONS_MAX, "of the others nobody was asked about"
+
+
+async def test_who_came_without_a_row_and_left_again_leaves_nothing_behind(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: Session) -> bool:
+        raise NotRecorded("the disk is full")
+
+    for where in (admission, recorder):
+        monkeypatch.setattr(where, "record_session", refuse)
+    async with Socket("room", "ann"):
+        async with Socket("room", "bob"):
+            assert len(hub._recorder._due) == 2
+        assert [connection.client for connection in hub._recorder._due] == ["ann"]
+        assert not hub._register._ends, "there is no row that could say how it ended"

@@ -99,3 +99,20 @@ async def test_who_has_a_row_is_not_remembered(settings: Any) -> None:
     gone = weakref.ref(connections.pop())
     await until(lambda: gone() is None)
     task.cancel()
+
+
+async def test_who_leaves_while_the_database_takes_no_rows_is_not_remembered(settings: Any) -> None:
+    """Behind somebody who stays: else a full disk, and clients that come and go, would fill the memory."""
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    first, second = Newcomer(), Newcomer()
+    recorder = Recorder(PickyDatabase(None, away=10**9), {first, second})  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    for one in (first, second):
+        recorder.joined(one)  # type: ignore[arg-type]
+    await asyncio.sleep(0.02)
+    recorder.left(second)  # type: ignore[arg-type]
+    gone = weakref.ref(second)
+    del one, second
+    recorder._connections = {first}  # type: ignore[arg-type]
+    await until(lambda: gone() is None)
+    task.cancel()
