@@ -66,8 +66,8 @@ class Whereabouts:
         self._process = process
         self.silence_s_max = limits.presence_silence_s_max
         self._tell = tell
-        self._shown: dict[PresencePeer, Source] = {}
-        """The connections of this process that are present."""
+        self._shown: dict[PresencePeer, Entry] = {}
+        """The connections of this process that are present, whether or not their presence is the one that counts."""
         self._receivers: dict[PresencePeer, Missed] = {}
         self._changed: Missed = {}
         """Since the last turn, for all receivers."""
@@ -99,19 +99,18 @@ class Whereabouts:
 
     def show(self, peer: PresencePeer, data: dict[str, Any] | None) -> None:
         """`peer` is there; None: it is not present any more."""
-        source = self._shown.get(peer)
+        shown = self._shown.pop(peer, None)
         if data is not None:
-            source = self._shown[peer] = Source(peer.joined_at, self._process)
-            is_new = self.board.show(Entry(source, peer.client, data, peer.shown_name))
-        elif source is not None:
-            del self._shown[peer]
-            is_new = self.board.withdraw(peer.client, source)
+            source = shown.source if shown is not None else Source(peer.joined_at, self._process)
+            shown = self._shown[peer] = Entry(source, peer.client, data, peer.shown_name)
+            is_new = self.board.show(shown)
+        elif shown is not None:
+            is_new = self.board.withdraw(peer.client, shown.source)
         else:
             return
         if is_new:
             self._note(peer.client)
-            assert source is not None
-            self._untold[peer.client] = Told(peer.client, source.joined_at, data, peer.shown_name)
+            self._untold[peer.client] = Told(peer.client, shown.source.joined_at, data, peer.shown_name)
 
     def close(self) -> None:
         """Nobody here is told any more."""
@@ -122,18 +121,19 @@ class Whereabouts:
     def take(self, news: PresenceTold) -> None:
         """Another process says who is present there."""
         self.board.hear(news.process, time.monotonic())
+        gone = []
         for told in news.clients:
             source = Source(told.joined_at, news.process)
             if told.data is None:
-                is_new = self.board.withdraw(told.client, source)
-            elif self._is_known(told, source):
-                is_new = False
-            else:
-                is_new = self.board.show(Entry(source, told.client, told.data, told.user))
-            if is_new:
+                if self.board.withdraw(told.client, source):
+                    gone.append(told.client)
+            elif not self._is_known(told, source) and self.board.show(
+                Entry(source, told.client, told.data, told.user)
+            ):
                 self._note(told.client)
         if news.is_whole:
-            self._note_gone(self.board.keep_only(news.process, [told.client for told in news.clients]))
+            gone += self.board.keep_only(news.process, [told.client for told in news.clients])
+        self._note_gone(gone)
 
     def answer(self) -> None:
         """Another process asks who is present here; of many who ask, the first is answered at once, the others together
@@ -161,8 +161,18 @@ class Whereabouts:
     # Turns
 
     def _note_gone(self, clients: Iterable[str]) -> None:
-        for client in clients:
+        """They are not present elsewhere any more; those that have a connection here are where that one is: theirs did
+        not count as long as the other seemed newer."""
+        gone = frozenset(clients)
+        for client in gone:
             self._note(client)
+        if gone:
+            for peer, entry in self._shown.items():
+                if peer.client in gone and self.board.show(entry):
+                    present = entry.present
+                    self._untold[peer.client] = Told(
+                        peer.client, entry.source.joined_at, present.data, present.user
+                    )
 
     def _note(self, client: str) -> None:
         self._changed[client] = None

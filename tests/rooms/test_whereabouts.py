@@ -219,6 +219,26 @@ async def test_a_process_that_dies_is_forgotten_and_a_client_that_came_over_is_n
     await until(lambda: seen(ann) == {"cy": {"n": 2}})
 
 
+@pytest.mark.parametrize("ends", ["with its process", "by itself"])
+async def test_who_came_over_from_a_process_whose_clock_is_fast_is_shown_once_that_is_over(ends: str) -> None:
+    """W8: until then the connection there seems to be the newer one.  Its client stands still, and only lives."""
+    here = Process("here")
+    now = time.time()
+    here.presence.take(PresenceTold(DOCUMENT, "fast", [Told("ann", now + 3600, {"x": 1})]))
+    ann, bob = here.enter("ann", now), here.enter("bob", now)
+    here.presence.show(ann, {"x": 2})
+    await until(lambda: seen(bob) == {"ann": {"x": 1}})
+    here.told.clear()
+    if ends == "by itself":
+        here.presence.take(PresenceTold(DOCUMENT, "fast", [Told("ann", now + 3600, None)]))
+    else:
+        ann.heard_at = time.monotonic() + 60
+        here.presence.sweep(time.monotonic() + 60)
+    await until(lambda: seen(bob) == {"ann": {"x": 2}})
+    [told] = [news for news in here.told if isinstance(news, PresenceTold)]
+    assert told.clients == [Told("ann", now, {"x": 2})]
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_processes_agree_in_the_end_whatever_the_layer_loses_and_delays(seed: int) -> None:
     """W8: clients come, move, change over to another process and go; then each process tells the whole once."""
