@@ -2,12 +2,14 @@
 
 Only the newest counts, so nothing is queued: each receiver has a set of clients whose presence it has not been told,
 and is told of them at its next turn.  Turns come `presence_updates_per_second` times a second at most, less often
-when they cost more than `SHARE` of the process's time, and pass by receivers that are behind.
+when they cost more than `SHARE` of the process's time, pass by receivers that are behind, and let the event loop do
+other things in between when there are many receivers.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -23,6 +25,8 @@ FRAME_BYTES_MAX = 65_536
 """Of one `presence`, about; what is more waits for the next turn, and commits go between."""
 SHARE = 0.1
 """Of the process's time that one room's turns may take.  A thousand people who all move are told less often."""
+PIECE_S = 0.005
+"""Of a turn, before others have theirs: five hundred people who all move take a tenth of a second."""
 ANSWER_PAUSE_S = 1
 """The whole is told no more often because somebody asks."""
 REFRESHES = 3
@@ -57,6 +61,18 @@ Missed = dict[str, None]
 """Clients whose presence a receiver has not been told, in the order of their turns."""
 
 
+@dataclass(slots=True)
+class Turn:
+    """Everybody is told what has changed, one after the other."""
+
+    receivers: Iterator[PresencePeer]
+    """Whose turn is still to come."""
+    changed: Missed
+    common: dict[Framing, tuple[Sequence[Frame], int, Missed]] = field(default_factory=dict)
+    """What most of them are sent, and what had no room in it."""
+    spent_s: float = 0.0
+
+
 class Whereabouts:
     """Who is present in one room of this process, and tells the others in it."""
 
@@ -89,6 +105,8 @@ class Whereabouts:
         others = (client for client in self.board.clients() if client != peer.client)
         self._receivers[peer] = dict.fromkeys(others)
         self._offer(peer, {})
+        if self._receivers[peer]:
+            self._schedule()
 
     def leave(self, peer: PresencePeer) -> None:
         """Afterwards `peer` is not present and not told.  Idempotent."""
@@ -185,26 +203,38 @@ class Whereabouts:
 
     def _turn(self) -> None:
         """Everybody is told what they have not been told yet, but who is behind."""
-        self._timer = None
-        begun_at = time.perf_counter()
         changed, self._changed = self._changed, {}
         self._tell_untold()
-        common: dict[Framing, tuple[Sequence[Frame], int, Missed]] = {}
-        for peer, missed in self._receivers.items():
-            if missed or peer.client in changed or peer.is_behind:
-                self._offer(peer, changed)
-                continue
-            framing = peer.dialect.framing
-            if framing not in common:
-                common[framing] = self._framed(changed, framing)
-            frames, size, rest = common[framing]
-            self._push(peer, frames, size)
-            missed.update(rest)
-        spent_s = time.perf_counter() - begun_at
-        pause_s = max(1 / (settings.presence_updates_per_second or 1), spent_s / SHARE)
-        self._next_turn_at = asyncio.get_running_loop().time() + pause_s
-        if any(self._receivers.values()):
+        self._go_on(Turn(iter(tuple(self._receivers)), changed))
+
+    def _go_on(self, turn: Turn) -> None:
+        """A piece of a turn; the next one follows when everybody else has had theirs."""
+        self._timer = None
+        loop, begun_at, spent_s = asyncio.get_running_loop(), time.perf_counter(), 0.0
+        for peer in turn.receivers:
+            if peer in self._receivers:
+                self._tell_receiver(peer, turn)
+            spent_s = time.perf_counter() - begun_at
+            if spent_s >= PIECE_S:
+                turn.spent_s += spent_s
+                self._timer = loop.call_later(0, self._go_on, turn)
+                return
+        pause_s = max(1 / (settings.presence_updates_per_second or 1), (turn.spent_s + spent_s) / SHARE)
+        self._next_turn_at = loop.time() + pause_s
+        if self._changed or any(self._receivers.values()):
             self._schedule()
+
+    def _tell_receiver(self, peer: PresencePeer, turn: Turn) -> None:
+        missed = self._receivers[peer]
+        if missed or peer.client in turn.changed or peer.is_behind:
+            self._offer(peer, turn.changed)
+            return
+        framing = peer.dialect.framing
+        if framing not in turn.common:
+            turn.common[framing] = self._framed(turn.changed, framing)
+        frames, size, rest = turn.common[framing]
+        self._push(peer, frames, size)
+        missed.update(rest)
 
     def _offer(self, peer: PresencePeer, changed: Missed) -> None:
         """Tell one receiver what it missed and what has changed, or remember it as missed."""
@@ -214,8 +244,6 @@ class Whereabouts:
             frames, size, missed = self._framed(missed, peer.dialect.framing)
             self._push(peer, frames, size)
         self._receivers[peer] = missed
-        if missed:
-            self._schedule()
 
     def _push(self, peer: PresencePeer, frames: Sequence[Frame], size: int) -> None:
         tally.sent[Presences] += 1

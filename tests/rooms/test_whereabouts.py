@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rooms import whereabouts
 from rooms.news import PresenceAsked, PresenceTold, Told
 from rooms.whereabouts import FRAME_BYTES_MAX, Whereabouts
 from tests.rooms.fake_room import NATIVE, Journal, Peer, Room
@@ -126,6 +127,48 @@ async def test_who_is_behind_is_told_the_newest_later_and_nothing_else() -> None
     await until(lambda: bob.frames)
     assert seen(bob) == {"ann": {"n": 4}}
     assert len(bob.frames) == 1
+
+
+async def test_who_is_behind_makes_turns_no_more_frequent(settings: Any) -> None:
+    """W5."""
+    settings.VUER_RTC = {"PRESENCE_UPDATES_PER_SECOND": 20}
+    here, turns = Process(), 0
+    ann, bob = here.enter("ann"), here.enter("bob")
+    bob.is_behind = True
+    take_turn = here.presence._turn
+
+    def counted() -> None:
+        nonlocal turns
+        turns += 1
+        take_turn()
+
+    here.presence._turn = counted  # type: ignore[method-assign]
+    here.presence.show(ann, {})
+    begun_at = time.monotonic()
+    await asyncio.sleep(0.5)
+    assert 3 < turns <= 20 * (time.monotonic() - begun_at) + 2
+
+
+async def test_many_receivers_are_told_in_pieces_and_others_have_their_turn_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(whereabouts, "PIECE_S", 0)
+    here = Process()
+    peers = [here.enter(f"c{number}") for number in range(5)]
+    for peer in peers:
+        here.presence.show(peer, {"x": 1})
+    told: list[int] = []
+    while not told or told[-1] < 2:
+        await asyncio.sleep(0)
+        told.append(sum(bool(peer.frames) for peer in peers))
+    assert told[-1] == 2, "one after the other"
+    here.presence.leave(peers[4])
+    here.presence.show(peers[0], {"x": 2})
+    late = here.enter("late")
+    await until(lambda: all(seen(peer).get("c0") == {"x": 2} for peer in (*peers[1:4], late)))
+    for peer in (*peers[1:4], late):
+        assert set(seen(peer)) == {"c0", "c1", "c2", "c3"} - {peer.client}
+    assert peers[4].frames == []
 
 
 async def test_more_than_fits_one_frame_comes_in_several() -> None:
