@@ -79,11 +79,21 @@ class Answers:
         """What is kept, with all that has happened since; None when that is too much."""
         kept = self._kept.get(dialect)
         if kept is not None:
-            missing = self._recent.after(kept.head_seq)
-            if missing is not None and kept.extend(missing, self._graph.retained_count):
+            since = kept.head_seq
+            missing = self._recent.after(since)
+            if (
+                missing is not None
+                and kept.extend(missing, self._graph.retained_count)
+                and (dialect.edition is Edition.NATIVE or self._is_read_alike(missing, since))
+            ):
                 return kept
             del self._kept[dialect]
         return None
+
+    def _is_read_alike(self, missing: Sequence[Delivery], since: int) -> bool:
+        """True when published clients that have the document as it was at `since` make of these what we do."""
+        commits = sum(not delivery.message.is_server_record for delivery in missing)
+        return not commits or self._graph.is_read_alike(commits, since)
 
     def _keep_now(self, dialect: Dialect) -> KeptState:
         """The document as it is, made in one step."""

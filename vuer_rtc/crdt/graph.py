@@ -500,6 +500,14 @@ class Graph:
         after = after[restores[-1] + 1 :] if restores else after
         return len(after) - alike_from(self._scene, after)
 
+    def is_read_alike(self, count: int, since: int) -> bool:
+        """True when the `count` messages after the sequence `since` stand last, none of them an undo, and a published
+        client that has the document as it was at `since` makes of them what we do."""
+        after = self._log.order[max(0, len(self._log.order) - count) :]
+        are_last = len(after) == count and all(placed.message.server_seq > since for placed in after)
+        is_undo = any(op.ot in META_OPS for placed in after for op in placed.message.ops)
+        return are_last and not is_undo and self.state_tail(count) == count
+
     # Snapshots
 
     def snapshot(self, cut: int | None = None) -> bytes:
