@@ -21,6 +21,7 @@ def connect(server: ServerProcess, clients: Clients) -> Clients:
 def join(server: ServerProcess, joiner: PublishedClient) -> dict[str, Any]:
     """What a fresh published client sees."""
     joiner.call("connect", url=server.url(SLUG, "joiner"), client="joiner")
+    joiner.call("read_on")
     graph: dict[str, Any] = joiner.call("graph")
     return graph
 

@@ -31,6 +31,9 @@ class Driver:
         self.errors = []
         self.states = 0
         self.was_reset = False
+        self.is_answered = False
+        self.silent_s = 0.0
+        """How long the server has said nothing while somebody was listening."""
 
     def connect(self, url, client, keep=False):
         """Join; the first frame is `state`.  With `keep` the store lives on and asks for what it lacks."""
@@ -117,6 +120,15 @@ class Driver:
                 raise TimeoutError(f"still missing {missing}, errors {self.errors}")
             self._drain(0.5)
 
+    def read_on(self, timeout=20):
+        """Read until the server has nothing more to say: what follows the `state` of who joins, too (rule A4)."""
+        deadline, self.is_answered = time.monotonic() + timeout, False
+        self._send({"mtype": "sync-check", "requestId": "read-on"})
+        while not self.is_answered:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer, errors {self.errors}")
+            self._drain(0.5)
+
     def pump_states(self, count, timeout=20):
         """Read frames until so many states have come since the start of the session."""
         deadline = time.monotonic() + timeout
@@ -125,10 +137,14 @@ class Driver:
                 raise TimeoutError(f"{self.states} states, errors {self.errors}")
             self._drain(0.5)
 
-    def persist(self, url, client, turns=(), seen=(), timeout=60):
+    def persist(self, url, client, turns=(), seen=(), silence=60):
         """Make `turns` (`{"ops": …}` or `{"do": "undo"}`), and read until all own commits are acknowledged and every
-        id in `seen` is here; connects again whenever the connection breaks, as every program of its own has to."""
-        deadline = time.monotonic() + timeout
+        id in `seen` is here; connects again whenever the connection breaks, as every program of its own has to.
+
+        Fails when the server is silent for so many seconds.  What the store takes to apply what came does not count:
+        each message costs it as much as its journal is long.
+        """
+        self.silent_s = 0.0
         turns = list(turns)
         while True:
             try:
@@ -146,14 +162,18 @@ class Driver:
             unacked = [message for message in self.unacked() if message not in self.seqs]
             if not turns and not unacked and here.issuperset(seen):
                 return {"seqs": self.seqs, "errors": self.errors}
-            if time.monotonic() > deadline:
+            if self.silent_s > silence:
                 missing = sorted(set(seen) - here)
                 raise TimeoutError(f"missing {missing[:5]}, unacked {unacked[:5]}, errors {self.errors[-3:]}")
 
     def _come_back(self, url, client):
         """What came while something was still missing does not count as seen: the answer to `sync` may break off."""
-        self.socket = connect(url, max_size=None, compression=None).__enter__()
-        deserialize(self.socket.recv(timeout=20))
+        began = time.monotonic()
+        try:
+            self.socket = connect(url, max_size=None, compression=None).__enter__()
+            deserialize(self.socket.recv(timeout=20))
+        finally:
+            self.silent_s += time.monotonic() - began
         self.is_whole = False
         self._send({"mtype": "sync", "vectorClock": self.whole_clock, "filter": b"", "count": 0})
         self._send({"mtype": "sync-check", "requestId": "whole"})
@@ -169,6 +189,7 @@ class Driver:
             self.socket.close()
         self.socket = None
         time.sleep(0.05)
+        self.silent_s += 0.05
 
     def drain(self, seconds=0.3):
         self._drain(seconds)
@@ -217,7 +238,9 @@ class Driver:
             try:
                 wire = deserialize(self.socket.recv(timeout=timeout))
             except TimeoutError:
+                self.silent_s += timeout
                 return
+            self.silent_s = 0.0
             self._handle(wire)
             timeout = 0
 
@@ -233,7 +256,7 @@ class Driver:
             case "error":
                 self.errors.append(wire)
             case "sync-status":
-                self.is_whole = True
+                self.is_whole = self.is_answered = True
                 self._release()
             case "state" if self.was_reset:
                 self.was_reset = False

@@ -147,7 +147,7 @@ async def test_over_a_bad_network_everybody_ends_with_the_same_document(
         await build(all_)
         network.faults = FAULTS
         turns = published_turns(ROUNDS)
-        all_.pat.start("persist", url=all_.pat_url, client="pat", turns=turns, timeout=120)
+        all_.pat.start("persist", url=all_.pat_url, client="pat", turns=turns, silence=120)
         round_ = 0
         while round_ < ROUNDS or (set(network.met) != EVERY_FAULT and round_ < 10 * ROUNDS):
             round_ += 1
