@@ -13,7 +13,7 @@ import pytest
 from tests.published.room import journal_messages
 from tests.server import ServerProcess
 from vuer_rtc.client.outbox import Outbox, OutboxError
-from vuer_rtc.client.room import Backoff, RoomClient
+from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient
 from vuer_rtc.crdt.message import Message, Op
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,3 +133,34 @@ def test_adding_costs_little(path: Path) -> None:
         for number in range(1, 501):
             outbox.add(commit(number))
         assert (time.perf_counter() - began) / 500 < 0.005
+
+
+async def test_l6_a_commit_no_frame_can_hold_is_refused_here_and_the_outbox_gets_through(
+    tmp_path: Path, path: Path
+) -> None:
+    """The server would close the room, and the next life's, too."""
+    refused: list[str] = []
+    with ServerProcess(tmp_path) as server:
+        server.create_documents([SLUG])
+        url = server.url(SLUG, "robot").partition("?")[0]
+        offline = RoomClient(url, "robot", outbox=path)
+        offline.scene.add("Scene", key="robot", log=[])
+        offline.commit()
+        for size in (2, 2_000_000, 3):
+            offline.scene["robot"].apply("array.push", "log", "x" * size)
+            offline.commit()
+        await offline.close()
+        room = RoomClient(url, outbox=path, on_refused=lambda refusal: refused.append(refusal.code))
+        async with room:
+            with pytest.raises(CommitRefused, match="over-limit: frame_bytes_max is 1048576, here are 2000"):
+                await asyncio.wait_for(room.synced(), 20)
+            assert room.scene["robot"].log == ["xx", "xxx"]
+            room.scene["robot"].blob = "x" * 2_000_000
+            room.commit()
+            assert refused == ["over-limit", "over-limit"]
+            with pytest.raises(CommitRefused):
+                await room.synced()
+            room.presence.show({"blob": "x" * 2_000_000})
+            assert (await room.synced(verify=True)).is_same
+    with Outbox(path) as outbox:
+        assert not outbox.messages()

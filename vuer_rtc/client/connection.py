@@ -10,18 +10,20 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import CloseCode
 
 from .answer import Refusal
 from .error import RoomClosed
 from .handshake import Handshake
 from .presence import Presence
-from .syncer import NotNative, Syncer, Wire
+from .syncer import FRAME_LIMIT, NotNative, Syncer, Wire
 from .watcher import Watchers
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,16 @@ class Connection:
         """Send these, in order, if the connection lasts."""
         for wire in wires:
             self._queue.put_nowait(wire)
+
+    def committed(self, message: Message) -> None:
+        """The store has made a commit: send it, in its turn."""
+        self._take_turn(lambda: self._syncer.committed(message))
+
+    def _take_turn(self, act: Callable[[], list[Wire]]) -> None:
+        """Send what the syncer has to say now, and tell of the commits that were refused meanwhile."""
+        told = len(self._syncer.refusals)
+        self.put(act())
+        self._after(self._syncer.refusals[told:])
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Returns when it is true; looked at whenever something has come.
@@ -199,9 +211,7 @@ class Connection:
             if wire.get("mtype") == "presence":
                 self.presence.take(wire)
                 continue
-            told = len(self._syncer.refusals)
-            self.put(self._syncer.receive(wire))
-            self._after(self._syncer.refusals[told:])
+            self._take_turn(partial(self._syncer.receive, wire))
             if wire.get("mtype") == "error" and not wire.get("msgId") and not wire.get("retry"):
                 logger.warning("%s: %s", self._handshake.url, wire.get("error"))
             if wire.get("mtype") == "welcome":
@@ -211,7 +221,13 @@ class Connection:
     async def _write(self, socket: ClientConnection) -> None:
         queue = self._queue
         while True:
-            await socket.send(msgspec.msgpack.encode(await queue.get()))
+            wire = await queue.get()
+            frame = msgspec.msgpack.encode(wire)
+            if len(frame) > self._syncer.welcome.limits.get(FRAME_LIMIT, math.inf):
+                problem = "a %s of %d bytes is too large to be sent"
+                logger.warning(f"%s: {problem}", self._handshake.url, wire["mtype"], len(frame))
+                continue
+            await socket.send(frame)
 
     async def _beat(self) -> None:
         """Shows that this client is alive, often enough for its presence."""
@@ -239,7 +255,7 @@ class Connection:
     def _again(self, queue: asyncio.Queue[Wire]) -> None:
         self._end_pause()
         if queue is self._queue and self._syncer.must_pause:
-            self.put(self._syncer.again())
+            self._take_turn(self._syncer.again)
 
     def _present(self) -> None:
         """Presence has changed: send it now, and for a moment no more."""

@@ -245,7 +245,7 @@ class RoomClient:
             self._on_change(keys)
 
     def _committed(self, message: "Message") -> None:
-        self._connection.put(self._syncer.committed(message))
+        self._connection.committed(message)
 
 
 class _RoomStore(GraphStore):

@@ -10,8 +10,11 @@ a gap      in the sequences means that something was lost: come back, and be sen
 """
 
 import itertools
+import math
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message, epoch_of
@@ -25,6 +28,8 @@ from .send_window import SendWindow
 from .store import Store
 
 Wire = dict[str, Any]
+
+FRAME_LIMIT = "frame_bytes_max"
 
 
 class NotNative(RuntimeError):
@@ -140,8 +145,23 @@ class Syncer:
         """Commits that may travel now."""
         if not self._may_send or self.must_pause or self.has_lost_track:
             return []
-        messages = self._window.fill(self.store.inner.unacked.values())
-        return [{"mtype": "crdt", "msg": message_fields(message)} for message in messages]
+        wires = []
+        while messages := self._window.fill(self.store.inner.unacked.values()):
+            for message in messages:
+                wire = {"mtype": "crdt", "msg": message_fields(message)}
+                if self._fits(message.id, wire):
+                    wires.append(wire)
+        return wires
+
+    def _fits(self, message_id: str, wire: Wire) -> bool:
+        """False for a commit whose frame the server would not take: it would close the connection, each time that the
+        commit is sent (rule L6).  It is refused here, as the server refuses what is over another limit."""
+        size, bytes_max = len(msgspec.msgpack.encode(wire)), self.welcome.limits.get(FRAME_LIMIT, math.inf)
+        if size > bytes_max:
+            self.store.reject(message_id)
+            text = f"over-limit: {FRAME_LIMIT} is {bytes_max}, here are {size}"
+            self._refuse(Refusal(message_id, "over-limit", text))
+        return size <= bytes_max
 
     def again(self) -> list[Wire]:
         """The pause is over: everything that is not settled travels again."""
