@@ -1,8 +1,10 @@
 """Commits that wait on disk: each is applied once, whatever dies."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import pytest
 from tests.published.room import journal_messages
 from tests.server import ServerProcess
 from vuer_rtc.client.outbox import Outbox, OutboxError
-from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient
+from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient, RoomClosed
 from vuer_rtc.crdt.message import Message, Op
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,3 +166,108 @@ async def test_l6_a_commit_no_frame_can_hold_is_refused_here_and_the_outbox_gets
             assert (await room.synced(verify=True)).is_same
     with Outbox(path) as outbox:
         assert not outbox.messages()
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "no folder", "cut off", "other table"])
+def test_a_file_that_is_no_outbox_is_told_by_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    match kind:
+        case "text":
+            path.write_text("no database, but long enough to be one" * 100)
+        case "folder":
+            path.mkdir()
+        case "no folder":
+            path = tmp_path / "none" / "outbox.sqlite3"
+        case "cut off":
+            with Outbox(path) as outbox:
+                outbox.add(commit(1))
+            path.write_bytes(path.read_bytes()[:5000])
+        case "other table":
+            with contextlib.closing(sqlite3.connect(path)) as base:
+                base.execute("CREATE TABLE fact (something)")
+    with pytest.raises(OutboxError, match=r"outbox\.sqlite3"):
+        RoomClient("ws://127.0.0.1:1/ws/rooms/stage/", "robot", outbox=path)
+
+
+@pytest.mark.parametrize("body", ["", "[1]", "{", '{"id": "robot:1"}', b"\xff", None])
+def test_a_damaged_commit_is_told_by_file(path: Path, body: object) -> None:
+    with Outbox(path) as outbox:
+        outbox.add(commit(1))
+        outbox._base.execute("UPDATE message SET body = coalesce(?, 7)", (body,))
+    with pytest.raises(OutboxError, match=r"outbox\.sqlite3 is damaged"):
+        RoomClient("ws://127.0.0.1:1/ws/rooms/stage/", "robot", outbox=path)
+
+
+async def test_a_full_disk_takes_the_commit_back_and_the_room_lives_on(tmp_path: Path, path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        server.create_documents([SLUG])
+        async with RoomClient(server.url(SLUG, "robot").partition("?")[0], "robot", outbox=path) as room:
+            assert room._outbox is not None
+            base = room._outbox._base
+            room.scene.add("Scene", key="robot", count=0)
+            room.commit()
+            [(pages,)] = base.execute("PRAGMA page_count")
+            base.execute(f"PRAGMA max_page_count = {pages}")
+            room.scene["robot"].note = "x" * 9000
+            with pytest.raises(OutboxError, match="full"):
+                room.commit()
+            assert "note" not in room.scene["robot"].data.properties
+            await room.synced()
+            base.execute("PRAGMA max_page_count = 10000")
+            room.scene["robot"].count = 1
+            room.commit()
+            assert (await room.synced(verify=True)).is_same
+    with Outbox(path) as outbox:
+        assert not outbox.messages()
+
+
+def test_what_cannot_be_discarded_goes_with_the_next_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Outbox(path) as outbox:
+        for number in (1, 2, 3):
+            outbox.add(commit(number))
+        outbox._base.execute("PRAGMA query_only = on")
+        outbox.discard("robot:1")
+        assert len(outbox) == 3
+        outbox._base.execute("PRAGMA query_only = off")
+        outbox.discard("robot:2")
+        assert outbox.messages() == [commit(3)]
+
+
+async def test_a_commit_is_on_disk_before_anybody_is_told_of_it(path: Path) -> None:
+    """A listener may raise, or commit."""
+
+    def on_change(keys: frozenset[str]) -> None:
+        if room.pending_count == 1 and not room.store.inner.pending.ops:
+            room.scene["robot"].count = 1
+            room.commit()
+        elif room.pending_count == 2:
+            raise ValueError("the program's")
+
+    room = RoomClient("ws://127.0.0.1:1/ws/rooms/stage/", "robot", outbox=path, on_change=on_change)
+    room.scene.add("Scene", key="robot", count=0)
+    with pytest.raises(ValueError, match="the program's"):
+        room.commit()
+    await room.close()
+    with Outbox(path) as outbox:
+        assert [message.id for message in outbox.messages()] == ["robot:1", "robot:2"]
+
+
+async def test_a_commit_that_nobody_would_hear_of_is_refused_at_the_call(path: Path) -> None:
+    url = "ws://127.0.0.1:1/ws/rooms/stage/"
+    lost, kept = RoomClient(url, "lost"), RoomClient(url, "kept", outbox=path)
+    for room in (lost, kept):
+        room.scene.add("Scene", key="scene")
+        room.commit()
+        room._connection._finish(RoomClosed(4411, "the server closed the room: kicked"))
+        room.scene["scene"].x = 1
+    assert kept.commit() is not None
+    for act in (lost.commit, lost.undo, lost.redo):
+        with pytest.raises(RoomClosed, match="kicked"):
+            act()
+    assert lost.scene["scene"].x == 1
+    await kept.close()
+    kept.scene["scene"].x = 2
+    with pytest.raises(RoomClosed):
+        kept.commit()
+    with Outbox(path) as outbox:
+        assert len(outbox) == 2

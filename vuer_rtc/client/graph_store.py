@@ -143,14 +143,19 @@ class GraphStore:
         return self._sent(self._store.redo())
 
     def _sent(self, committed: tuple[Message, CRDTMessage] | None) -> CRDTMessage | None:
-        self._tell()
         if committed is None:
+            self._tell()
             return None
         message, msg = committed
-        self._send(message, msg)
+        self._made(message)
+        self._tell()
+        self._send(msg)
         return msg
 
-    def _send(self, message: Message, msg: CRDTMessage) -> None:
+    def _made(self, message: Message) -> None:
+        """There is a new commit; nobody has been told of it.  A listener may commit in its turn, or raise."""
+
+    def _send(self, msg: CRDTMessage) -> None:
         if self._on_send is not None:
             self._on_send(msg)
         if self._on_message_sent is not None:

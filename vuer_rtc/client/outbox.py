@@ -5,6 +5,7 @@ the last counter and Lamport time stay, so that a later life never uses an id ag
 process had committed is there; a power cut may take the last moments.
 """
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ CREATE TABLE IF NOT EXISTS message (position INTEGER PRIMARY KEY, id TEXT NOT NU
 
 
 class OutboxError(RuntimeError):
-    """The file is in use by another process, or belongs to another client or room."""
+    """The file is in use by another process, belongs to another client or room, is damaged, or cannot be written."""
 
 
 class Outbox:
@@ -30,9 +31,17 @@ class Outbox:
     def __init__(self, path: str | Path) -> None:
         """Open or create it.
 
-        Raises: OutboxError when another process has it open.
+        Raises: OutboxError when another process has it open, or it is no outbox.
         """
         self.path = Path(path)
+        self._settled: list[str] = []
+        """Ids of commits that are to leave the file."""
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            raise OutboxError(f"{self.path} cannot be used: {error}") from error
+
+    def _open(self) -> None:
         self._base = sqlite3.connect(self.path, isolation_level=None, timeout=0.5, check_same_thread=False)
         try:
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -40,10 +49,10 @@ class Outbox:
             self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.executescript(LAYOUT)
             self._base.execute("INSERT OR REPLACE INTO fact VALUES ('opened', 1)")
-        except sqlite3.OperationalError as error:
+            facts = dict(self._base.execute("SELECT name, value FROM fact"))
+        except sqlite3.Error:
             self._base.close()
-            raise OutboxError(f"{self.path} cannot be used: {error}") from error
-        facts = dict(self._base.execute("SELECT name, value FROM fact"))
+            raise
         self.client: str | None = facts.get("client")
         self.room: str | None = facts.get("room")
         self.counter: int = facts.get("counter", 0)
@@ -65,28 +74,39 @@ class Outbox:
         self.client, self.room = client, room
 
     def add(self, message: Message) -> None:
-        """Afterwards the commit is in the file; idempotent."""
+        """Afterwards the commit is in the file; idempotent.
+
+        Raises: OutboxError when it cannot be written; the file is as it was.
+        """
         self.counter, self.lt = max(self.counter, message.counter), max(self.lt, message.lt)
-        base = self._base
-        base.execute("BEGIN")
-        base.execute(
-            "INSERT OR IGNORE INTO message (id, body) VALUES (?, ?)", (message.id, message_json(message))
-        )
-        base.executemany(
-            "INSERT OR REPLACE INTO fact VALUES (?, ?)", [("counter", self.counter), ("lt", self.lt)]
-        )
-        base.execute("COMMIT")
+        facts = [("counter", self.counter), ("lt", self.lt)]
+        try:
+            with self._base:
+                self._base.execute("BEGIN")
+                row = message.id, message_json(message)
+                self._base.execute("INSERT OR IGNORE INTO message (id, body) VALUES (?, ?)", row)
+                self._base.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts)
+        except sqlite3.Error as error:
+            raise OutboxError(f"{self.path} cannot be written: {error}") from error
 
     def discard(self, message_id: str) -> None:
-        """Afterwards the commit is not in the file; idempotent."""
-        self._base.execute("DELETE FROM message WHERE id = ?", (message_id,))
+        """Afterwards the commit is not in the file, or goes with the next one for which there is room: until then it
+        would be sent once more, which does no harm.  Idempotent."""
+        self._settled.append(message_id)
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._base.executemany("DELETE FROM message WHERE id = ?", [(known,) for known in self._settled])
+            self._settled.clear()
 
     def messages(self) -> list[Message]:
-        """What waits, oldest first."""
-        return [
-            message_from_json(body)
-            for (body,) in self._base.execute("SELECT body FROM message ORDER BY position")
-        ]
+        """What waits, oldest first.
+
+        Raises: OutboxError when something of it cannot be read.
+        """
+        try:
+            rows = self._base.execute("SELECT body FROM message ORDER BY position")
+            return [message_from_json(body) for (body,) in rows]
+        except (sqlite3.Error, ValueError, TypeError, AssertionError) as error:
+            raise OutboxError(f"{self.path} is damaged: {error}") from error
 
     def __len__(self) -> int:
         return int(self._base.execute("SELECT count(*) FROM message").fetchone()[0])

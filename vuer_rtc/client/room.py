@@ -68,6 +68,7 @@ class RoomClient:
         if self._outbox is not None:
             self._outbox.claim(self.client, address)
         self._on_change = on_change
+        self._has_left = False
         self.store = _RoomStore(self.client, self._committed)
         """The store behind it; for what the room does not offer itself."""
         self.scene = Scene(self)
@@ -120,9 +121,12 @@ class RoomClient:
 
     async def close(self) -> None:
         """Leave.  What is not acknowledged stays in the outbox, if there is one; otherwise it is lost."""
-        await self._connection.close(RoomClosed(None, "the room was closed by the program"))
-        if self._outbox is not None:
-            self._outbox.close()
+        self._has_left = True
+        try:
+            await self._connection.close(RoomClosed(None, "the room was closed by the program"))
+        finally:
+            if self._outbox is not None:
+                self._outbox.close()
 
     @property
     def is_live(self) -> bool:
@@ -155,16 +159,30 @@ class RoomClient:
         """Send the edit buffer as one commit; None when it is empty.  Does not wait, `synced` does.
 
         The description does not travel, as in the published client: the protocol has no field for it (rule C1).
+
+        Raises: RoomClosed when the room has ended, and there is no outbox to keep it: the edits stay in the buffer.
+        OutboxError when the outbox cannot be written: the edits are taken back.
         """
+        self._check_use()
         return self.store.commit()
+
+    def _check_use(self) -> None:
+        """Raises: RoomClosed when nobody would ever hear of a commit."""
+        end = self._connection.end
+        if end is not None and (self._outbox is None or self._has_left):
+            raise end.with_traceback(None)
 
     def cancel(self) -> None:
         self.store.cancel()
 
     def undo(self) -> CRDTMessage | None:
+        """Undo the newest of one's own commits in force; raises as `commit` does."""
+        self._check_use()
         return self.store.undo()
 
     def redo(self) -> CRDTMessage | None:
+        """Redo what was undone last; raises as `commit` does."""
+        self._check_use()
         return self.store.redo()
 
     @property
@@ -255,9 +273,8 @@ class _RoomStore(GraphStore):
         super().__init__(client)
         self._on_commit = on_commit
 
-    def _send(self, message: "Message", msg: CRDTMessage) -> None:
+    def _made(self, message: "Message") -> None:
         self._on_commit(message)
-        super()._send(message, msg)
 
 
 __all__: list[Any] = ["Backoff", "CommitRefused", "RoomClient", "RoomClosed", "RoomError"]

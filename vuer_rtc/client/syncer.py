@@ -23,7 +23,7 @@ from vuer_rtc.protocol.codec import message_fields
 from .answer import Refusal, Status, Welcome
 from .graph_store import GraphStore
 from .message import native_message
-from .outbox import Outbox
+from .outbox import Outbox, OutboxError
 from .send_window import SendWindow
 from .store import Store
 
@@ -136,9 +136,16 @@ class Syncer:
     # Commits
 
     def committed(self, message: Message) -> list[Wire]:
-        """The store has made a commit; what to send now."""
+        """The store has made a commit; what to send now.
+
+        Raises: OutboxError when it cannot be kept; it is taken back then.
+        """
         if self.outbox is not None:
-            self.outbox.add(message)
+            try:
+                self.outbox.add(message)
+            except OutboxError:
+                self.store.reject(message.id)
+                raise
         return self.to_send()
 
     def to_send(self) -> list[Wire]:
