@@ -1,5 +1,6 @@
 """The parts of a connection that need no server; the rest is shown by `test_room` and the lossy links."""
 
+import asyncio
 import contextlib
 import http
 import logging
@@ -136,3 +137,48 @@ async def test_an_error_that_is_about_no_commit_is_logged(caplog: pytest.LogCapt
         [warning] = await told(caplog, "over-limit: presence_bytes_max")
         await room.close()
     assert warning.levelname == "WARNING"
+
+
+async def test_who_is_cancelled_while_leaving_is_cancelled() -> None:
+    went_on: list[bool] = []
+    async with answering(503) as (url, asked):
+        room = RoomClient(url, backoff=Backoff(first_s=0.01, max_s=0.01))
+        room.start()
+        await until(lambda: bool(asked))
+
+        async def leave() -> None:
+            await room.close()
+            went_on.append(True)
+
+        leaving = asyncio.create_task(leave())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert not went_on
+        await room.close()
+
+
+async def test_a_room_whose_task_was_cancelled_has_ended_for_everybody() -> None:
+    """By a program that cancels every task of its loop, or by the end of `asyncio.run`."""
+    async with answering(503) as (url, asked):
+        room = RoomClient(url, backoff=Backoff(first_s=0.01, max_s=0.01))
+        room.start()
+        await until(lambda: bool(asked))
+        waiting = asyncio.create_task(room.synced())
+        await asyncio.sleep(0)
+        assert room._connection._task is not None
+        room._connection._task.cancel()
+        with pytest.raises(RoomClosed, match="cancelled"):
+            await asyncio.wait_for(waiting, 5)
+        assert not room.is_live
+
+
+async def test_an_end_that_is_told_often_keeps_nothing_of_who_was_told() -> None:
+    async with answering(404) as (url, _):
+        room = RoomClient(url)
+        for _ in range(20):
+            with pytest.raises(RoomClosed) as told:
+                async with room:
+                    pass
+        assert len(told.traceback) < 10

@@ -4,7 +4,6 @@ What the frames mean is decided in `syncer` and `presence`; here is only the wai
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -89,8 +88,7 @@ class Connection:
         self._finish(end)
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])  # awaiting the task itself would hide that we are cancelled, too
 
     def put(self, wires: Iterable[Wire]) -> None:
         """Send these, in order, if the connection lasts."""
@@ -114,12 +112,19 @@ class Connection:
         """
         while not is_true():
             if self.end is not None:
-                raise self.end
+                raise self.end.with_traceback(None)  # it is raised again and again, and would keep them all
             await self._progress.wait()
 
     # One after the other
 
     async def _run(self) -> None:
+        try:
+            await self._keep_connected()
+        except asyncio.CancelledError:
+            self._finish(RoomClosed(None, "the task that kept the connection was cancelled"))
+            raise
+
+    async def _keep_connected(self) -> None:
         attempt, url = 0, self._handshake.url
         while self.end is None:
             try:
