@@ -182,3 +182,53 @@ async def test_an_end_that_is_told_often_keeps_nothing_of_who_was_told() -> None
                 async with room:
                     pass
         assert len(told.traceback) < 10
+
+
+async def test_a_token_function_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Robots come back before their network does, and with it who gives tokens."""
+    async with answering(404) as (url, asked):
+        failures = [RuntimeError("no network"), ValueError("no JSON"), TimeoutError()]
+
+        async def token() -> str:
+            if failures:
+                raise failures.pop(0)
+            return "fresh"
+
+        with pytest.raises(RoomClosed, match="HTTP 404"):
+            async with RoomClient(url, token=token, backoff=Backoff(first_s=0.01, max_s=0.01)):
+                pass
+        assert len(asked) == 1
+    assert "no token: RuntimeError('no network')" in caplog.text
+
+
+@contextlib.asynccontextmanager
+async def redirecting(location: str) -> AsyncGenerator[tuple[str, list[str]]]:
+    """What a captive portal, or a proxy that wants TLS, has for whoever comes."""
+    asked: list[str] = []
+
+    def redirect(connection: ServerConnection, request: Request) -> Response:
+        asked.append(request.path)
+        response = connection.respond(http.HTTPStatus.FOUND, "elsewhere")
+        response.headers["Location"] = location
+        return response
+
+    async def handle(connection: ServerConnection) -> None:
+        raise AssertionError("nobody gets in")
+
+    async with serve(handle, "127.0.0.1", 0, process_request=redirect) as server:
+        [listener] = server.sockets
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/ws/rooms/demo/", asked
+
+
+async def test_a_redirection_to_no_room_ends_only_who_has_not_been_in_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with redirecting("https://portal.example/login") as (url, asked):
+        with pytest.raises(RoomClosed, match=r"https://portal\.example/login"):
+            async with RoomClient(url):
+                pass
+        room = RoomClient(url, backoff=Backoff(first_s=0.01, max_s=0.01))
+        monkeypatch.setattr(room._syncer, "beginnings", 1)
+        room.start()
+        await room._connection.until(lambda: len(asked) > 3)
+        await room.close()

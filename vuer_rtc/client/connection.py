@@ -20,7 +20,7 @@ from vuer_rtc.protocol.codes import CloseCode
 
 from .answer import Refusal
 from .error import RoomClosed
-from .handshake import Handshake
+from .handshake import Handshake, NoToken
 from .presence import Presence
 from .syncer import FRAME_LIMIT, NotNative, Syncer, Wire
 from .watcher import Watchers
@@ -131,9 +131,9 @@ class Connection:
                 await self._attend()
             except ConnectionClosed as closed:
                 self._consider(closed)
-            except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
+            except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError, NoToken) as error:
                 self._consider_failure(error, is_first=attempt == 0)
-            except (InvalidURI, NotNative) as error:
+            except NotNative as error:
                 self._finish(RoomClosed(None, str(error)))
             except Exception as error:
                 logger.exception("the connection to %s failed", url)
@@ -171,10 +171,16 @@ class Connection:
         """End for good when there has never been a room at that address, and what is there says that it is no fault
         of the moment; otherwise try again, and warn once that this goes on."""
         status = error.response.status_code if isinstance(error, InvalidStatus) else None
-        if status is not None and status < 500 and status not in PASSING and not self._syncer.beginnings:
-            reason = f"there is no room at {self._handshake.url}: the answer is HTTP {status}, no WebSocket"
-            self._finish(RoomClosed(None, reason))
-            return
+        if not self._syncer.beginnings:
+            if status is not None and status < 500 and status not in PASSING:
+                reason = (
+                    f"there is no room at {self._handshake.url}: the answer is HTTP {status}, no WebSocket"
+                )
+                self._finish(RoomClosed(None, reason))
+                return
+            if isinstance(error, InvalidURI):  # this one, or where a redirection leads
+                self._finish(RoomClosed(None, str(error)))
+                return
         level = logging.WARNING if is_first else logging.INFO
         problem = str(error) or type(error).__name__
         logger.log(level, "%s cannot be reached, trying on: %s", self._handshake.url, problem)

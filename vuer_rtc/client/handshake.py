@@ -14,6 +14,10 @@ FEATURES = f"batch,{PRESENCE}"
 """What it asks the server for, beyond what every native client gets."""
 
 
+class NoToken(RuntimeError):
+    """The function that gives tokens has failed."""
+
+
 @dataclass(frozen=True)
 class Handshake:
     """What is said at every connection anew."""
@@ -37,9 +41,15 @@ class Handshake:
         return f"{self.url}?{urlencode(query)}"
 
     async def all_headers(self) -> dict[str, str]:
-        """The headers, and the token as one of them."""
-        token = self.token() if callable(self.token) else self.token
-        token = await token if inspect.isawaitable(token) else token
+        """The headers, and the token as one of them.
+
+        Raises: NoToken.
+        """
+        try:
+            token = self.token() if callable(self.token) else self.token
+            token = await token if inspect.isawaitable(token) else token
+        except Exception as error:
+            raise NoToken(f"no token: {error!r}") from error
         credential = {"Authorization": f"Bearer {token}"} if token is not None else {}
         return {**self.headers, **credential}
 
@@ -52,4 +62,4 @@ def room_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, "", ""))
 
 
-__all__ = ["Handshake", "Token", "room_url"]
+__all__ = ["Handshake", "NoToken", "Token", "room_url"]
