@@ -1,9 +1,13 @@
 """What a client shows of itself and knows of the others."""
 
 import asyncio
+from array import array
+
+import pytest
 
 from vuer_rtc.client.presence import Presence, Present
 from vuer_rtc.client.watcher import Watchers
+from vuer_rtc.crdt.plain import InvalidMessage
 
 GRANTED = frozenset({"presence"})
 CAMERA = {"camera": {"position": [0, 1, 2]}}
@@ -79,3 +83,26 @@ async def test_changes_name_who_came_and_went_and_end_with_the_room() -> None:
     room.has_ended = True
     room.presence.wake()
     assert [names async for names in changes] == []
+
+
+def test_what_is_shown_is_a_copy_in_plain_json() -> None:
+    room = Room()
+    room.presence.welcomed(GRANTED)
+    pose = {"cursor": {"position": array("d", [0.5, 1, 0])}, "selection": ("cube",)}
+    room.presence.show(pose)
+    shown = {"cursor": {"position": [0.5, 1.0, 0.0]}, "selection": ["cube"]}
+    assert room.presence.to_send() == [{"mtype": "presence", "data": shown}]
+    pose["cursor"]["position"][0] = 2  # type: ignore[index]
+    room.presence.show(pose)
+    assert room.presence.to_send()[0]["data"]["cursor"]["position"] == [2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), 10**400, b"x", {1}, {1: 2}, array("d", [float("inf")]), "\ud800"]
+)
+def test_what_no_frame_can_carry_is_refused_at_the_call(value: object) -> None:
+    room = Room()
+    room.presence.show(CAMERA)
+    with pytest.raises(InvalidMessage):
+        room.presence.show({"cursor": value})
+    assert room.presence.mine == CAMERA

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from vuer_rtc.crdt.plain import plain as check
+
+from .assignment import plain
 from .watcher import Watchers
 
 Wire = dict[str, Any]
@@ -44,8 +47,11 @@ class Presence:
         return MappingProxyType(self._others)
 
     def show(self, data: Mapping[str, Any]) -> None:
-        """Tell the others this, instead of what they were told before; of several in a moment the newest travels."""
-        self._set(dict(data))
+        """Tell the others this, instead of what they were told before; of several in a moment the newest travels.
+
+        It is copied; arrays of numpy become lists.  Raises: InvalidMessage, a ValueError, for what is no JSON.
+        """
+        self._set(check(plain(dict(data))))
 
     def hide(self) -> None:
         """Afterwards, soon, the others see nothing of this client."""
