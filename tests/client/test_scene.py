@@ -1,5 +1,7 @@
 """The scene as objects: what they say is what travels."""
 
+from array import array
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -128,3 +130,36 @@ def test_a_missing_property_is_an_attribute_error(scene: Scene) -> None:
         _ = node.colour
     with pytest.raises(AttributeError, match="is no property"):
         node.children = []  # type: ignore[misc]
+
+
+class Tool(StrEnum):
+    DRILL = "drill"
+
+
+class Slot(IntEnum):
+    LEFT = 3
+
+
+def test_arrays_tuples_and_subclasses_are_plain_json_however_they_are_given(scene: Scene) -> None:
+    """What has `tolist`, as arrays of numpy have, becomes a list."""
+    point = array("d", [0, 1, 0])
+    given = {"v": point, "tool": Tool.DRILL, "slot": Slot.LEFT, "by": {Tool.DRILL: (1, point)}}
+    wanted = {"v": [0.0, 1.0, 0.0], "tool": "drill", "slot": 3, "by": {"drill": [1, [0.0, 1.0, 0.0]]}}
+    cube = scene.add("Mesh", key="cube", **given)
+    made = scene.upsert("Mesh", "other", **given)
+    empty = scene.add("Mesh", key="empty").set(**given)
+    for node in (cube, made, empty):
+        properties = node.data.properties
+        assert properties == wanted
+        assert (type(properties["tool"]), type(properties["slot"])) == (str, int)
+    cube.apply("vector3.add", "v", point)
+    cube.v += point
+    assert cube.v == [0, 3, 0]
+
+
+def test_many_values_of_a_type_that_only_looks_like_one_of_json_are_refused(scene: Scene) -> None:
+    """numpy calls its booleans `bool`, too."""
+    imposter = type("bool", (), {})
+    for count in (1, 20):
+        with pytest.raises(ValueError, match="bool is not a JSON type"):
+            scene["scene"].flags = [imposter() for _ in range(count)]

@@ -39,10 +39,12 @@ def is_rotation(path: str) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types: no subclasses, no tuples, no arrays of numpy."""
+    """A copy of the value in JSON's own types: no subclasses, no tuples, no arrays of numpy."""
     match value:
-        case bool() | str() | None:
+        case bool() | None:
             return value
+        case str():
+            return str.__str__(value)
         case int():
             return int(value)
         case float():
@@ -50,7 +52,10 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(member) for member in value]
         case dict():
-            return {name: plain(member) for name, member in value.items()}
+            return {
+                str.__str__(name) if isinstance(name, str) else name: plain(member)
+                for name, member in value.items()
+            }
     if hasattr(value, "tolist"):
         return value.tolist()
     return value

@@ -44,7 +44,7 @@ class Scene:
     ) -> "Node":
         """A new node; a key is made up when none is given.  Without a parent it goes below the root, or becomes it."""
         key = key or uuid.uuid4().hex
-        value = {"key": key, "tag": tag, "name": name, **properties}
+        value = plain({"key": key, "tag": tag, "name": name, **properties})
         above = self._editor.graph.rootKey if parent is None else _key(parent)
         self._editor.edit({"ot": "node.insert", "key": above, "path": "children", "value": value})
         return Node(self._editor, key)
@@ -52,7 +52,7 @@ class Scene:
     def upsert(self, tag: str, key: str, *, parent: "Node | str | None" = None, **properties: Any) -> "Node":
         """A node with these properties set, made if it is not there."""
         above = self._editor.graph.rootKey if parent is None else _key(parent)
-        value = {"key": key, "tag": tag, **properties}
+        value = plain({"key": key, "tag": tag, **properties})
         self._editor.edit({"ot": "node.upsert", "key": above, "path": "children", "value": value})
         return Node(self._editor, key)
 
@@ -171,7 +171,7 @@ class Node:
 
     def apply(self, ot: str, path: str, value: Any, **extra: Any) -> "Node":
         """Any operation on a property: `node.apply("color.blend", "color", "#ff0000", alpha=0.2)`."""
-        self.edit({"ot": ot, "key": self.key, "path": path, "value": value, **extra})
+        self.edit({"ot": ot, "key": self.key, "path": path, "value": plain(value), **plain(extra)})
         return self
 
     def text(self, path: str) -> "Text":

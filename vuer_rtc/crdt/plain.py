@@ -70,16 +70,15 @@ def _is_plain_of_one_kind(members: Collection[Any]) -> bool:
     kinds = set(map(type, members))
     if len(kinds) != 1:
         return False
-    match kinds.pop().__name__:
-        case "float":
-            return all(map(isfinite, members))
-        case "int":
-            return bool(min(members) >= -INTEGER_MAX and max(members) <= INTEGER_MAX)
-        case "str":
-            joined = "".join(members)
-            return joined.isascii() and "\0" not in joined
-        case name:
-            return name in ("bool", "NoneType")
+    kind = kinds.pop()
+    if kind is float:
+        return all(map(isfinite, members))
+    if kind is int:
+        return bool(min(members) >= -INTEGER_MAX and max(members) <= INTEGER_MAX)
+    if kind is str:
+        joined = "".join(members)
+        return joined.isascii() and "\0" not in joined
+    return kind is bool or kind is type(None)
 
 
 def _double(value: int) -> float:
