@@ -346,3 +346,10 @@ async def test_a_moderator_empties_the_document_for_everybody(server: ServerProc
         assert alice.scene["again"].x == 2
         for client in (alice, bob):
             assert (await client.synced(verify=True)).is_same
+
+
+async def test_l4_who_begins_anew_too_often_waits_and_does(server: ServerProcess) -> None:
+    async with room(server, "alice") as alice:
+        for _ in range(30):
+            await asyncio.wait_for(alice.refresh(), 10)
+        assert alice._syncer.beginnings == 31

@@ -68,6 +68,7 @@ class RoomClient:
         if self._outbox is not None:
             self._outbox.claim(self.client, address)
         self._on_change = on_change
+        self._retry_pause_s = retry_pause_s
         self._has_left = False
         self.store = _RoomStore(self.client, self._committed)
         """The store behind it; for what the room does not offer itself."""
@@ -228,9 +229,17 @@ class RoomClient:
         Raises: RoomClosed.
         """
         before = self._syncer.beginnings
-        await self._connection.until(lambda: self._syncer.is_live)
-        self._connection.put([{"mtype": "sync", "filter": b"", "count": 0}])
-        await self._connection.until(lambda: self._syncer.beginnings > before or not self._syncer.is_live)
+        while self._syncer.beginnings == before:
+            await self._connection.until(lambda: self._syncer.is_live)
+            self._syncer.fault = ""
+            self._connection.put([{"mtype": "sync", "filter": b"", "count": 0}])
+            await self._connection.until(
+                lambda: (
+                    self._syncer.beginnings > before or bool(self._syncer.fault) or not self._syncer.is_live
+                )
+            )
+            if self._syncer.fault:  # it was asked for too often
+                await asyncio.sleep(self._retry_pause_s)
         await self.joined()
 
     async def reset(self) -> None:
