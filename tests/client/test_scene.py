@@ -8,6 +8,7 @@ import pytest
 
 from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.scene import Node, Scene
+from vuer_rtc.crdt.plain import InvalidMessage
 
 
 @pytest.fixture
@@ -163,3 +164,17 @@ def test_many_values_of_a_type_that_only_looks_like_one_of_json_are_refused(scen
     for count in (1, 20):
         with pytest.raises(ValueError, match="bool is not a JSON type"):
             scene["scene"].flags = [imposter() for _ in range(count)]
+
+
+@pytest.mark.parametrize("content", ["\ud83d", "a\0b", 5, b"x", ["x"]])
+def test_what_is_no_text_cannot_be_typed(scene: Scene, store: GraphStore, content: Any) -> None:
+    """Half of an emoji, say: no frame can carry it, and none after it would travel either."""
+    note = scene.add("Text", key="note").text("body")
+    note.insert(0, Tool.DRILL)
+    for act in (lambda: note.insert(0, content), lambda: note.replace(0, 1, content)):
+        with pytest.raises(InvalidMessage):
+            act()
+    assert str(note) == "drill"
+    committed = store.commit()
+    assert committed is not None
+    assert type(committed.ops[-1]["value"][1]) is str

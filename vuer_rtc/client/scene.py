@@ -210,7 +210,7 @@ class Node:
 
 
 class Text:
-    """A text that several may type into; positions and lengths count code points."""
+    """A text that several may type into; positions and lengths count code points, and are clamped to the text."""
 
     def __init__(self, node: Node, path: str) -> None:
         self._node, self._path = node, path
@@ -235,7 +235,7 @@ class Text:
         self._edit("text.replace", position=position, length=length, value=[None, content])
 
     def _edit(self, ot: str, **fields: Any) -> None:
-        self._node.edit({"ot": ot, "key": self._node.key, "path": self._path, **fields})
+        self._node.edit({"ot": ot, "key": self._node.key, "path": self._path, **plain(fields)})
 
 
 def _key(node: Node | str) -> str:

@@ -7,6 +7,7 @@ that is pending: that costs O(log n) and a splice of the visible string.  What g
 from typing import Any
 
 from vuer_rtc.crdt.message import UNSET, Op
+from vuer_rtc.crdt.plain import plain_text, refuse, shown
 from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.text_id import parse_id, parse_insert
 
@@ -61,6 +62,8 @@ class TextDraft:
         """The operation that an edit by position makes, already applied; None for one that changes nothing.
 
         `number` is the least that new character ids of `client` may have.  Positions are clamped to the text.
+
+        Raises: InvalidMessage, a ValueError.
         """
         position = min(max(int(op.get("position") or 0), 0), len(self.visible))
         length = 0 if op["ot"] == "text.insert" else max(int(op.get("length") or 0), 0)
@@ -127,9 +130,16 @@ class TextDraft:
 
 
 def content_of(value: Any) -> str:
-    """What an edit by position types: `[None, content]`, or the content itself."""
+    """What an edit by position types: `[None, content]`, or the content itself; None types nothing.
+
+    Raises: InvalidMessage, a ValueError, for what is no text that travels.
+    """
     content = value[1] if isinstance(value, list | tuple) and len(value) == 2 else value
-    return content if isinstance(content, str) else ""
+    if content is None:
+        return ""
+    return (
+        plain_text(content) if type(content) is str else refuse("bad-op", f"{shown(content)} cannot be typed")
+    )
 
 
 def next_number(text: Text, client: str) -> int:
