@@ -57,7 +57,9 @@ class RoomClient:
         With `outbox`, a file, commits that are not acknowledged outlive the process.  Where the room wants an account:
         `token`, a room token, or a function (of asyncio or not) that is asked for a fresh one at every connection; or
         a session cookie in `headers`, which go with the handshake.  `on_change` is called with the keys of the nodes
-        that may differ, `on_refused` with every commit that the server does not take.
+        that may differ, `on_refused` with every commit that the server does not take; an exception of theirs ends the
+        room, or comes out of the call that edits.  Seconds: `backoff` between attempts to connect, `retry_pause_s`
+        after a refusal for now, `heartbeat_s` between signs of life.
 
         Raises: OutboxError when the file is in use, or another client's.
         """
