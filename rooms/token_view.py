@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -45,6 +46,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """For somebody without an account, on one's own rights; moderators may invite."""
 
 
+@login_not_required
 @never_cache
 @csrf_protect
 @require_POST

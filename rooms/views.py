@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
@@ -24,6 +25,7 @@ def non_atomic(view: View) -> View:
     return view
 
 
+@login_not_required
 @non_atomic
 @never_cache
 @require_safe
@@ -32,6 +34,7 @@ def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@login_not_required
 @non_atomic
 @never_cache
 @require_safe
@@ -43,6 +46,7 @@ async def readiness(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ready"})
 
 
+@login_not_required
 @non_atomic
 @never_cache
 @require_safe

@@ -21,3 +21,17 @@ def test_pages_answer_on_sites_whose_requests_are_transactions(
     monkeypatch.setattr("rooms.readiness.hub_of_this_process", lambda: None)  # other tests' may have stopped
     answer = admin_client.get(path)
     assert answer.status_code == 200, answer.content
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/healthz", 200), ("/readyz", 200), ("/metrics", 404), ("/api/rooms/stage/token/", 404)],
+)
+def test_a_site_that_wants_a_login_for_every_page_sends_no_machine_to_its_login_page(
+    path: str, status: int, settings: Any, monkeypatch: Any
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    monkeypatch.setattr("rooms.readiness.hub_of_this_process", lambda: None)
+    method = "POST" if path.startswith("/api") else "GET"
+    assert Client().generic(method, path).status_code == status
