@@ -71,10 +71,8 @@ class Editor:
 
         Raises: UnknownDocument; PermissionDenied; OpenTransaction; CorruptJournal, JournalUnavailable.
         """
-        self.document = find_document(document)
+        self.document, self._rights = find_visible(document, user, check)
         self._user = None if user is None or user.is_anonymous else str(user.pk)
-        self._rights = policy().rights(user or AnonymousUser(), self.document) if check else frozenset(Right)
-        self._need(Right.VIEW)
         self._limits = limits_of(self.document)
         self._author = Author(self.document.pk)
 
@@ -143,9 +141,7 @@ class Editor:
     def read(self) -> Scene:
         """The document as the journal has it now.  Raises: JournalUnavailable, CorruptJournal, UnknownDocument."""
         self._author.read_on()
-        graph = self._author.graph
-        flat = graph.flat()
-        return Scene(graph.head_seq, flat["root"], flat["nodes"])
+        return scene_of(self._author.graph)
 
     def project(self) -> None:
         """Afterwards the rows of operations and scene objects are as new as what this editor has read, whoever has the
@@ -160,8 +156,7 @@ class Editor:
         Capacity(graph, self._limits).take(message)
 
     def _need(self, right: Right) -> None:
-        if right not in self._rights:
-            raise PermissionDenied(f"you may not {right} {self.document}")
+        need(right, self._rights, self.document)
 
     def _need_undo(self, message_id: str) -> None:
         self._need(Right.EDIT)
@@ -185,6 +180,28 @@ def find_point(document_id: UUID, seq: int | None, at: datetime | None, label: s
     if seq is not None:
         return point_at(document_id, seq)
     return point_at_time(document_id, at) if at is not None else point_of_label(document_id, str(label))
+
+
+def find_visible(document: AnyDocument, user: Any, check: bool) -> tuple[Document, frozenset[Right]]:
+    """The row, and what may be done with it: with `check` as the policy says, else all.
+
+    Raises: UnknownDocument; PermissionDenied; JournalUnavailable.
+    """
+    found = find_document(document)
+    rights = policy().rights(user or AnonymousUser(), found) if check else frozenset(Right)
+    need(Right.VIEW, rights, found)
+    return found, rights
+
+
+def need(right: Right, rights: frozenset[Right], document: Document) -> None:
+    """Returns when the right is among them.  Raises: PermissionDenied."""
+    if right not in rights:
+        raise PermissionDenied(f"you may not {right} {document}")
+
+
+def scene_of(graph: Graph) -> Scene:
+    flat = graph.flat()
+    return Scene(graph.head_seq, flat["root"], flat["nodes"])
 
 
 def find_document(document: AnyDocument) -> Document:

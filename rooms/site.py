@@ -21,8 +21,9 @@ from uuid import UUID
 from journal.authoring import Authored, Ops, message_authored
 from journal.entry import Entry
 from journal.models import Document
+from journal.reader import hydrate
 from rooms.bus import announce
-from rooms.editor import AnyDocument, Editor, EditRefused, Scene
+from rooms.editor import AnyDocument, Editor, EditRefused, Scene, find_visible, scene_of
 from rooms.herald import committed
 from rooms.news import Committed
 from rooms.signals import batch_committed
@@ -66,8 +67,12 @@ def restore(
 
 
 def read(document: AnyDocument, *, user: Any = None, check: bool = False) -> Scene:
-    """The document as the journal has it now.  Raises: as `Editor` and its `read`."""
-    return Editor(document, user=user, check=check).read()
+    """The document as the journal has it now; inside an `atomic` block, too.
+
+    Raises: UnknownDocument; PermissionDenied; CorruptJournal, JournalUnavailable.
+    """
+    found, _ = find_visible(document, user, check)
+    return scene_of(hydrate(found.pk).graph)
 
 
 aedit = in_database_thread(edit)

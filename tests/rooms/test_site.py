@@ -212,6 +212,14 @@ def test_inside_an_atomic_block_nothing_can_be_promised(transactional_db: None) 
     assert rooms.read("stage").seq == 1
 
 
+def test_inside_an_atomic_block_one_may_look(transactional_db: None) -> None:
+    rooms.edit(Document.objects.create(slug="stage"), [LAMP])
+    with transaction.atomic():
+        assert set(rooms.read("stage").nodes) == {"lamp"}
+        with pytest.raises(PermissionDenied):
+            rooms.read("stage", check=True)
+
+
 async def test_the_same_from_async_code(transactional_db: None) -> None:
     document = await Document.objects.acreate(slug="stage")
     authored = await rooms.aedit("stage", [LAMP])
