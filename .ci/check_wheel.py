@@ -16,7 +16,7 @@ def expected() -> set[str]:
         for pattern in ("*.py", "*.css")
         for path in (ROOT / package).rglob(pattern)
     }
-    return templates | modules | {"vuer_rtc/py.typed"}
+    return templates | modules | {"vuer_rtc/py.typed", "rooms/py.typed", "journal/py.typed"}
 
 
 def main(wheel: str) -> int:

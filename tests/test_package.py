@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vuer_rtc import client
+
 ROOT = Path(__file__).resolve().parent.parent
 
 WITHOUT_DJANGO = """
@@ -134,6 +136,19 @@ def test_a_site_built_as_the_docs_say_runs_on_the_wheel(wheel: Path, tmp_path: P
 @pytest.mark.parametrize("package", ["vuer_rtc.crdt", "vuer_rtc.protocol", "vuer_rtc.client"])
 def test_pure_packages_import_without_django(package: str, tmp_path: Path) -> None:
     run_python(WITHOUT_DJANGO, package, cwd=tmp_path, PYTHONPATH=str(ROOT))
+
+
+def test_type_checkers_know_every_name_of_the_client(tmp_path: Path) -> None:
+    names = " ".join(client.NAMES.values()).split()
+    program = "".join(f"reveal_type(vuer_rtc.{name})\n" for name in names)
+    (tmp_path / "program.py").write_text("import vuer_rtc\n" + program)
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--cache-dir=cache", "program.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    told = [line for line in done.stdout.splitlines() if "Revealed type" in line]
+    unknown = [line for line in told if line.endswith('"Any"')]
+    assert (done.returncode, len(told), unknown) == (0, len(names), []), done.stdout
 
 
 def test_the_lock_files_name_no_index() -> None:

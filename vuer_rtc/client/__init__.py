@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .action import *  # noqa: F403
     from .apply import *  # noqa: F403
     from .clock import *  # noqa: F403
     from .dtype import *  # noqa: F403
@@ -48,7 +49,10 @@ NAMES = {
 
 _MODULES = {name: module for module, names in NAMES.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)
+if (
+    not TYPE_CHECKING
+):  # a type checker goes by the imports above; from a list that it cannot read it takes no name
+    __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
@@ -60,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES})
