@@ -138,6 +138,18 @@ def test_a_document_that_is_full_takes_what_adds_nothing_to_it() -> None:
         Capacity(graph, Limits(document_bytes_max=1000)).take(message("ann", 3, same))
 
 
+@pytest.mark.parametrize("is_undone", [False, True], ids=["a text", "only the places of one"])
+def test_a_document_that_is_full_takes_nothing_over_a_text(is_undone: bool) -> None:
+    """X2, X6: the characters of a text stay, whatever is set over it."""
+    last = undo("ann:2") if is_undone else put("n")
+    graph = graph_of(
+        message("ann", 1, insert("n")), message("ann", 2, typed(0, "ab")), message("ann", 3, last)
+    )
+    for ot, value in (("string.set", "x"), ("number.set", 1), ("number.add", 1)):
+        capacity = Capacity(graph, Limits(document_bytes_max=10))
+        assert_refused(capacity, Op(ot, "n", "t", value), by="document_bytes_max is 10")
+
+
 def test_what_waits_in_the_same_batch_makes_a_document_full() -> None:
     capacity = Capacity(graph_of(message("ann", 1, insert("a"))), Limits(document_bytes_max=1500))
     capacity.take(message("ann", 2, sized(1000)))

@@ -20,7 +20,7 @@ from .layout import (
     scene_layout,
     waiting_records,
 )
-from .message import SERVER_CLIENT, Epoch, Message, epoch_of, is_restore
+from .message import SERVER_CLIENT, UNSET, Epoch, Message, epoch_of, is_restore
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
 from .published import PublishedNode, alike_from, published_state, safe_message
@@ -364,9 +364,9 @@ class Graph:
         return len(register.value) if register is not None and is_nested else 0
 
     def value_bytes(self, key: str, path: str) -> int | None:
-        """Bytes of a property's value as msgpack; None: there is no such property."""
+        """Bytes of a property's plain value as msgpack; None: there is no such property, or it is a text."""
         register = self._scene.register(key, path)
-        return None if register is None else value_size(register.value)
+        return None if register is None or register.value is UNSET else value_size(register.value)
 
     @property
     def retained_count(self) -> int:
