@@ -7,8 +7,9 @@ all of it is kept.
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, TEXT_OPS
+from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
 from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.register import is_spread
 from vuer_rtc.crdt.size import size_of, value_size
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits
@@ -29,6 +30,7 @@ class Growing(Protocol):
     @property
     def waiting_count(self) -> int: ...
     def has_node(self, key: str) -> bool: ...
+    def is_text(self, key: str, path: str) -> bool: ...
     def text_size(self, key: str, path: str) -> int: ...
     def member_count(self, key: str, path: str) -> int: ...
     @property
@@ -112,6 +114,9 @@ class Capacity:
         made: set[str] = set()
         waiting, typed, joined = 0, dict[Place, int](), dict[Place, int]()
         for op in message.ops:
+            for place, string in _strings(op):
+                if self._graph.is_text(*place):
+                    typed[place] = typed.get(place, 0) + len(string)
             if op.ot in CREATE_OPS:
                 made.add(op.value["key"])
             elif op.ot in PROPERTY_OPS or op.ot in TEXT_OPS:
@@ -173,6 +178,18 @@ def _members(op: Op) -> int:
         case "object.merge", dict(members) if op.path != ".":
             return len(members)
     return 0
+
+
+def _strings(op: Op) -> Iterator[tuple[Place, str]]:
+    """What the op sets that becomes characters where there is a text (rule X2)."""
+    if op.ot in SET_OPS:
+        if type(op.value) is str:
+            yield (op.key, op.path), op.value
+    elif op.ot != "node.insert" and is_spread(op) and type(op.value) is dict:
+        key = op.value["key"] if op.ot in CREATE_OPS else op.key
+        for path, member in op.value.items():
+            if type(member) is str:
+                yield (key, path), member
 
 
 def _characters(op: Op) -> Iterator[int]:

@@ -72,6 +72,25 @@ def test_a_text_is_bounded_with_what_was_deleted_of_it() -> None:
         capacity.take(message("ann", 6, deleted))
 
 
+def test_strings_that_are_set_over_a_text_are_bounded_with_it() -> None:
+    """X2: what they overwrite stays, hidden."""
+
+    def upsert(**values: str) -> Op:
+        return Op("node.upsert", "", "children", {"key": "n", **values})
+
+    graph = graph_of(message("ann", 1, insert("n")), message("ann", 2, typed(0, "abcdef")))
+    for same in (graph, folded(graph, 2)):
+        for over in (Op("string.set", "n", "t", "12345"), Op("color.set", "n", "t", "12345"),
+                     Op("object.merge", "n", ".", {"t": "12345"}), upsert(t="12345")):  # fmt: skip
+            assert_refused(Capacity(same, Limits(text_chars_max=10)), over, by="the text would have 11")
+        capacity = Capacity(same, Limits(text_chars_max=10))
+        capacity.take(message("ann", 3, upsert(t="12", s="12345"), Op("number.set", "n", "t", 12345)))
+        capacity.take(
+            message("ann", 4, Op("string.set", "n", "t", "34"), Op("string.set", "n", "u", "x" * 9))
+        )
+        assert_refused(capacity, Op("string.set", "n", "t", "5"), by="the text would have 11")
+
+
 def test_a_string_that_grows_is_bounded_like_a_text() -> None:
     graph = graph_of(message("ann", 1, insert("n"), Op("string.set", "n", "s", "abcd")))
     capacity = Capacity(graph, Limits(text_chars_max=7))

@@ -347,6 +347,10 @@ class Graph:
         """Property and text ops that wait for nodes that are not there (rule P2).  Costs a look at each."""
         return self._scene.waiting_count()
 
+    def is_text(self, key: str, path: str) -> bool:
+        register = self._scene.register(key, path)
+        return register is not None and register.is_text
+
     def text_size(self, key: str, path: str) -> int:
         """Characters of a text, deleted ones included, or of a string; 0 for anything else."""
         register = self._scene.register(key, path)

@@ -70,7 +70,8 @@ class Limits:
     """The whole document as msgpack, with the messages above its cut; reckoned, so that what was overwritten since the
     last snapshot counts as well.  In memory it takes three to five times as much."""
     text_chars_max: int = 1_000_000
-    """Characters of one text or string as it grows, deleted ones included: they keep their places for ever."""
+    """Characters of one text or string as it grows, deleted and overwritten ones of a text included: they keep their
+    places for ever."""
     value_members_max: int = 100_000
     """Members of one list or map as it grows by operations that add to it.  Each costs its message only once, and
     everybody's memory for ever."""
