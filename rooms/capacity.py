@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import UNSET, Message, Op
 from vuer_rtc.crdt.register import is_spread
 from vuer_rtc.crdt.size import size_of, value_size
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
@@ -108,7 +108,7 @@ class Capacity:
         if op.ot not in PROPERTY_OPS or _members(op) or any(_characters(op)):
             return True
         has = self._graph.value_bytes(op.key, op.path)
-        return has is None or value_size(op.value) > max(SMALL_BYTES, has)
+        return has is None or (op.value is not UNSET and value_size(op.value) > max(SMALL_BYTES, has))
 
     def _growth(self, message: Message) -> Growth:
         made: set[str] = set()

@@ -157,6 +157,13 @@ def test_a_document_that_is_full_takes_what_adds_nothing_to_it() -> None:
         Capacity(graph, Limits(document_bytes_max=1000)).take(message("ann", 3, same))
 
 
+def test_a_document_that_is_full_takes_a_move_in_a_list() -> None:
+    """It has no value: what it names are indices."""
+    graph = graph_of(message("ann", 1, insert("n")), message("ann", 2, Op("array.set", "n", "a", [1, 2])))
+    swap = Op("array.move", "n", "a", from_=0, to=1)
+    Capacity(graph, Limits(document_bytes_max=10)).take(message("ann", 3, swap))
+
+
 @pytest.mark.parametrize("is_undone", [False, True], ids=["a text", "only the places of one"])
 def test_a_document_that_is_full_takes_nothing_over_a_text(is_undone: bool) -> None:
     """X2, X6: the characters of a text stay, whatever is set over it."""
