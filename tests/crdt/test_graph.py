@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.crdt.history import assert_equal
+from tests.crdt.oracle.graph import OracleGraph
 from tests.crdt.scenario import (
     Author,
     converged,
@@ -16,11 +18,13 @@ from tests.crdt.scenario import (
     node,
     prop,
     remove,
+    typed,
     undo,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
 from vuer_rtc.crdt.register import step
+from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.tree import Tree
 
 
@@ -307,3 +311,27 @@ def test_a_late_message_of_many_moves_checks_those_after_it_once(monkeypatch: py
     graph.apply(late)
     assert checks <= 3 * count
     converged(made, *moves, late)
+
+
+def test_a_fold_writes_no_text_that_it_does_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K1, K2: a long one takes a while, and a node that has one is edited elsewhere, too."""
+    author, late = Author("al"), Author("bo")
+    typing = [author(2 + number, typed(f"al:{number}", None, "x", seq=number)) for number in range(9)]
+    elsewhere = [late(1, prop("number.set", "x", 1)), author(20, prop("number.set", "y", 1))]
+    journal = list(journalled([author(1, insert("n")), *typing, 10, elsewhere[0], elsewhere[1], 20]))
+    graph, oracle = graph_of(journal[:11]), OracleGraph(is_terse=True)
+    encode, texts = Text.encode, 0
+
+    def counted(text: Text) -> Any:
+        nonlocal texts
+        texts += 1
+        return encode(text)
+
+    monkeypatch.setattr(Text, "encode", counted)
+    for message in journal[11:]:
+        graph.apply(message)
+    assert texts == 0
+    for message in journal:
+        oracle.apply(message)
+    assert_equal(graph, oracle)
+    assert_equal(Graph.restore(graph.snapshot()), oracle)

@@ -242,6 +242,10 @@ class Property(msgspec.Struct, gc=False):
             del self.log[at]
             self._drop_checkpoints(at)
 
+    def reaches_below(self, end: Spot) -> bool:
+        """True when an entry stands before `end`."""
+        return bool(self.log) and self.log[0] < end
+
     def forget_below(self, end: Spot) -> None:
         """Drop the entries before `end`, which the base has now."""
         del self.log[: bisect_left(self.log, end)]

@@ -32,6 +32,8 @@ def _fold_item(scene: Scene, item: Item, end: Spot) -> None:
         return
     registers = {} if life.since is not None else dict(life.node.registers or {})
     for path, prop in item.properties.items():
+        if life.since is None and not prop.reaches_below(end):
+            continue  # the base has it as it is: a text takes long to write
         register = prop.register if is_all else None if is_reserved(path) else prop.fold_until(life, end)
         if register is not None and (register.is_touched or register.text is not None):
             registers[path] = stored(register)
