@@ -20,12 +20,13 @@ from tests.crdt.scenario import (
     remove,
     typed,
     undo,
+    upsert,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
 from vuer_rtc.crdt.register import step
 from vuer_rtc.crdt.text import Text
-from vuer_rtc.crdt.tree import Tree
+from vuer_rtc.crdt.tree import NAMED_MIN, Tree
 
 
 def scene() -> list[Message]:
@@ -335,3 +336,40 @@ def test_a_fold_writes_no_text_that_it_does_not_change(monkeypatch: pytest.Monke
         oracle.apply(message)
     assert_equal(graph, oracle)
     assert_equal(Graph.restore(graph.snapshot()), oracle)
+
+
+def test_a_merge_that_waits_is_one_operation_and_an_undone_upsert_none() -> None:
+    """P2: what `waiting_count` counts, which a document bounds."""
+    author = Author("al")
+    graph = graph_of(
+        [
+            author(1, prop("object.merge", ".", {"x": 1, "y": 2}), prop("number.set", "x", 1)),
+            author(2, upsert("u", x=1, y=2)),
+            author(3, undo("al:2")),
+        ]
+    )
+    assert graph.waiting_count == 2
+
+
+def test_what_is_folded_of_nodes_that_never_came_is_forgotten_but_for_what_waits() -> None:
+    """O4: removals and moves of any number of made-up keys, and moves to them, cost no memory that lasts."""
+    author = Author("al")
+    made = author(1, insert("n"), prop("number.set", "x", 1, key="later"))
+    undone = [author(2, upsert("u", x=1), upsert("later", x=5, y=5)), author(3, undo("al:2"))]
+    ghosts = [
+        author(4 + number, remove(f"r{number}"), move(f"m{number}", "n"), move("n", f"p{number}"))
+        for number in range(NAMED_MIN)
+    ]
+    journal = list(journalled([made, *undone, *ghosts, author(2000, move("n", "")), 3000]))
+    graph, oracle = graph_of(journal), OracleGraph(is_terse=True)
+    for message in journal:
+        oracle.apply(message)
+    assert graph.scene.live.keys() == {"later"}
+    assert graph.scene.live["later"].properties.keys() == {"x"}
+    assert graph.scene.children == {"": {"n"}}
+    assert not any(graph.scene.tree.is_named(f"p{number}") for number in range(NAMED_MIN))
+    later = author(4000, insert("later"), move("n", "later"), move("later", "n"))
+    for replica in (graph, oracle):
+        replica.apply(later)
+    assert_equal(graph, oracle)
+    assert node(graph, "later").properties == {"x": 1}

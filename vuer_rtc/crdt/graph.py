@@ -18,6 +18,7 @@ from .layout import (
     encode_content,
     encode_parts,
     scene_layout,
+    waiting_entries,
     waiting_records,
 )
 from .message import SERVER_CLIENT, UNSET, Epoch, Message, epoch_of, is_restore
@@ -345,7 +346,8 @@ class Graph:
     @property
     def waiting_count(self) -> int:
         """Property and text ops that wait for nodes that are not there (rule P2).  Costs a look at each."""
-        return self._scene.waiting_count()
+        missing = (item for item in self._scene.live.values() if item.life is None)
+        return sum(len(waiting_entries(item)) for item in missing)
 
     def is_text(self, key: str, path: str) -> bool:
         register = self._scene.register(key, path)

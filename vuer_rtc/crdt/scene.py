@@ -32,7 +32,7 @@ class Scene:
         self.tree = Tree(self.base, self.live)
         self.tree.base_root = root
         self.children: dict[str, set[str]] = {}
-        """Keys of the live (not tombstoned) nodes by parent."""
+        """Keys of the live (not tombstoned) nodes by parent that has some."""
         self.node_count = len(self.base)
         self.changed: set[str] = set()
         """Keys whose view may differ since the caller cleared it."""
@@ -57,11 +57,6 @@ class Scene:
         for key, item in self.live.items():
             if item.base is None and item.life is not None:
                 yield key, item.life.node
-
-    def waiting_count(self) -> int:
-        """How many property and text ops are known of keys without a node."""
-        missing = (item for item in self.live.values() if item.life is None)
-        return sum(len(prop.log) for item in missing for prop in item.properties.values())
 
     def register(self, key: str, path: str) -> Register | None:
         """The register at `path` as it is now, to be read only; None for none."""
@@ -402,6 +397,8 @@ class Scene:
                 changed.add(was)
             if was != now:
                 self.children[was].discard(key)
+                if not self.children[was]:
+                    del self.children[was]
         if now is not None:
             if now:
                 changed.add(now)

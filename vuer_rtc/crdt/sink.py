@@ -6,6 +6,7 @@ from copy import copy
 
 from msgspec.structs import replace
 
+from .dtype import CREATE_OPS
 from .item import END, Item
 from .node import Register, is_reserved
 from .place import Spot
@@ -29,6 +30,9 @@ def _fold_item(scene: Scene, item: Item, end: Spot) -> None:
     item.births = item.births[bisect_left(item.births, end) :] or ()
     item.moves = item.moves[bisect_left(item.moves, end) :] or ()
     if life is None:
+        _forget_creations(item, end)
+        if item.is_idle:
+            del scene.live[item.key]
         return
     registers = {} if life.since is not None else dict(life.node.registers or {})
     for path, prop in item.properties.items():
@@ -46,6 +50,15 @@ def _fold_item(scene: Scene, item: Item, end: Spot) -> None:
     item.life = item.life_at(END, scene.tree.blocked) if item.births or item.moves else Life(node)
     if item.is_idle:
         del scene.live[item.key]
+
+
+def _forget_creations(item: Item, end: Spot) -> None:
+    """Keep what waits for a node that never came (rule P2); upserts of it are undone for good."""
+    for path, prop in list(item.properties.items()):
+        prop.log = [entry for entry in prop.log if entry >= end or entry[2].ot not in CREATE_OPS]
+        if not prop.log:
+            del item.properties[path]
+        prop.checkpoints = None
 
 
 def stored(register: Register) -> Register:

@@ -13,6 +13,9 @@ from .item import END, Item, creates, target_parent
 from .node import ROOT, Node
 from .place import BELOW, Entry, Spot
 
+NAMED_MIN = 1000
+"""Names of parents that are kept in any case."""
+
 
 class Tree:
     """The parents of all items, at every place."""
@@ -23,7 +26,9 @@ class Tree:
         """Spots of hard ops that are refused: moves change nothing, creations attach at root level."""
         self._hard: list[Entry] = []
         self._named: dict[str, Spot] = dict.fromkeys({node.parent for node in base.values()}, BELOW)
-        """Parents by the earliest op that ever named them."""
+        """Parents by the earliest op that named them, those of the past among them."""
+        self._named_max = NAMED_MIN + 2 * len(self._named)
+        """With more of them, those that are of the past are looked for."""
         self._rooted: list[Entry] = []
         """Creations that may have been at root level."""
         self.base_root = ROOT
@@ -110,6 +115,17 @@ class Tree:
             del entries[: bisect_left(entries, end)]
         if self.blocked:
             self.blocked = {spot for spot in self.blocked if spot >= end}
+        if len(self._named) > self._named_max:
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        """Drop the parents that no node and no op above the cut names: people make up any number of names."""
+        self._named = dict.fromkeys({node.parent for node in self._base.values()}, BELOW)
+        for item in self._live.values():
+            for entry in (*item.births, *item.moves):
+                if entry[2].ot != "node.remove" and (parent := target_parent(entry[2])) != ROOT:
+                    self._named[parent] = min(self._named.get(parent, END), entry[:2])
+        self._named_max = NAMED_MIN + 2 * len(self._named)
 
     def _name(self, parent: str, spot: Spot) -> None:
         """Remember that the op at `spot` names `parent`: ops on that one after it become hard."""
