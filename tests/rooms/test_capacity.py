@@ -157,6 +157,13 @@ def test_a_document_that_is_full_takes_what_adds_nothing_to_it() -> None:
         Capacity(graph, Limits(document_bytes_max=1000)).take(message("ann", 3, same))
 
 
+def test_a_document_that_is_full_takes_no_undo_of_what_it_does_not_have() -> None:
+    """K5: such an undo stays in every snapshot."""
+    capacity = Capacity(graph_of(message("ann", 1, insert("n"))), Limits(document_bytes_max=10))
+    capacity.take(message("ann", 2, undo("ann:1")))
+    assert_refused(capacity, undo("ann:9"), by="document_bytes_max is 10")
+
+
 def test_a_document_that_is_full_takes_a_move_in_a_list() -> None:
     """It has no value: what it names are indices."""
     graph = graph_of(message("ann", 1, insert("n")), message("ann", 2, Op("array.set", "n", "a", [1, 2])))
