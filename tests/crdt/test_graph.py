@@ -294,6 +294,90 @@ def test_a_message_that_undoes_many_folds_each_property_once(monkeypatch: pytest
     converged(*messages, undone)
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        prop("number.add", "x", 1),
+        prop("number.set", "x", 1),
+        prop("object.merge", ".", {"x": 1}),
+        prop("vector3.set", "x", [1, 2, 3]),
+    ],
+    ids=lambda op: op.ot,
+)
+def test_a_message_that_writes_a_property_often_before_others_folds_it_once(
+    op: Op, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: four thousand sums before four thousand others took half a minute."""
+    author, other, count = Author("al"), Author("bo"), 100
+    adds = [author(100 + number, prop("number.add", "x", number)) for number in range(count)]
+    messages = [author(1, insert("n", x=0)), *adds]
+    late = other(50, *[op] * count)
+    graph, oracle = graph_of(messages), OracleGraph()
+    steps = 0
+
+    def counted(*args: Any) -> bool:
+        nonlocal steps
+        steps += 1
+        return step(*args)
+
+    monkeypatch.setattr("vuer_rtc.crdt.property.step", counted)
+    applied = graph.apply(late)
+    assert steps <= 5 * count
+    monkeypatch.undo()
+    for message in messages:
+        oracle.apply(message)
+    assert applied.relay == oracle.apply(late).relay
+    between = other(60, prop("number.add", "x", 1))
+    assert graph.apply(between).relay == oracle.apply(between).relay
+    assert_equal(graph, oracle)
+
+
+NEAR = 1.7e308
+"""Twice that has no double."""
+
+
+def test_each_op_of_such_a_message_is_told_if_it_fits_what_is_there() -> None:
+    """C1, N3: its earlier ops applied; also where a sum has no double any more, and where other ops stand between."""
+    rng = random.Random(1)
+    numbers = [1, -9, 1e200, NEAR, -NEAR, "x"]
+    sums = [
+        prop(f"number.{verb}", "x", n) for verb in ("add", "multiply", "multiply", "set") for n in numbers
+    ]
+    others = [prop("array.push", "x", 1), prop("string.set", "x", "s"), prop("string.concat", "x", "a"),
+              prop("object.merge", ".", {"x": 3, "key": 1}), prop("number.add", "key", 1), remove("n"),
+              upsert("n", x=3), insert("n", x=2), prop("number.add", "x", 1, key="m"), insert("m", x=0)]  # fmt: skip
+
+    def message(author: Author, lt: int, likely: float) -> Message:
+        ops = [rng.choice(sums if rng.random() < likely else others) for _ in range(rng.randint(1, 5))]
+        if rng.random() < 0.1:
+            ops.insert(0, typed(f"{author.client}:{9 * lt}", None, "c", path="x"))
+        return author(lt, *ops)
+
+    for _ in range(1500):
+        author, other = Author("al"), Author("bo")
+        likely = rng.choice((1, 0.9, 0.5))
+        messages = [author(1, insert("n", x=rng.choice([*numbers, "s", [1]])))]
+        messages += [message(author, 100 + number, likely) for number in range(rng.randint(1, 3))]
+        graph, oracle = graph_of(messages), OracleGraph()
+        for known in messages:
+            oracle.apply(known)
+        for lt in (50, 51, 200):
+            one = message(other, lt, likely)
+            assert graph.apply(one).relay == oracle.apply(one).relay
+        assert_equal(graph, oracle)
+
+
+def test_an_upsert_among_such_ops_counts_for_those_behind_it() -> None:
+    """C1, P3."""
+    author = Author("al")
+    later = author(100, prop("number.add", "x", 1), insert("m"))
+    graph = graph_of([author(1, insert("n", x=0)), later])
+    ops = [prop("number.set", "x", 1), upsert("n", x="s"), prop("number.add", "x", 1)]
+    relay = graph.apply(Author("bo")(50, *ops)).relay
+    assert relay is not None
+    assert relay.ops == ops[:2]
+
+
 def test_a_late_message_of_many_moves_checks_those_after_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """T3: each move of a thousand would check all later ones again."""
     author, other, count, rng = Author("al"), Author("bo"), 200, random.Random(1)

@@ -12,19 +12,21 @@ import msgspec
 from msgspec.structs import replace
 
 from .dtype import MODIFIERS, SET_OPS, SETTERS, TEXT_OPS
-from .message import UNSET
+from .message import UNSET, Op
 from .node import STRING_PATHS, Node, Register, is_reserved, start_register
 from .place import BELOW, Entry, Origin, Spot
 from .register import is_spread, operand, step
 from .text import Text
 from .text_id import parse_insert
-from .value import NO_EFFECT
+from .value import NO_EFFECT, is_number
 
 PLACING_OPS = frozenset({"text.insert", "text.delete", "text.replace"})
 CHECKPOINT_DISTANCE = 64
 """Ops between checkpoints: bounds what an op near the end of a long run without sets re-folds."""
 CHECKPOINTS_MAX = 32
 """More are thinned out, the older ones first."""
+FAR = 1e300
+"""Numbers below it are far from having no double, whatever was rounded on the way."""
 
 
 class Life(msgspec.Struct, gc=False):
@@ -51,6 +53,28 @@ class Life(msgspec.Struct, gc=False):
         if self.node.removed is not None and is_spread(entry[2]) and entry[2].ot != "object.merge":
             return self.removed_at is not None and entry < self.removed_at
         return True
+
+
+class Run(msgspec.Struct, gc=False):
+    """Ops of one message in one log, one right after the other, with others behind them; folded when the last is in."""
+
+    first: int
+    last: int
+    """Indices of the first and the last of them."""
+    register: Register
+    """What the log adds up to, as far as the last of them."""
+    growth: tuple[float, float] | None
+    """(a, b): what is behind makes of a number x one of at most a * |x| + b; None: that is not known."""
+
+    def is_sure_to_fit(self, op: Op) -> bool:
+        """True when the op fits the value behind all others, whatever exactly that is: both are numbers."""
+        value = self.register.value
+        if self.growth is None or not (
+            op.ot.startswith("number.") and is_number(op.value) and is_number(value)
+        ):
+            return False
+        a, b = self.growth
+        return (1 + a * abs(value) + b) * (1 + abs(op.value)) < FAR
 
 
 class Property(msgspec.Struct, gc=False):
@@ -145,6 +169,22 @@ class Property(msgspec.Struct, gc=False):
         if life is not None and self.register is not None and self._finds_its_place(entry, life):
             return step(self.register, entry, self.path, life.floor)
         return self.refold(life, at)
+
+    def begin_run(self, entry: Entry, life: Life) -> Run:
+        """A run for an entry that is not in yet, and those that follow it; the register is wrong until it ends."""
+        at = bisect_right(self.log, entry)
+        return Run(at, at, self.fold_until(life, entry[:2]), growth_of(self.log[at:]))
+
+    def insert_in(self, run: Run, entry: Entry, life: Life) -> bool:
+        """`insert`, in a run."""
+        at = run.last = bisect_right(self.log, entry)
+        self.log.insert(at, entry)
+        self._drop_checkpoints(at)
+        return life.concerns(entry) and step(run.register, entry, self.path, life.floor)
+
+    def end_run(self, run: Run, life: Life | None) -> None:
+        """Afterwards the register is right again."""
+        self.refold(life, run.first, run.last)
 
     def _finds_its_place(self, entry: Entry, life: Life) -> bool:
         """True when the `Text` can take an op out of order by itself: nothing after it depends on it."""
@@ -299,6 +339,20 @@ class Property(msgspec.Struct, gc=False):
         if self.checkpoints:
             while self.checkpoints and self.checkpoints[-1][0] > at:
                 self.checkpoints.pop()
+
+
+def growth_of(entries: list[Entry]) -> tuple[float, float] | None:
+    """What these do to the size of any number: see `Run.growth`."""
+    a, b = 1.0, 0.0
+    for _, _, op, _ in entries:
+        if not op.ot.startswith("number."):
+            return None
+        size = abs(op.value) if is_number(op.value) else 0
+        if op.ot == "number.multiply":
+            a, b = a * max(1, size), b * max(1, size)
+        else:
+            b += size
+    return a, b
 
 
 def new_property(path: str, life: Life) -> Property:

@@ -12,7 +12,7 @@ from .item import END, Item, creates, named_key, new_node, removes, target_paren
 from .message import UNSET, Op
 from .node import ROOT, Node, Register, is_reserved, start_register
 from .place import Entry, Placed, Spot
-from .property import Life, Property, new_property
+from .property import Life, Property, Run, new_property
 from .register import spread_paths, step
 from .text import Text
 from .tree import Tree
@@ -40,6 +40,10 @@ class Scene:
         """Highest place of a structural op."""
         self._rechecks: list[tuple[Spot, Spot | None]] | None = None
         """While a message is attached: from where on, and as far as where, moves after it are to be checked again."""
+        self._crowded: set[tuple[str, str]] = set()
+        """While a message is attached: keys and paths of properties that several of its ops write."""
+        self._runs: dict[tuple[str, str], Run] = {}
+        """Of these, those into which some have come out of order and are not folded yet."""
         for key, node in self.base.items():
             if node.removed is None:
                 self.children.setdefault(node.parent, set()).add(key)
@@ -105,7 +109,10 @@ class Scene:
         if is_next or len(placed.message.ops) == 1:
             return self._attach_ops(placed, is_next)
         rechecks = self._rechecks = []
+        self._crowded = crowded_places(placed)
         results = self._attach_ops(placed, is_next)
+        self._end_runs()
+        self._crowded.clear()
         self._rechecks = None
         if rechecks:
             # Once: what stands after the message depends on all of its ops, and nothing stands between them.
@@ -210,7 +217,7 @@ class Scene:
                 prop = item.properties[path] = Property(path, [])
             if not self._is_next(item, prop, entry):
                 fitting = self._fits_now(key, op)
-                fits = prop.insert(entry, item.life)
+                fits = self._insert(item, prop, entry)
                 self.changed.add(key)
                 return fits and fitting and not entry[3].is_undone
             fits = prop.append(entry, item.life)  # type: ignore[arg-type]
@@ -223,7 +230,31 @@ class Scene:
             prop = item.properties[path] = Property(path, [])
         if self._is_next(item, prop, entry):
             return prop.append(entry, item.life)  # type: ignore[arg-type]
-        return prop.insert(entry, item.life)
+        return self._insert(item, prop, entry)
+
+    def _insert(self, item: Item, prop: Property, entry: Entry) -> bool:
+        """An op among, or before, others of its property; true when it fits at its place."""
+        place, life = (item.key, prop.path), item.life
+        if life is None or place not in self._crowded:
+            return prop.insert(entry, life)
+        run = self._runs.get(place)
+        if run is None:
+            run = self._runs[place] = prop.begin_run(entry, life)
+        return prop.insert_in(run, entry, life)
+
+    def _end_runs(self) -> None:
+        """Fold each property once, however many ops of the message are in its run."""
+        for (key, path), run in self._runs.items():
+            item = self.live[key]
+            item.properties[path].end_run(run, item.life)
+        self._runs.clear()
+
+    def _leave_run(self, place: tuple[str, str]) -> None:
+        """From here on the message's ops on this property are folded one by one."""
+        self._crowded.discard(place)
+        if (run := self._runs.pop(place, None)) is not None:
+            item = self.live[place[0]]
+            item.properties[place[1]].end_run(run, item.life)
 
     @staticmethod
     def _is_next(item: Item, prop: Property, entry: Entry) -> bool:
@@ -235,7 +266,14 @@ class Scene:
 
     def _fits_now(self, key: str, op: Op) -> bool:
         """True when the op would fit the value that is there now."""
-        if op.ot not in PROPERTY_OPS or op.ot in SET_OPS:
+        if op.ot in SET_OPS:
+            return True
+        place = key, op.path
+        if (run := self._runs.get(place)) is not None and run.is_sure_to_fit(op):
+            return True
+        if run is not None or op.ot in TEXT_OPS:
+            self._leave_run(place)
+        if op.ot in TEXT_OPS:
             return True
         register = self.register(key, op.path)
         return PROPERTY_OPS[op.ot](UNSET if register is None else register.visible, op) is not NO_EFFECT
@@ -257,6 +295,8 @@ class Scene:
     # Structure
 
     def _attach_structure(self, entry: Entry) -> bool:
+        if self._runs:
+            self._end_runs()
         op, placed = entry[2], entry[3]
         key = named_key(op)
         if key is None:
@@ -407,6 +447,20 @@ class Scene:
                 self.children[now] = {key}
             else:
                 siblings.add(key)
+
+
+def crowded_places(placed: Placed) -> set[tuple[str, str]]:
+    """Keys and paths that several property ops of the message write."""
+    seen: set[tuple[str, str]] = set()
+    crowded: set[tuple[str, str]] = set()
+    for op in placed.message.ops:
+        if op.ot in PROPERTY_OPS:
+            for path in paths_of(op):
+                place = op.key, path
+                if place in seen and not is_reserved(path):
+                    crowded.add(place)
+                seen.add(place)
+    return crowded
 
 
 def written_registers(scene: Scene, key: str, node: Node) -> dict[str, Register]:
