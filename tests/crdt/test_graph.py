@@ -457,3 +457,38 @@ def test_what_is_folded_of_nodes_that_never_came_is_forgotten_but_for_what_waits
         replica.apply(later)
     assert_equal(graph, oracle)
     assert node(graph, "later").properties == {"x": 1}
+
+
+def test_a_set_over_a_text_of_the_base_hides_it_whatever_else_of_the_node_came_before() -> None:
+    """X2: its characters are read when they are needed, not when the node is first edited."""
+    author = Author("al")
+    below = list(journalled([author(1, insert("n")), author(2, typed("al:0", None, "ab")), 2]))
+    above = [author(3, prop("number.set", "x", 1)), author(4, prop("string.set", "t", "c"))]
+    graph, oracle = Graph.restore(graph_of(below).snapshot()), OracleGraph(is_terse=True)
+    for message in below:
+        oracle.apply(message)
+    for message in journalled(above, first_seq=4):
+        graph.apply(message)
+        oracle.apply(message)
+    assert node(graph).properties == {"x": 1, "t": "c"}
+    assert_equal(graph, oracle)
+
+
+def test_a_set_after_sums_stands_for_itself_when_a_late_one_comes() -> None:
+    """K3: what a late set is compared with is the last set, not an earlier one behind which sums came."""
+    author = Author("al")
+    ops = [prop("number.set", "x", 1), prop("number.add", "x", 1), prop("number.set", "x", 5)]
+    journal = [author(1, insert("n")), *(author(10 * n, op) for n, op in enumerate(ops, 1)), 30]
+    graph = graph_of(journalled([*journal, Author("bo")(20, prop("number.set", "x", 9))]))
+    assert node(graph).properties == {"x": 5}
+
+
+def test_what_is_said_of_a_message_after_it_was_folded_is_not_said() -> None:
+    """U3."""
+    author = Author("al")
+    said = author(2, insert("m"))
+    history = list(
+        journalled([author(1, insert("n")), said, author(3, undo("al:2")), 1, author(4, undo("al:1"))])
+    )
+    graph = graph_of(history)
+    assert [graph.is_said_undone(message) for message in history[:2]] == [False, True]

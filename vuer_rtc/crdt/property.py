@@ -96,7 +96,7 @@ class Property(msgspec.Struct, gc=False):
     def start(self, life: Life) -> Register:
         """A new register as the incarnation began with, or as it was at the cut."""
         registers = life.node.registers
-        if registers is None or life.since is not None or (base := registers.get(self.path)) is None:
+        if registers is None or (base := registers.get(self.path)) is None:
             return start_register(life.node, self.path)
         register: Register = replace(base)
         if register.text is not None:
@@ -358,7 +358,7 @@ def growth_of(entries: list[Entry]) -> tuple[float, float] | None:
 def new_property(path: str, life: Life) -> Property:
     """A property without ops above the cut."""
     node = life.node
-    if node.registers is None or life.since is not None:
+    if node.registers is None:
         return Property(path, [], start_register(node, path))
     prop = Property(path, [])
     prop.register = prop._begin(life)
