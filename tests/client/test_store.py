@@ -5,12 +5,13 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from vuer_rtc.client.graph_store import GraphStore, Snapshot
 from vuer_rtc.client.message import published_message
 from vuer_rtc.client.store import Store
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, cut_record
 
 from .fuzz import KEYS, Link, insert_op, random_op, shown
 
@@ -114,6 +115,26 @@ def scene_of(store: GraphStore) -> object:
         found[node.key] = (node.tag, node.name, node.children, node.properties, node.parent)
         queue.extend(node.children)
     return found, graph.rootKey
+
+
+def test_what_an_acknowledgement_changes_is_shown() -> None:
+    """K2: own commits that a cut made late stand in the order of their ids, until they have a sequence."""
+    graph = Graph()
+    insert = Op("node.insert", "", "children", {"key": "n", "x": 1})
+    graph.apply(Message("bob:8", "bob", {"bob": 1}, 8, 1.0, [insert], server_seq=1))
+    store = Store.native("alice", graph.snapshot(), graph.retained_messages())
+    for verb in ("add", "multiply"):
+        store.edit({"ot": f"number.{verb}", "key": "n", "path": "x", "value": 3})
+        store.commit()
+    assert list(store.unacked) == ["alice:9", "alice:10"]
+    shown = [store.read().nodes["n"].properties["x"]]
+    store._apply(replace(cut_record("=cut", 10, 1), server_seq=2), None, is_acked=True)
+    shown.append(store.read().nodes["n"].properties["x"])
+    store.changed.clear()
+    store.ack("alice:9", 3)
+    shown.append(store.read().nodes["n"].properties["x"])
+    assert shown == [12, 6, 12]
+    assert store.changed == {"n"}
 
 
 def test_c4_a_native_client_tells_its_own_counter_and_not_what_it_has_seen() -> None:

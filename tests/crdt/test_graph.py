@@ -21,6 +21,7 @@ from tests.crdt.scenario import (
     typed,
     undo,
     upsert,
+    value,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
@@ -94,6 +95,25 @@ def test_changed_since_a_sequence_is_the_union_of_what_changed_after_it() -> Non
     assert [graph.changed_since(seq) for seq in range(4)] == [{"p", "n"}, {"p", "n"}, {"n"}, set()]
     restored = Graph.restore(graph_of(journalled([*scene(), 3])).snapshot())
     assert (restored.changed_since(2), restored.changed_since(4)) == (None, set())
+
+
+def test_a_message_that_gets_its_sequence_tells_what_that_changed() -> None:
+    """K2, U2: late messages by sequence; an undo that the server let count."""
+    author, other = Author("al"), Author("bo")
+    below = list(journalled([author(1, insert("n", x=1)), insert_of_other := other(2, insert("m")), 1]))
+    late = [author(0, prop(f"number.{verb}", "x", 3), message_id=name)
+            for verb, name in (("add", "al:9"), ("multiply", "al:10"))]  # fmt: skip
+    undoing = author(9, undo(insert_of_other.id))
+    graph = graph_of([*below, *late, undoing])
+    assert value(graph, "x") == 6
+    changed = [
+        graph.apply(msgspec.structs.replace(message, server_seq=seq, auth=True)).changed
+        for seq, message in enumerate([*late, undoing], 4)
+    ]
+    assert value(graph, "x") == 12
+    assert changed[0] >= {"n"}
+    assert "m" in changed[2]
+    assert graph.apply(msgspec.structs.replace(undoing, server_seq=6)).changed == frozenset()
 
 
 def test_many_messages_at_once_are_as_one_after_the_other() -> None:
@@ -265,8 +285,8 @@ def test_a_reset_that_makes_no_sense_is_none() -> None:
     """O4."""
     graph = graph_of(journalled(scene()))
     before = graph.full_digest()
-    for value in (None, 1, {}, {"epoch": 1}, {"epoch": "1", "lt": 1}, {"epoch": True, "lt": 9}):
-        record = Message("=r", SERVER_CLIENT, {}, 0, 0, [Op("server.reset", value=value)], server_seq=4)
+    for each in (None, 1, {}, {"epoch": 1}, {"epoch": "1", "lt": 1}, {"epoch": True, "lt": 9}):
+        record = Message("=r", SERVER_CLIENT, {}, 0, 0, [Op("server.reset", value=each)], server_seq=4)
         assert not graph.apply(record).is_new
     assert graph.full_digest() == before
 

@@ -127,11 +127,11 @@ class Store:
         applied = self.replica.apply(message, is_tail=is_tail)
         self.version += 1
         self._view.look_at(self.replica.graph)
+        self._note(applied)
         if not applied.is_new:
             if message.server_seq:
                 self._note_authority(message.id)
             return False
-        self._note(applied)
         if message.is_server_record:
             self._forget_folded()
             return True

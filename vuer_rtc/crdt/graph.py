@@ -97,7 +97,8 @@ class Graph:
             return self._apply_record(message)
         placed = self._retain_new(message)
         if placed is None:
-            return NOTHING
+            changed = self._scene.changed  # by getting its place in the journal, if it was there without one
+            return Applied(False, changed=self._take_changed(self.head_seq)) if changed else NOTHING
         fits, targets = self._attach(placed)
         relay: Message | None = message
         if False in fits:
@@ -209,7 +210,6 @@ class Graph:
             known.message = message
             self._log.pending -= 1
             self._settle_targets(targets)
-        self._take_changed(self.head_seq)
 
     def _apply_record(self, record: Message) -> Applied:
         self.head_seq = max(self.head_seq, record.server_seq)
