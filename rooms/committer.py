@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -74,14 +75,14 @@ class CommittingRoom(Protocol):
 
 
 class Patience:
-    """Inside this block, those who wait for a commit that takes long are told.
+    """Inside this block, those who wait for something that takes long are told: `warn` is called every so often.
 
     A timer that is cancelled lets go of what it was to call, so nothing here is a cycle: batches are large, and
     garbage is collected rarely (`rooms.memory`).
     """
 
-    def __init__(self, batches: "list[tuple[CommittingRoom, Batch]]") -> None:
-        self._batches = batches
+    def __init__(self, warn: Callable[[], None]) -> None:
+        self._warn = warn
 
     def __enter__(self) -> None:
         self._begin()
@@ -93,9 +94,7 @@ class Patience:
         self._timer = asyncio.get_running_loop().call_later(settings.commit_patience_s, self._lose)
 
     def _lose(self) -> None:
-        logger.warning("a commit of %d rooms takes long", len(self._batches))
-        for room, batch in self._batches:
-            room.warn(batch)
+        self._warn()
         self._begin()
 
 
@@ -269,7 +268,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         try:
-            with Patience(batches):
+            with Patience(partial(self._warn_of_commit, batches)):
                 outcomes = await self._append([room.draft(batch) for room, batch in batches])
         except JournalUnavailable as error:
             tally.failures["journal"] += 1
@@ -290,6 +289,14 @@ class Committer:
             tally.commit_s.note(self._last_commit_s)
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
                 self._conclude(room, batch, outcome)
+
+    def _warn_of_commit(self, batches: list[tuple[CommittingRoom, Batch]]) -> None:
+        """It takes long: whoever is in it is told, and whoever waits for the next."""
+        logger.warning("a commit of %d rooms takes long", len(batches))
+        for room, batch in batches:
+            room.warn(batch)
+        for room in self._ready.keys() - self._in_round:
+            room.warn()
 
     def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
         match outcome:
@@ -335,7 +342,7 @@ class Committer:
         try:
             while not room.is_closed:
                 try:
-                    with self._guard(room):
+                    with self._guard(room), Patience(room.warn):
                         await room.catch_up(outcome)
                     break
                 except JournalUnavailable:

@@ -315,6 +315,40 @@ async def test_who_waits_for_a_commit_that_takes_long_is_told(settings: Any) -> 
         assert room.warnings == told
 
 
+async def test_who_waits_behind_a_commit_of_others_that_takes_long_is_told(settings: Any) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "COMMIT_PATIENCE_S": 0.01}
+    journal, one, two = FakeJournal(), FakeRoom(1), FakeRoom(2)
+    async with running(journal) as committer:
+        one.add(1)
+        committer.notify(one)
+        await until(lambda: journal.begun)
+        two.add(1)
+        committer.notify(two)
+        await until(lambda: two.warnings)
+        assert two.settled == []
+        journal.finish(None)
+        await until(lambda: len(journal.begun) == 2)
+        journal.finish(None)
+        await until(lambda: two.settled == [["ann:1"]])
+
+
+async def test_who_waits_while_its_room_reads_for_long_what_others_wrote_is_told(settings: Any) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "COMMIT_PATIENCE_S": 0.01}
+    journal, room, may_read = FakeJournal(is_quick=True), FakeRoom(), asyncio.Event()
+    journal.results = [[Conflict()]]
+
+    async def read_slowly(_: Conflict | Fenced) -> None:
+        await may_read.wait()
+
+    room.catch_up = read_slowly  # type: ignore[method-assign]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.warnings)
+        may_read.set()
+        await until(lambda: room.settled == [["ann:1"]])
+
+
 async def test_a_lock_that_stays_in_the_way_is_told() -> None:
     journal, room = FakeJournal(is_quick=True), FakeRoom()
     journal.results = [[Conflict(was_locked=True)], [Conflict(was_locked=True)]]
