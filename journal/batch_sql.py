@@ -20,6 +20,7 @@ from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable, TableBySt
 from journal.chunk import chunks, kept_chunks
 from journal.durability import Connection
 from journal.failpoint import reach
+from journal.lock_wait import COMMIT_MS
 from journal.models import Document, JournalBatch
 
 ROWS_MAX = 100
@@ -136,6 +137,7 @@ class PostgresTable(DriverTable):
             try:
                 with self._driver.pipeline():
                     self._execute("BEGIN ISOLATION LEVEL READ COMMITTED")  # whatever the site's is: J8
+                    self._execute(f"SET LOCAL lock_timeout = {COMMIT_MS}")
                     yield
                     self._commit()
             except BaseException:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections, router, transaction
 
 from journal.error import OpenTransaction
+from journal.lock_wait import PATIENCE_MS
 from journal.settings import settings
 from journal.turnstile import one_writer
 
@@ -85,8 +86,14 @@ def derived_rows(alias: str) -> Iterator[None]:
             _execute(connection, "PRAGMA synchronous = NORMAL")
         stack.enter_context(transaction.atomic(using=alias))
         if is_outermost and connection.vendor == "postgresql":
-            _execute(connection, "SET LOCAL synchronous_commit = off")  # a pooler may share the session
+            _execute(connection, RELAXED)
         yield
+
+
+RELAXED = (
+    "SELECT set_config('synchronous_commit', 'off', true),"  # true: local, for a pooler may share the session
+    f" set_config('lock_timeout', '{PATIENCE_MS}', true)"
+)
 
 
 def _put_back(connection: Connection, synchronous: int) -> None:

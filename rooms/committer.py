@@ -120,7 +120,7 @@ class Committer:
         self._pause_ms = 0.0
         self._last_commit_s = 0.0
         self._progressed_at = 0.0
-        """When a transaction last ended, or the first message came that waits."""
+        """When a transaction last met no lock of others, or the first message came that waits."""
 
     def notify(self, room: CommittingRoom) -> None:
         """`room` has messages waiting.  Cheap; called for every message."""
@@ -284,7 +284,8 @@ class Committer:
                     room.isolate(batch)
         else:
             self._pause_ms = 0.0
-            self._progressed_at = time.monotonic()
+            if any(outcome != Conflict(was_locked=True) for outcome in outcomes):
+                self._progressed_at = time.monotonic()
             self._last_commit_s = loop.time() - begun_at
             tally.commit_s.note(self._last_commit_s)
             for (room, batch), outcome in zip(batches, outcomes, strict=True):
@@ -316,6 +317,7 @@ class Committer:
                 if outcome != Conflict(was_locked=True):
                     self._note_rival(room)
                 elif room.conflicts_in_a_row > 1:
+                    logger.warning("document %s: a lock is in the way of its commits", room.document_id)
                     room.warn()
                 self._start_catching_up(room, outcome)
 
@@ -338,6 +340,8 @@ class Committer:
         """The room reads what others wrote, however long the journal is away, and then takes part again."""
         collisions = min(max(0, room.conflicts_in_a_row - 1), CONFLICT_JITTER_TIMES_MAX)
         await asyncio.sleep(random.random() * collisions * CONFLICT_JITTER_MS / 1000)
+        if outcome == Conflict(was_locked=True):  # all wait when it tries again
+            await self._pause(min(settings.retry_delay_first_ms * 2**collisions, settings.retry_delay_max_ms))
         pause_ms = settings.retry_delay_first_ms
         try:
             while not room.is_closed:

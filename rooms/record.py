@@ -5,11 +5,9 @@ from contextlib import contextmanager
 
 from django.db import OperationalError, connections, router
 
+from journal.lock_wait import PATIENCE_MS, impatient
 from rooms.models import Session
 from rooms.session import owner_of_client
-
-LOCK_PATIENCE_MS = 2000
-"""How long a join waits for another writer of SQLite before it goes on without a row."""
 
 
 def record_session(session: Session) -> bool:
@@ -37,14 +35,15 @@ class NotRecorded(Exception):
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """SQLite does not wait for another writer as long as it otherwise would."""
+    """No database waits for another writer as long as it otherwise would."""
     connection = connections[router.db_for_write(Session)]
     if connection.vendor != "sqlite":
-        yield
+        with impatient(connection.alias):
+            yield
         return
     with connection.cursor() as cursor:
         usual_ms = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
-        cursor.execute(f"PRAGMA busy_timeout = {min(usual_ms, LOCK_PATIENCE_MS)}")
+        cursor.execute(f"PRAGMA busy_timeout = {min(usual_ms, PATIENCE_MS)}")
         try:
             yield
         finally:

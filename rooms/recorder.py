@@ -7,6 +7,7 @@ a client id its account's.
 import asyncio
 import logging
 from collections.abc import Collection
+from uuid import UUID
 
 from django.db import Error
 
@@ -71,6 +72,7 @@ class Recorder:
             await self._record(connection)
         except Exception as error:
             if isinstance(error, NotRecorded) or is_away(error):
+                self._put_off(connection.admission.document_id)
                 raise
             tally.failures["session"] += 1
             logger.exception("the session of client %s could not be written", connection.client)
@@ -80,6 +82,12 @@ class Recorder:
                 return
             connection.close(CloseCode.INTERNAL)  # it may come back, and be let in anew
         self.left(connection)
+
+    def _put_off(self, document_id: UUID) -> None:
+        """Afterwards those of other documents come first: perhaps it is this one's row that somebody holds."""
+        for connection in list(self._due):
+            if connection.admission.document_id == document_id:
+                self._due[connection] = self._due.pop(connection)
 
     async def _record(self, connection: Connection) -> None:
         session = connection.admission.unrecorded

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django.utils import timezone
 
+from journal.lock_wait import impatient
 from journal.pace import Pace
 from journal.row_update import update_rows
 from rooms.models import Session
@@ -55,7 +56,8 @@ def owner_of_client(document_id: UUID, client: str) -> Any:
 def save_progress(progress: Iterable[Progress]) -> None:
     """Afterwards the rows know how far their sessions have come."""
     rows = [Session(id=p.session_id, vector_clock=p.vector_clock, acked_seq=p.acked_seq) for p in progress]
-    update_rows(rows, ["vector_clock", "acked_seq"])
+    with impatient(router.db_for_write(Session)):
+        update_rows(rows, ["vector_clock", "acked_seq"])
 
 
 def save_ends(ends: Iterable[End]) -> None:
@@ -73,12 +75,16 @@ def save_ends(ends: Iterable[End]) -> None:
         )
         for end in ends
     ]
-    update_rows(rows, ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code", "closed_by"])
+    with impatient(router.db_for_write(Session)):
+        update_rows(
+            rows, ["vector_clock", "acked_seq", "last_seen_at", "closed_at", "close_code", "closed_by"]
+        )
 
 
 def touch_sessions(process: ProcessIdentity) -> None:
     """Afterwards every open session of this process was seen just now."""
-    Session.objects.connected().filter(process=str(process)).update(last_seen_at=timezone.now())
+    with impatient(router.db_for_write(Session)):
+        Session.objects.connected().filter(process=str(process)).update(last_seen_at=timezone.now())
 
 
 def close_sessions_of_dead_processes(process: ProcessIdentity) -> int:

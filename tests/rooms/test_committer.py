@@ -6,6 +6,7 @@ import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -357,6 +358,26 @@ async def test_a_lock_that_stays_in_the_way_is_told() -> None:
         committer.notify(room)
         await until(lambda: room.settled)
         assert room.warnings == 1
+
+
+async def test_a_lock_that_stays_in_the_way_of_one_room_is_tried_less_and_less_often(settings: Any) -> None:
+    """Each time all rooms of the process wait for it."""
+    settings.VUER_RTC = {"RETRY_DELAY_FIRST_MS": 10, "RETRY_DELAY_MAX_MS": 80}
+    room, times = FakeRoom(), []
+
+    async def append(drafts: list[Draft]) -> list[Outcome]:
+        times.append(asyncio.get_running_loop().time())
+        return [Conflict(was_locked=True)]
+
+    journal = FakeJournal()
+    journal.append = append  # type: ignore[method-assign]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: len(times) == 6)
+        assert committer.stuck_s > 0.2
+    pauses = [after - before for before, after in pairwise(times)]
+    assert min(pauses[3:]) >= 0.06
 
 
 async def test_catching_up_goes_on_when_the_journal_is_back() -> None:

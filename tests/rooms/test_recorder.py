@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from django.db import DataError
 
@@ -19,10 +20,10 @@ from .test_committer import until
 class Newcomer:
     """A connection without a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: int = 1) -> None:
         self.client = "newcomer"
         self.is_recorded = False
-        self.admission = SimpleNamespace(unrecorded=object())
+        self.admission = SimpleNamespace(unrecorded=object(), document_id=UUID(int=document))
         self.closed: list[CloseCode] = []
 
     def close(self, code: CloseCode) -> None:
@@ -73,6 +74,33 @@ async def test_a_row_that_always_fails_does_not_block_those_behind_it(settings: 
     task.cancel()
     assert (first.closed, first.is_recorded) == ([CloseCode.INTERNAL], False)
     assert database.tries == TRIES_MAX == tally.failures["session"] - before
+
+
+class HeldDatabase:
+    """Somebody holds the row of a document."""
+
+    def __init__(self, held: Newcomer) -> None:
+        self.held = held.admission.document_id
+        self.documents: dict[object, UUID] = {}
+
+    async def run(self, work: Callable[..., Any], session: object) -> bool:
+        if self.documents[session] == self.held:
+            raise NotRecorded("a lock is in the way")
+        return True
+
+
+async def test_a_document_whose_row_somebody_holds_keeps_nobody_else_waiting(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    crowd, other = [Newcomer(1) for _ in range(200)], Newcomer(2)
+    database = HeldDatabase(crowd[0])
+    recorder = Recorder(database, [*crowd, other])  # type: ignore[arg-type]
+    for newcomer in (*crowd, other):
+        database.documents[newcomer.admission.unrecorded] = newcomer.admission.document_id
+        recorder.joined(newcomer)  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    await until(lambda: other.is_recorded)
+    assert not any(newcomer.is_recorded for newcomer in crowd)
+    task.cancel()
 
 
 async def test_who_joins_while_another_ones_row_is_written_gets_one_too(settings: Any) -> None:

@@ -36,6 +36,8 @@ BURST = 40
 LONG_AWAY_S = 24
 """Who doubles the pauses between tries makes one of sixteen seconds then."""
 FOUND_WITHIN_S = 6
+PATIENCE_S = 8
+"""Of somebody whom a lock on another document does not concern."""
 
 
 @pytest.fixture
@@ -298,6 +300,33 @@ async def test_a_postgresql_that_restarts_under_load_loses_and_repeats_nothing(t
                 assert sorted(seq for seq in ann.acks.values() if seq) == list(range(1, len(ann.acks) + 1))
                 assert (await bob.status())["digest"] == ann.replica().digest()
             assert "good" in server.manage("verify_journals", "--json")
+
+
+async def test_j9_a_document_whose_row_somebody_holds_holds_up_no_other(tmp_path: Path) -> None:
+    """PostgreSQL waits for a lock for ever; the process has one thread that commits, and four for all else."""
+    with PostgreSQL() as database:
+        url = database.create_database("rooms")
+        with ServerProcess(tmp_path, settings=SETTINGS, database_url=url) as server:
+            server.create_documents(["stage", "quiet", "closed"])
+            async with company(server) as (ann, bob), Client(server, "closed", "cy") as cy:
+                with database.connect("rooms") as other, other.transaction():
+                    other.execute("SELECT 1 FROM vuer_journal_document WHERE slug = 'stage' FOR UPDATE")
+                    await ann.send(put(value=7))
+                    crowd = [Client(server, "stage", f"c{number}") for number in range(6)]
+                    coming = [asyncio.create_task(client.open()) for client in crowd]
+                    for value in range(5):
+                        await asyncio.wait_for(cy.edit(put(value=value)), PATIENCE_S)
+                    async with Client(server, "quiet", "dan") as dan:
+                        await asyncio.wait_for(dan.edit(insert("n")), PATIENCE_S)
+                    await asyncio.gather(*coming)
+                    assert {client.states[0]["serverSeq"] for client in crowd} == {6}
+                    await ann.until(lambda: ann.errors)
+                    assert len(ann.acks) == 6
+                await ann.until(lambda: not ann.unacked)
+                await bob.until(lambda: len(bob.broadcasts) == 7)
+                await asyncio.gather(*(client.leave() for client in crowd))
+            assert "good" in server.manage("verify_journals", "--json")
+            assert "Traceback" not in server.log()
 
 
 async def test_who_comes_after_a_postgresql_has_restarted_unnoticed_is_let_in(tmp_path: Path) -> None:
