@@ -60,6 +60,15 @@ def test_postgres_comes_with_a_pool_and_a_decoded_password(
     assert found["OPTIONS"]["pool"]["reconnect_timeout"] == 2
 
 
+def test_a_postgres_that_does_not_answer_at_all_is_given_up_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://db.example/scenes?connect_timeout=9")
+    options = environment.database(tmp_path)["OPTIONS"]
+    assert int(options["connect_timeout"]) == 9
+    assert options["tcp_user_timeout"] == 10_000
+
+
 def test_a_database_that_is_not_set_up_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,18 @@ POSTGRES_POOL_PATIENCE_S = {"timeout": 3, "reconnect_timeout": 2}
 and meanwhile nobody else tries: with its own five minutes, a PostgreSQL that was away for one is found half a minute
 late."""
 
+POSTGRES_NETWORK_PATIENCE = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""How long a server that does not answer at all counts as one that is there, in seconds, the last in milliseconds: its
+host is gone, or a firewall has forgotten the connection.  With the system's own times a commit waits a quarter of an
+hour for it, though the database may be back under the same name after seconds.  What takes long is not concerned: the
+server's system answers meanwhile."""
+
 
 def flag(name: str) -> bool:
     """True when the variable says yes."""
@@ -98,7 +110,11 @@ def database(folder: Path) -> dict[str, Any]:
             # A file, as in production: threads of one process share an in-memory database without its locks.
             found["TEST"] = {"NAME": str(folder / "test.sqlite3")}
         case "django.db.backends.postgresql":
-            options["pool"] = {"min_size": 1, "max_size": POSTGRES_POOL_SIZE_MAX} | POSTGRES_POOL_PATIENCE_S
+            found["OPTIONS"] = POSTGRES_NETWORK_PATIENCE | options
+            found["OPTIONS"]["pool"] = {
+                "min_size": 1,
+                "max_size": POSTGRES_POOL_SIZE_MAX,
+            } | POSTGRES_POOL_PATIENCE_S
         case engine:
             raise ValueError(
                 f"DATABASE_URL: {engine} is not set up by vuer_rtc.settings; use SQLite, PostgreSQL or MongoDB"
