@@ -58,6 +58,7 @@ def test_postgres_comes_with_a_pool_and_a_decoded_password(
     )
     assert found["OPTIONS"]["pool"]["max_size"] == environment.POSTGRES_POOL_SIZE_MAX
     assert found["OPTIONS"]["pool"]["reconnect_timeout"] == 2
+    assert found["DISABLE_SERVER_SIDE_CURSORS"]
 
 
 def test_a_postgres_that_does_not_answer_at_all_is_given_up_soon(

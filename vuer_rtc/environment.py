@@ -110,6 +110,7 @@ def database(folder: Path) -> dict[str, Any]:
             # A file, as in production: threads of one process share an in-memory database without its locks.
             found["TEST"] = {"NAME": str(folder / "test.sqlite3")}
         case "django.db.backends.postgresql":
+            found["DISABLE_SERVER_SIDE_CURSORS"] = True  # a pooler of transactions may stand between
             found["OPTIONS"] = POSTGRES_NETWORK_PATIENCE | options
             found["OPTIONS"]["pool"] = {
                 "min_size": 1,
