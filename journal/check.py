@@ -102,10 +102,10 @@ def _check_transactions(connection: Connection) -> Iterable[CheckMessage]:
         text = "The journal's transactions are its own; with AUTOCOMMIT off it writes nothing."
         yield Error(text, hint="Remove `AUTOCOMMIT` from the database's settings.", id="vuer_journal.E013")
     if connection.vendor == "postgresql" and (level := isolation_level(connection)) != "read committed":
-        text = f"The journal needs transactions that are READ COMMITTED; the default here is {level}."
-        yield Error(
-            text, hint="Remove `isolation_level` from the database's OPTIONS.", id="vuer_journal.E012"
-        )
+        text = f"The journal needs transactions that are READ COMMITTED; here they are {level.upper()}."
+        hint = "Remove `isolation_level` from the database's OPTIONS, and `default_transaction_isolation` from the "
+        hint += "settings of its role, database and server."
+        yield Error(text, hint=hint, id="vuer_journal.E012")
     if connection.vendor == "sqlite" and connection.transaction_mode != "IMMEDIATE":
         text = "SQLite transactions that begin as readers fail at their first write while another process "
         "writes."

@@ -160,8 +160,9 @@ def _read_mongodb(connection: Connection) -> Durability:
 
 
 def isolation_level(connection: Connection) -> str:
-    """Default isolation of a PostgreSQL connection's transactions; the fence of the writer needs `read
-    committed`."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW default_transaction_isolation")
-        return str(cursor.fetchone()[0])
+    """Of a PostgreSQL connection's statements, which is the server's default, or, if that is `read committed`, of its
+    transactions, which the site's OPTIONS may change."""
+    default = str(_execute(connection, "SHOW default_transaction_isolation"))
+    if default != "read committed":
+        return default
+    return str(connection.isolation_level.name).replace("_", " ").lower()

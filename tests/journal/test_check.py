@@ -6,14 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dj_database_url
 import pytest
 from django.db import connections
-from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQLWrapper
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.test import override_settings
 
 from journal import check
 from journal.durability import read_durability
 from tests.journal.sqlite import FULL, sqlite_connection
+from tests.postgresql import PostgreSQL
 
 
 def ids(messages: Any) -> list[str | None]:
@@ -22,11 +25,13 @@ def ids(messages: Any) -> list[str | None]:
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any) -> Iterator[Any]:
-    """Makes a connection to a SQLite file of its own the journal's, with the options given."""
-    made: list[DatabaseWrapper] = []
+    """Makes a connection the journal's: to a SQLite file of its own, with the options given, or that which is given."""
+    made: list[Any] = []
 
-    def make(init_command: str = "", transaction_mode: str | None = "IMMEDIATE") -> DatabaseWrapper:
-        connection = sqlite_connection(tmp_path, init_command, transaction_mode)
+    def make(
+        init_command: str = "", transaction_mode: str | None = "IMMEDIATE", connection: Any = None
+    ) -> Any:
+        connection = connection or sqlite_connection(tmp_path, init_command, transaction_mode)
         made.append(connection)
         monkeypatch.setattr(check, "connections", {"own": connection})
         monkeypatch.setattr(check, "journal_alias", lambda: "own")
@@ -62,6 +67,26 @@ def test_sqlite_that_may_lose_commits_is_refused_unless_the_site_says_so(databas
 def test_sqlite_transactions_that_begin_as_readers_are_warned_of(database: Any) -> None:
     database(FULL, transaction_mode=None)
     assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.W012"]
+
+
+@pytest.mark.parametrize(
+    ("default", "options", "expected"),
+    [
+        ("read committed", {}, []),
+        ("read committed", {"isolation_level": IsolationLevel.SERIALIZABLE}, ["vuer_journal.E012"]),
+        ("repeatable read", {}, ["vuer_journal.E012"]),
+        ("serializable", {"isolation_level": IsolationLevel.READ_COMMITTED}, ["vuer_journal.E012"]),
+    ],
+)
+def test_postgresql_transactions_that_see_less_than_is_committed_are_refused(
+    database: Any, postgresql: PostgreSQL, default: str, options: dict[str, Any], expected: list[str]
+) -> None:
+    """Whether the site or the server has it so."""
+    url = postgresql.url() + f"?options=-c default_transaction_isolation={default.replace(' ', '%5C%20')}"
+    settings = {**connections["default"].settings_dict, **dj_database_url.parse(url)}
+    settings["OPTIONS"] |= options
+    database(connection=PostgreSQLWrapper(settings, alias="own"))
+    assert ids(check.check_durability(databases=["own"])) == expected
 
 
 def test_the_check_asks_only_the_database_it_was_told_to(database: Any) -> None:
