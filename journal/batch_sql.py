@@ -22,6 +22,7 @@ from journal.durability import Connection
 from journal.failpoint import reach
 from journal.lock_wait import COMMIT_MS
 from journal.models import Document, JournalBatch
+from journal.settings import settings
 
 ROWS_MAX = 100
 """Rows of one statement; bounds its parameters."""
@@ -137,7 +138,7 @@ class PostgresTable(DriverTable):
             try:
                 with self._driver.pipeline():
                     self._execute("BEGIN ISOLATION LEVEL READ COMMITTED")  # whatever the site's is: J8
-                    self._execute(f"SET LOCAL lock_timeout = {COMMIT_MS}")
+                    self._execute(LASTING if settings.durability == "full" else BRIEF)
                     yield
                     self._commit()
             except BaseException:
@@ -168,6 +169,14 @@ class PostgresTable(DriverTable):
 
     def _execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
         return self._cursor(self._driver).execute(statement, values)
+
+
+BRIEF = f"SELECT set_config('lock_timeout', '{COMMIT_MS}', true)"
+LASTING = (
+    f"{BRIEF}, set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
+    " ELSE current_setting('synchronous_commit') END, true)"
+)
+"""Whatever somebody has told the server since it was asked at the start."""
 
 
 def _marks_of(rows: Sequence[BatchRow], written: Any, read: Any) -> dict[uuid.UUID, Marks]:

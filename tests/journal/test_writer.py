@@ -137,6 +137,32 @@ def test_j8_a_truncation_between_the_insert_and_the_fence_is_seen(
     assert ranges(document.pk) == []
 
 
+@pytest.mark.sql
+@pytest.mark.parametrize(
+    ("durability", "told", "found"),
+    [("full", "off", "on"), ("full", "remote_apply", "remote_apply"), ("relaxed", "off", "off")],
+)
+def test_j9_a_commit_waits_for_the_disk_whatever_the_server_has_been_told_since(
+    document: Document, durability: str, told: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite is asked by each connection for itself."""
+    if connection.vendor == "sqlite":
+        return
+    shown: list[Any] = []
+
+    def commit(table: PostgresTable) -> None:
+        shown.append(table._execute("SHOW synchronous_commit"))
+        table._execute("COMMIT")
+
+    monkeypatch.setattr(PostgresTable, "_commit", commit)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET synchronous_commit = {told}")
+        with override_settings(VUER_RTC={"JOURNAL_DURABILITY": durability}):
+            assert append_batches([draft(document, 1)], "host-1") == [Appended(1, 1)]
+        cursor.execute("RESET synchronous_commit")
+    assert shown[0].fetchone() == (found,)
+
+
 def test_many_documents_go_in_one_transaction(append: Append, db: None) -> None:
     documents = [Document.objects.create(slug=f"room-{n}") for n in range(230)]
     assert append(*[draft(d, 1) for d in documents]) == [Appended(1, 1)] * 230
