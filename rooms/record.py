@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import OperationalError, connections, router
+from django.db import Error, OperationalError, connections, router
 
 from journal.lock_wait import PATIENCE_MS, impatient
 from rooms.models import Session
-from rooms.session import owner_of_client
+from rooms.session import is_read_only, owner_of_client
 
 
 def record_session(session: Session) -> bool:
@@ -21,8 +21,10 @@ def record_session(session: Session) -> bool:
     try:
         with _impatient():
             session.save(force_insert=True)
-    except OperationalError as error:
-        raise NotRecorded(str(error)) from error
+    except Error as error:
+        if isinstance(error, OperationalError) or is_read_only(error):
+            raise NotRecorded(str(error)) from error
+        raise
     if owner_of_client(session.document_id, session.client) not in (None, session.user_id):
         session.delete()
         return False

@@ -19,6 +19,8 @@ CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
 MEMBER_TRANSPORT = "broker"
 """Of rows that site code writes for members of its own (`rooms.member`)."""
+READ_ONLY = "25006"
+"""PostgreSQL's read_only_sql_transaction."""
 ROWS_MAX = 500
 """Rows of sessions that one statement closes or deletes, at most: nobody may have asked for years."""
 
@@ -44,7 +46,14 @@ class End:
 def is_away(error: Exception) -> bool:
     """True for what a database raises that is away, full or locked, whatever it is asked; anything else is about the
     row.  MongoDB's backend has nothing but the plain `DatabaseError` for that."""
-    return isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
+    is_about_all = isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
+    return is_about_all or is_read_only(error)
+
+
+def is_read_only(error: Exception) -> bool:
+    """True when a PostgreSQL only lets itself be read: a standby, or `default_transaction_read_only`.  Django has an
+    InternalError for that, SQLite's driver an OperationalError."""
+    return getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
 def owner_of_client(document_id: UUID, client: str) -> Any:

@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -300,6 +301,31 @@ async def test_a_postgresql_that_restarts_under_load_loses_and_repeats_nothing(t
                 assert sorted(seq for seq in ann.acks.values() if seq) == list(range(1, len(ann.acks) + 1))
                 assert (await bob.status())["digest"] == ann.replica().digest()
             assert "good" in server.manage("verify_journals", "--json")
+
+
+async def test_a_postgresql_that_only_lets_itself_be_read_lets_people_look(tmp_path: Path) -> None:
+    """As a standby does."""
+    with PostgreSQL() as database:
+        url = database.create_database("rooms")
+        with ServerProcess(tmp_path, settings=SETTINGS, database_url=url) as server:
+            server.create_documents(["stage", "quiet", "closed"])
+            async with company(server) as (ann, bob):
+                await asyncio.to_thread(set_read_only, database, "on")
+                await assert_nothing_is_acked_and_all_are_told(ann)
+                await assert_people_look_on(server, bob)
+                await asyncio.to_thread(set_read_only, database, "off")
+                await assert_all_is_as_if_nothing_had_been(server, ann, bob)
+
+
+def set_read_only(database: PostgreSQL, value: str) -> None:
+    """Afterwards the sessions that are open have heard of it."""
+    with database.connect() as witness, database.connect() as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        connection.execute("SELECT pg_reload_conf()")
+        while witness.execute("SHOW default_transaction_read_only").fetchone() != (value,):
+            time.sleep(0.05)
+    time.sleep(0.3)
 
 
 async def test_j9_a_document_whose_row_somebody_holds_holds_up_no_other(tmp_path: Path) -> None:
