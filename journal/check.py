@@ -12,6 +12,7 @@ from journal.archive import has_storage
 from journal.durability import (
     BROKEN,
     Connection,
+    encoding_of,
     hint_of,
     isolation_level,
     journal_alias,
@@ -73,7 +74,7 @@ def check_durability(databases: Sequence[str] | None = None, **_: Any) -> Iterab
         return []
     connection = connections[alias]
     try:
-        return [*_check_promise(connection), *_check_transactions(connection)]
+        return [*_check_promise(connection), *_check_transactions(connection), *_check_encoding(connection)]
     except DatabaseError as error:
         return [Error(f"The journal's database does not answer: {error}", id="vuer_journal.E010")]
 
@@ -110,3 +111,12 @@ def _check_transactions(connection: Connection) -> Iterable[CheckMessage]:
         text = "SQLite transactions that begin as readers fail at their first write while another process "
         "writes."
         yield Warning(text, hint='OPTIONS = {"transaction_mode": "IMMEDIATE"}', id="vuer_journal.W012")
+
+
+def _check_encoding(connection: Connection) -> Iterable[CheckMessage]:
+    """Batches are bytes; rows for people and queries are text."""
+    if connection.vendor == "postgresql" and (encoding := encoding_of(connection)) != "UTF8":
+        text = f"The database's encoding is {encoding}: a document with a character that it does not have gets no rows "
+        text += "of operations and objects any more, and a client with one in its id cannot come in."
+        hint = "Move to a database that was made with ENCODING 'UTF8', by pg_dump and pg_restore."
+        yield Warning(text, hint=hint, id="vuer_journal.W015")

@@ -166,3 +166,8 @@ def isolation_level(connection: Connection) -> str:
     if default != "read committed":
         return default
     return str(connection.isolation_level.name).replace("_", " ").lower()
+
+
+def encoding_of(connection: Connection) -> str:
+    """In which a PostgreSQL database stores text."""
+    return str(_execute(connection, "SHOW server_encoding"))

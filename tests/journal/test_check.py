@@ -89,6 +89,23 @@ def test_postgresql_transactions_that_see_less_than_is_committed_are_refused(
     assert ids(check.check_durability(databases=["own"])) == expected
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_postgresql_that_does_not_store_every_character_is_warned_of(
+    database: Any, postgresql: PostgreSQL, encoding: str
+) -> None:
+    with postgresql.connect() as server:
+        server.execute(f"CREATE DATABASE {encoding.lower()} ENCODING '{encoding}' TEMPLATE template0")
+    settings = {
+        **connections["default"].settings_dict,
+        **dj_database_url.parse(postgresql.url(encoding.lower())),
+        "OPTIONS": {},
+    }
+    connection = database(connection=PostgreSQLWrapper(settings, alias="own"))
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.W015"]
+    connection.close()
+    postgresql.drop_database(encoding.lower())
+
+
 def test_the_check_asks_only_the_database_it_was_told_to(database: Any) -> None:
     database("PRAGMA journal_mode=DELETE")
     assert ids(check.check_durability(databases=["other"])) == []
