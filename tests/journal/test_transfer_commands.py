@@ -1,5 +1,6 @@
 """`export_journal` and `import_journal`, as processes: piped, packed, killed, two at a time."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -155,3 +156,44 @@ def test_a_pipe_that_has_a_name_is_written_into_and_not_replaced(tmp_path: Path)
     assert os.read(ends, 100) == b"a line\n"
     os.close(ends)
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_is_followed_and_not_replaced(tmp_path: Path) -> None:
+    """Else, as root, an export to `/dev/stdout` would make a file of that for everybody."""
+    there, link, dangling = tmp_path / "there", tmp_path / "link.gz", tmp_path / "dangling"
+    there.write_bytes(b"before")
+    link.symlink_to(there)
+    dangling.symlink_to("new")
+    for name in (link, dangling):
+        with written(str(name)) as out:
+            out.write(b"a line\n")
+        assert name.is_symlink()
+    assert gzip.decompress(there.read_bytes()) == b"a line\n"
+    assert (tmp_path / "new").read_bytes() == b"a line\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "link.gz", "new", "there"]
+
+
+def test_the_standard_output_by_its_own_name_may_be_a_file(
+    exported: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    path, _ = exported
+    name, output = tmp_path / "stdout", tmp_path / "output"
+    name.symlink_to("/proc/self/fd/1")  # as /dev/stdout is, which no test is to put at risk
+    command = [sys.executable, "manage.py", "export_journal", "--document", "stage", "--output", str(name)]
+    with output.open("wb") as file:
+        subprocess.run(
+            command, cwd=ROOT, env=ServerProcess(path.parent).environment(), stdout=file, check=True
+        )
+    assert name.is_symlink()
+    assert output.read_bytes().startswith(b'{"kind":"header"')
+
+
+def test_whoever_may_not_read_a_file_may_not_read_what_replaces_it(tmp_path: Path) -> None:
+    path, part = tmp_path / "export", tmp_path / "export.part"
+    path.touch(0o600)
+    part.touch(0o644)  # of a run that was killed
+    with written(str(path)) as out:
+        assert part.stat().st_mode & 0o777 == 0o600
+        out.write(b"a line\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes() == b"a line\n"

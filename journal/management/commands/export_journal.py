@@ -1,6 +1,7 @@
 """`manage.py export_journal`: one document as JSON lines."""
 
 import os
+import stat
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -107,7 +108,8 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
 @contextmanager
 def written(output: str) -> Iterator[IO[bytes]]:
     """What is written in the block is the file afterwards, on disk; after a failure or a kill the file is as it was.
-    Into a pipe or a device, which must not be replaced by a file, it is written as it comes.
+    Into a pipe or a device, which must not be replaced by a file, it is written as it comes.  Nor is a link replaced,
+    but what it leads to: `/dev/stdout` is one, and leads to a file where the standard output goes into one.
 
     Raises: Senseless where nothing can be written at all; TransferRefused `not-written` when that fails on the way.
     """
@@ -119,15 +121,17 @@ def written(output: str) -> Iterator[IO[bytes]]:
     path = Path(output)
     if path.is_dir():
         raise Senseless(f"{path}: a directory")
-    is_file = path.is_file() or not path.exists()
+    suffix = path.suffix
+    if is_file := path.is_file() or not path.exists():
+        path = Path(os.path.realpath(path))
     draft = path.with_name(f"{path.name}.part") if is_file else path
     try:
-        file = draft.open("wb")
+        file = begun(draft, path) if is_file else draft.open("wb")
     except OSError as error:
         raise Senseless(str(error)) from error
     try:
         with file:
-            with packing(file, path.suffix) as out:
+            with packing(file, suffix) as out:
                 yield out
             file.flush()
             if is_file:
@@ -139,3 +143,14 @@ def written(output: str) -> Iterator[IO[bytes]]:
     finally:
         if is_file:
             draft.unlink(missing_ok=True)
+
+
+def begun(draft: Path, path: Path) -> IO[bytes]:
+    """The draft, empty, which may be read by whom the file may that it is going to replace.  Raises: OSError."""
+    draft.unlink(missing_ok=True)  # of a run that was killed
+    if not path.exists():
+        return draft.open("xb")
+    draft.touch(0o600, exist_ok=False)
+    file = draft.open("wb")
+    draft.chmod(stat.S_IMODE(path.stat().st_mode))
+    return file
