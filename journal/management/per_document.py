@@ -25,7 +25,7 @@ from journal.management.argument import Senseless
 from journal.management.pipe import quiet_without_reader
 from journal.management.progress import Progress
 from journal.models import Document
-from journal.reader import answering
+from journal.reader import load_document
 from journal.stored_row import tells_damage
 
 Result = dict[str, Any]
@@ -105,12 +105,11 @@ class NamedDocumentCommand(JournalCommand):
             raise CommandError(f"not well: {slug}")
 
     def named_document(self, options: dict[str, Any]) -> Document:
-        """The document asked for.  Raises: Senseless; JournalUnavailable."""
-        with answering():
-            document = Document.objects.filter(slug=options["document"]).first()
-        if document is None:
-            raise unknown([options["document"]])
-        return document
+        """The document asked for, which is whole.  Raises: Senseless; JournalUnavailable."""
+        try:
+            return load_document(options["document"])
+        except UnknownDocument as error:
+            raise unknown([options["document"]]) from error
 
     @abstractmethod
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:

@@ -62,11 +62,14 @@ def test_cron_hears_nothing_when_all_is_well(rooms: Any) -> None:
         assert run(*arguments) == ""
 
 
-@pytest.mark.parametrize("command", ["export_journal", "verify_journals"])
-def test_a_document_that_is_being_imported_is_called_so(document: Document, command: str) -> None:
+@pytest.mark.parametrize("command", ["export_journal", "verify_journals", "label_document --label=now"])
+def test_j45_a_document_that_is_being_imported_is_called_so_and_not_touched(
+    document: Document, command: str
+) -> None:
     Document.objects.filter(pk=document.pk).update(condition=Document.Condition.IMPORTING)
     with pytest.raises(CommandError, match=r"no such document: room \(being imported: not whole yet\)"):
-        run(command, "--document", "room")
+        run(*command.split(), "--document", "room")
+    assert not Snapshot.objects.exists()
 
 
 @pytest.mark.parametrize(

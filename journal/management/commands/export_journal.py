@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from journal.archive import chain_up_to, files_of, read_archive
-from journal.error import TransferRefused, UnknownDocument
+from journal.error import TransferRefused
 from journal.export import Export
 from journal.lease import lease
 from journal.management.argument import Senseless
-from journal.management.per_document import NamedDocumentCommand, Result, unknown
+from journal.management.per_document import NamedDocumentCommand, Result
 from journal.management.pipe import quiet_without_reader
 from journal.models import Document
 from journal.packed import packing
-from journal.reader import load_document, truncated_seq_of
+from journal.reader import truncated_seq_of
 from journal.transfer_line import Line, joined
 
 STANDARD_OUTPUT = "-"
@@ -64,10 +64,7 @@ class Command(NamedDocumentCommand):
             raise Senseless("--with-archives is about the beginning, --from-seq leaves it out")
         if options["to_seq"] is not None and (options["with_archives"] or options["from_seq"] is not None):
             raise Senseless("--to-seq is for the document alone: no --from-seq, no --with-archives")
-        try:
-            return load_document(options["document"])
-        except UnknownDocument as error:
-            raise unknown([options["document"]]) from error
+        return super().named_document(options)
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         with lease(document.pk) as held, written(options["output"]) as out:

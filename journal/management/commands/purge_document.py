@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from journal.management.argument import Senseless
-from journal.management.per_document import NamedDocumentCommand, Result
+from journal.management.per_document import NamedDocumentCommand, Result, unknown
 from journal.models import Document
 from journal.purge import purge_document
+from journal.reader import answering
 
 
 class Command(NamedDocumentCommand):
@@ -26,7 +27,11 @@ class Command(NamedDocumentCommand):
         )
 
     def named_document(self, options: dict[str, Any]) -> Document:
-        document = super().named_document(options)
+        """In whatever condition: what an import or an interrupted purge has left can be deleted, too."""
+        with answering():
+            document = Document.objects.filter(slug=options["document"]).first()
+        if document is None:
+            raise unknown([options["document"]])
         if not options["yes"]:
             raise Senseless(f"{document.slug}: nothing was done; with --yes it is deleted for good")
         return document
