@@ -80,9 +80,7 @@ def new_document(slug: str) -> Iterator[Lease]:
         with transaction.atomic(using=journal_alias()):
             document.save(force_insert=True)
     except IntegrityError:
-        raise TransferRefused(
-            "exists", 0, f"there is a document {slug!r}; import under another slug"
-        ) from None
+        raise _exists(slug) from None
     held = Lease(document.pk, holder)
     try:
         yield held
@@ -104,14 +102,24 @@ def check_fields(document: Document) -> None:
 
 
 def _discard_leftover(slug: str) -> None:
+    """Afterwards nothing is there of an import that has died, nor of a purge, that of such a leftover among them.
+
+    Raises: TransferRefused `exists` when the document is whole; JournalBusy.
+    """
     there = Document.objects.filter(slug=slug).first()
     if there is None:
         return
-    if there.condition != Document.Condition.IMPORTING:
-        raise TransferRefused("exists", 0, f"there is a document {slug!r}; import under another slug")
+    if there.condition == Document.Condition.WHOLE:
+        raise _exists(slug)
     with lease(there.pk) as held:
+        if held.held().filter(condition=Document.Condition.WHOLE).exists():
+            raise _exists(slug)  # the import was at work a moment ago, and has ended
         mark_purged(held)
         delete_document(held)
+
+
+def _exists(slug: str) -> TransferRefused:
+    return TransferRefused("exists", 0, f"there is a document {slug!r}; import under another slug")
 
 
 class Intake:

@@ -3,7 +3,8 @@
 import io
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth import get_user_model
 
-from journal import export
+from journal import export, intake
 from journal.compaction import KeepRules, compact_document
 from journal.error import CorruptJournal, JournalBusy, TransferRefused
 from journal.export import Export
@@ -19,10 +20,11 @@ from journal.history import graph_at
 from journal.imported import Accounts, Imported
 from journal.intake import import_lines
 from journal.label import label_state
-from journal.lease import lease
+from journal.lease import Lease, lease
 from journal.models import Document, JournalBatch, Snapshot
 from journal.packed import opened
 from journal.projection import catch_up
+from journal.purge import PURGED_SEQ, purge_document
 from journal.reader import hydrate, read_batches, usable_snapshots
 from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, take_snapshot
@@ -256,6 +258,41 @@ def test_j45_a_document_that_is_there_is_not_written_over(history: Document) -> 
     with pytest.raises(TransferRefused, match="exists"):
         imported(text, "room")
     assert_same(history, Document.objects.get(slug="room"))
+
+
+def test_j45_what_an_import_that_died_while_it_deleted_has_left_is_deleted(history: Document) -> None:
+    """Its own rows, refused, or those of one before it; a purge leaves the same."""
+    text = exported(history)
+    for condition in (Document.Condition.IMPORTING, Document.Condition.PURGING):
+        left = Document.objects.create(slug="copy")
+        append(left, message(1))
+        truncated_seq = PURGED_SEQ if condition == "purging" else 0
+        Document.objects.filter(pk=left.pk).update(condition=condition, truncated_seq=truncated_seq)
+        imported(text)
+        copy = Document.objects.get(slug="copy")
+        assert_same(history, copy)
+        assert not JournalBatch.objects.filter(document=left.pk).exists()
+        purge_document(copy)
+
+
+def test_j45_an_import_that_has_just_ended_is_not_taken_for_a_dead_one(
+    history: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It let go of its lease after another import of that slug had seen the document under way."""
+    text = exported(history)
+    imported(text)
+    Document.objects.filter(slug="copy").update(condition=Document.Condition.IMPORTING)
+
+    @contextmanager
+    def late(document_id: UUID) -> Iterator[Lease]:
+        Document.objects.filter(pk=document_id).update(condition=Document.Condition.WHOLE)
+        with lease(document_id) as held:
+            yield held
+
+    monkeypatch.setattr(intake, "lease", late)
+    with pytest.raises(TransferRefused, match="exists"):
+        imported(text)
+    assert_same(history, Document.objects.get(slug="copy"))
 
 
 def test_j46_what_follows_a_sequence_continues_a_copy(history: Document) -> None:
