@@ -185,37 +185,56 @@ def _decoded(body: bytes, number: int, *, is_first: bool) -> Line:
     return line
 
 
-def joined(parts: Iterable[Iterator[tuple[int, Line]]]) -> Iterator[tuple[int, Line]]:
-    """The lines of one document out of several files, each of which follows the one before; with one end.
+Part = tuple[str, Iterator[tuple[int, Line]]]
+"""Name of a file, and its lines."""
 
-    Raises: TransferRefused `gap`.
+
+def joined(parts: Iterable[Part]) -> Iterator[tuple[int, Line]]:
+    """The lines of one document out of several files, each of which follows the one before; with one end.  A file is
+    asked for when the one before it has ended.
+
+    Raises: TransferRefused, which names the file; `gap` when one does not follow, or the first begins late and does not
+    bring the state that it begins at.
     """
     first: Header | None = None
     reached = batches = messages = 0
+    is_based = False
     end = End(lines=0, batches=0, messages=0)
-    for part in parts:
-        for number, line in part:
+    for name, part in parts:
+        for number, line in _named(name, part):
             match line:
                 case Header():
                     if first is not None and line.from_seq != reached:
                         detail = f"it follows seq {line.from_seq}, what came before ends at {reached}"
-                        raise TransferRefused("gap", number, detail)
+                        raise TransferRefused("gap", number, detail, name)
                     reached = line.to_seq
                     if first is None:
-                        first = line
+                        first, is_based = line, not line.from_seq or bool(line.base_digest)
                         yield number, line
                 case SnapshotLine():
+                    is_based = is_based or not line.label
                     if batches == 0 or line.label:
                         yield number, line
                 case End():
                     end = line
                     batches, messages = batches + line.batches, messages + line.messages
+                case BatchLine() if not is_based:
+                    detail = f"it follows seq {line.first_seq - 1}, and nothing tells what was there"
+                    raise TransferRefused("gap", number, detail, name)
                 case _:
                     yield number, line
     full = End(
         lines=end.lines, batches=batches, messages=messages, digest=end.digest, full_digest=end.full_digest
     )
     yield end.lines, full
+
+
+def _named(name: str, lines: Iterator[tuple[int, Line]]) -> Iterator[tuple[int, Line]]:
+    """The same; what they raise names the file."""
+    try:
+        yield from lines
+    except TransferRefused as error:
+        raise TransferRefused(error.code, error.line, error.detail, name) from error
 
 
 def looks_like_export(source: IO[bytes]) -> bool:

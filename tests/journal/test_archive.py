@@ -1,9 +1,11 @@
 """Rules J50 and J51: nothing is truncated that is not in the archive, whatever the storage does."""
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ from journal.error import ArchiveFailed, JournalBusy, TransferRefused
 from journal.export import Export
 from journal.intake import import_lines
 from journal.lease import Lease, lease
+from journal.management.argument import Senseless
 from journal.management.commands.export_journal import archived_lines
 from journal.models import Document, JournalBatch, Snapshot
 from journal.packed import opened
@@ -30,6 +33,7 @@ from journal.purge import mark_purged, purge_document
 from journal.reader import hydrate
 from journal.redaction import Person, redact_document
 from journal.transfer_line import BatchLine, joined, read_lines
+from rooms.management.commands import import_journal
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.takeover import at, taken_over
 from tests.journal.test_export import assert_same, content
@@ -353,9 +357,61 @@ def test_j51_files_that_do_not_follow_one_another_are_refused(history: Document)
     for keep, lt in ((8, 30), (5, 31), (2, 32)):
         compact(history, keep)
         append(history, message(lt, put("n", "x", lt)))
-    parts = [archive.read_archive(file) for file in archive.files_of(history.pk)]
-    with pytest.raises(TransferRefused, match="gap"):
+    parts = [(file.name, archive.read_archive(file)) for file in archive.files_of(history.pk)]
+    with pytest.raises(TransferRefused, match=f"gap: {parts[2][0]}, line 1"):
         import_lines(joined([parts[0], parts[2]]), "copy")
+
+
+def test_j51_files_whose_beginning_is_gone_are_not_passed_for_a_document(
+    history: Document, folder: Path
+) -> None:
+    """A site that lets its oldest archives expire hears of it at the export, not when it needs the file."""
+    for keep in (8, 5, 2):
+        compact(history, keep)
+    first, second, third = sorted(folder.rglob("*.zst"))
+    first.unlink()
+    with pytest.raises(TransferRefused, match=r"gap: .*-000000000006.jsonl.zst, line 2: it follows seq 4"):
+        whole(history)
+    with pytest.raises(CommandError):
+        call_command("import_journal", str(second), str(third), "--document=copy", stderr=io.StringIO())
+    assert not Document.objects.filter(slug="copy").exists()
+
+
+def test_of_many_files_the_damaged_one_is_named(history: Document, folder: Path) -> None:
+    for keep in (8, 5, 2):
+        compact(history, keep)
+    paths = sorted(folder.rglob("*.zst"))
+    paths[1].write_bytes(paths[1].read_bytes()[:-20])
+    with pytest.raises(TransferRefused, match=r"incomplete: .*/000000000005-000000000006.jsonl.zst, line"):
+        whole(history)
+    told = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("import_journal", *map(str, paths), "--document=copy", "--json", stdout=told)
+    assert f"incomplete: {paths[1]}, line" in json.loads(told.getvalue())["detail"]
+
+
+def test_of_thousands_of_files_one_is_open_at_a_time(
+    history: Document, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for keep in (8, 5, 2):
+        compact(history, keep)
+    paths, opened_now, most = sorted(folder.rglob("*.zst")), set(), []
+    real = import_journal.source
+
+    @contextmanager
+    def counted(name: str) -> Iterator[Any]:
+        with real(name) as file:
+            opened_now.add(name)
+            most.append(len(opened_now))
+            yield file
+            opened_now.remove(name)
+
+    monkeypatch.setattr(import_journal, "source", counted)
+    call_command("import_journal", *map(str, paths), "--document=old")
+    assert len(most) == 3
+    assert max(most) == 2  # the first stays open: it was looked at before it was read
+    with pytest.raises(Senseless):
+        call_command("import_journal", *map(str, paths), str(folder / "none"), "--document=older")
 
 
 def test_j51_what_was_folded_away_unarchived_is_not_passed_for_the_whole(history: Document) -> None:

@@ -89,7 +89,7 @@ class Command(NamedDocumentCommand):
 def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
     """The lines of the archive that ends where the journal begins; None when nothing was folded away.
 
-    Raises: TransferRefused `no-archive` when what was folded away was not archived.
+    Raises: TransferRefused `no-archive` when what was folded away was not archived, `gap` when its beginning is gone.
     """
     truncated_seq = truncated_seq_of(document.pk)
     if not truncated_seq:
@@ -99,7 +99,7 @@ def archived_lines(document: Document) -> Iterator[tuple[int, Line]] | None:
         raise TransferRefused(
             "no-archive", 0, f"no archive ends at seq {truncated_seq}, where the journal begins"
         )
-    return joined(read_archive(file) for file in chain)
+    return joined((file.name, read_archive(file)) for file in chain)
 
 
 @contextmanager

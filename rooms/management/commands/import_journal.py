@@ -3,8 +3,9 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from journal.management.argument import Senseless
 from journal.management.per_document import JournalCommand, Result
 from journal.packed import opened
 from journal.projection import catch_up
-from journal.transfer_line import joined, looks_like_export, raw_lines, read_lines
+from journal.transfer_line import Line, joined, looks_like_export, raw_lines, read_lines
 from rooms.dump import one_document, read_dump
 from rooms.dump_intake import import_dump
 
@@ -61,38 +62,32 @@ class Command(JournalCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        slug = options["document"] or options["file"][0]
-        with ExitStack() as stack:
-            sources = [opened(self.source(name, stack)) for name in options["file"]]
-            if not self.attempt(slug, lambda: self.take_in(sources, options), options):
+        first, *others = options["file"]
+        slug = options["document"] or first
+        for name in others:
+            _look(name)
+        with source(first) as file:
+            if not self.attempt(slug, lambda: self.take_in(opened(file), options), options):
                 raise CommandError(f"not well: {slug}")
 
-    def source(self, name: str, stack: ExitStack) -> IO[bytes]:
-        if name == STANDARD_INPUT:
-            return sys.stdin.buffer
-        try:
-            return stack.enter_context(open(name, "rb"))
-        except OSError as error:
-            raise Senseless(str(error)) from error
-
-    def take_in(self, sources: list[IO[bytes]], options: dict[str, Any]) -> tuple[Result, bool]:
-        report = self.import_all(sources, options)
+    def take_in(self, file: IO[bytes], options: dict[str, Any]) -> tuple[Result, bool]:
+        report = self.import_all(file, options)
         catch_up(UUID(report.document_id))
         return asdict(report), not report.refused_count
 
-    def import_all(self, sources: list[IO[bytes]], options: dict[str, Any]) -> Imported:
-        slug = options["document"]
-        if all(looks_like_export(source) for source in sources):
+    def import_all(self, file: IO[bytes], options: dict[str, Any]) -> Imported:
+        """`file`: the first one; the others are opened when it is their turn, for there may be thousands."""
+        slug, (first, *others) = options["document"], options["file"]
+        if looks_like_export(file):
             if options["source"] is not None:
                 raise Senseless("--source is about dumps; this is an export of ours, of one document")
-            parts = [read_lines(source) for source in sources]
-            lines = parts[0] if len(parts) == 1 else joined(parts)
+            lines = joined([(first, read_lines(file)), *((name, lines_of(name)) for name in others)])
             return import_lines(lines, slug, Accounts(options["accounts"]), self.tell)
         if slug is None:
             raise Senseless("this is no export of ours; a dump needs --document SLUG")
-        if len(sources) > 1:
+        if others:
             raise Senseless("several files are archives and exports of ours, or one dump alone")
-        found = one_document(read_dump(raw_lines(sources[0])), options["source"])
+        found = one_document(read_dump(raw_lines(file)), options["source"])
         return import_dump(found, slug, skip_bad=options["skip_bad"], tell=self.tell)
 
     def tell(self, done: int, total: int) -> None:
@@ -109,3 +104,29 @@ class Command(JournalCommand):
             yield f"left out, line {refused['line']}: {refused['code']}: {refused['detail']}"
         if untold := result["refused_count"] - len(result["refused"]):
             yield f"and {untold} more"
+
+
+@contextmanager
+def source(name: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of the standard input.  Raises: Senseless."""
+    with ExitStack() as stack:
+        try:
+            file = sys.stdin.buffer if name == STANDARD_INPUT else stack.enter_context(open(name, "rb"))
+        except OSError as error:
+            raise Senseless(str(error)) from error
+        yield file
+
+
+def lines_of(name: str) -> Iterator[tuple[int, Line]]:
+    """The lines of an export or archive, which is opened for the first of them.  Raises: Senseless; TransferRefused."""
+    with source(name) as file:
+        yield from read_lines(opened(file))
+
+
+def _look(name: str) -> None:
+    """Returns when there is such a file.  Raises: Senseless."""
+    try:
+        if name != STANDARD_INPUT:
+            Path(name).stat()
+    except OSError as error:
+        raise Senseless(str(error)) from error
