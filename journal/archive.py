@@ -195,7 +195,7 @@ class Archiving:
         return True
 
     def _save(self, name: str, after: int, upto: int, *, with_base: bool) -> None:
-        with tempfile.TemporaryFile() as draft:
+        with _drafted() as draft:
             with zstandard.ZstdCompressor(level=COMPRESS_LEVEL).stream_writer(draft, closefd=False) as packed:
                 self._write(packed, after, upto, with_base=with_base)
             draft.seek(0)
@@ -287,6 +287,18 @@ class _Renewing(File):  # type: ignore[type-arg]  # Django's own takes none
             if threading.get_ident() != self._thread:  # storages may upload with threads of their own
                 connections[journal_alias()].close()
         return self._source.read(size)
+
+
+@contextmanager
+def _drafted() -> Iterator[IO[bytes]]:
+    """A file for what is to be saved.  Raises: ArchiveFailed when there is no room for it."""
+    try:
+        with tempfile.TemporaryFile() as draft:
+            yield draft
+    except OSError as error:
+        raise ArchiveFailed(
+            f"no archive can be drafted in the folder for temporary files: {error}"
+        ) from error
 
 
 def _content(line: BatchLine) -> tuple[int, int, bytes]:

@@ -157,6 +157,20 @@ def test_a_storage_that_stays_away_does_not_fill_the_database(history: Document)
         assert not Snapshot.objects.exists()
 
 
+def test_j50_a_draft_for_which_there_is_no_room_keeps_the_journal_whole(
+    history: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive.tempfile, "TemporaryFile", Full)
+    with pytest.raises(ArchiveFailed, match=r"temporary files: .Errno 28. No space"):
+        compact(history)
+    assert ranges(history.pk)[0] == (1, 2)
+    assert not Snapshot.objects.exists()
+
+
 def test_a_slow_storage_only_takes_its_time(history: Document) -> None:
     storage().fault = "is slow"
     assert len(compact(history).archives) == 1
