@@ -8,6 +8,7 @@ the arguments make no sense (`Senseless`).
 
 import json
 import logging
+import sys
 from abc import abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from journal.collector import calm_collector
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
 from journal.management.argument import Senseless
-from journal.management.pipe import quiet_without_reader
+from journal.management.pipe import quiet_without_reader, write_anything
 from journal.management.progress import Progress
 from journal.models import Document
 from journal.reader import load_document
@@ -43,20 +44,26 @@ class JournalCommand(BaseCommand):
     progress: Progress
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="Print one JSON object per document.")
+        parser.add_argument(
+            "--json", action="store_true", help="Print JSON: one object per document (of sessions: one)."
+        )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.progress = Progress(self.stderr, is_shown=options["verbosity"] > 0 and self.stderr.isatty())
-        try:
-            with calm_collector():
-                return super().execute(*args, **options)
-        except (Senseless, Error, JournalError) as error:
-            self.progress.clear()
-            if options["json"]:
-                self.stdout.write(json.dumps(asked_of(options) | {"outcome": "failed", "detail": str(error)}))
-            if isinstance(error, Senseless):
-                raise
-            raise CommandError(str(error)) from error
+        write_anything(sys.stdout)
+        with quiet_without_reader():
+            try:
+                with calm_collector():
+                    told = super().execute(*args, **options)
+            except (Senseless, Error, JournalError) as error:
+                self.progress.clear()
+                if options["json"]:
+                    self.write_json(asked_of(options) | {"outcome": "failed", "detail": str(error)})
+                if isinstance(error, Senseless):
+                    raise
+                raise CommandError(str(error)) from error
+            self.stdout.flush()
+            return told
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:
@@ -70,21 +77,31 @@ class JournalCommand(BaseCommand):
             result, is_well = {"slug": slug, "outcome": "busy", "detail": str(error)}, True
         except (Error, JournalError) as error:
             result, is_well = {"slug": slug, "outcome": "failed", "detail": str(error)} | coded(error), False
+        except CommandError:
+            raise
+        except Exception as error:
+            # A defect of ours, for which the documents behind this one need not wait.
+            logger.exception("document %s: nobody foresaw this", slug)
+            result, is_well = {"slug": slug, "outcome": "failed", "detail": f"unforeseen: {error!r}"}, False
         self.progress.clear()
-        with quiet_without_reader():
-            self.show(result, is_well, options)
-            self.stdout.flush()
+        self.show(result, is_well, options)
+        self.stdout.flush()
         return is_well
 
     def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:
         if options["json"]:
-            self.stdout.write(json.dumps(result, ensure_ascii=False))
+            self.write_json(result)
             return
         detail = [result["detail"]] if "detail" in result else self.describe(result)
+        text = "\n".join(f"{result['slug']}: {line}" if "slug" in result else line for line in detail)
         if not is_well:
-            self.stderr.write("\n".join(f"{result['slug']}: {line}" for line in detail))
+            self.stderr.write(text)
         elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.is_listened_to(options)):
-            self.stdout.write("\n".join(f"{result['slug']}: {line}" for line in detail))
+            self.stdout.write(text)
+
+    def write_json(self, result: Result) -> None:
+        """For programs: in ASCII, which every locale has."""
+        self.stdout.write(json.dumps(result))
 
     def is_listened_to(self, options: dict[str, Any]) -> bool:
         """On a terminal; anywhere, when to be told is all that was asked for."""
@@ -150,13 +167,6 @@ class DocumentCommand(JournalCommand):
                     if options["document"] is not None:
                         raise
                     return {"slug": document.slug, "outcome": "gone", "detail": "deleted meanwhile"}, True
-                except (Error, JournalError, CommandError):
-                    raise
-                except Exception as error:
-                    # A defect of ours, for which the documents behind this one need not wait.
-                    logger.exception("document %s: nobody foresaw this", document.slug)
-                    told = {"slug": document.slug, "outcome": "failed", "detail": f"unforeseen: {error!r}"}
-                    return told, False
 
             if not self.attempt(slug, treat, options):
                 failed.append(slug)

@@ -25,6 +25,7 @@ from journal.packed import GZIP_MAGIC
 from journal.purge import purge_document
 from journal.reader import Hydrated, hydrate
 from journal.verification import Identities, Verdict, verify_document
+from rooms.models import Session
 from tests.journal.history import append, append_each, insert, message, put, ranges
 from tests.journal.test_reader import damage
 
@@ -176,12 +177,18 @@ def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
         "restore_document --document room --undo ann:1 --dry-run",
         "restore_document --document room --seq 1 --key stranger",
         "close_sessions",
+        "close_sessions --client a --user nobody",
     ],
 )
 def test_arguments_that_make_no_sense_end_with_status_2(rooms: Any, senseless: str) -> None:
     with pytest.raises(CommandError) as failure:
         run(*senseless.split())
     assert failure.value.returncode == 2
+    if not (senseless.startswith("export_journal") and "--output" not in senseless):
+        out = io.StringIO()
+        with pytest.raises(CommandError):
+            call_command(*senseless.split(), "--json", stdout=out)
+        assert json.loads(out.getvalue())["outcome"] == "failed"
 
 
 def test_compaction_takes_the_documents_named(rooms: tuple[Document, Document]) -> None:
@@ -462,6 +469,34 @@ def test_what_nobody_foresaw_of_one_document_does_not_keep_the_others(
     assert "Traceback" in caplog.text
 
 
+def test_what_nobody_foresaw_is_told_by_commands_on_one_document_too(
+    document: Document, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(*args: Any, **options: Any) -> None:
+        raise KeyError("never thought of")
+
+    monkeypatch.setattr("journal.management.commands.purge_document.purge_document", stumble)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"not well: room$"):
+        call_command("purge_document", "--document=room", "--yes", "--json", stdout=out)
+    assert "KeyError('never thought of')" in json.loads(out.getvalue())["detail"]
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("option", ["--json", "--verbosity=2"])
+def test_a_locale_without_the_characters_of_a_slug_stops_no_command(
+    db: None, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    Document.objects.create(slug="büro")
+    Document.objects.create(slug="stage")
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    call_command("compact_journals", option)
+    first, second = written.getvalue().decode("ascii").splitlines()
+    assert json.loads(first)["slug"] == "büro" if option == "--json" else first.startswith("b\\xfcro: ")
+    assert "stage" in second
+
+
 @pytest.mark.sqlite
 def test_a_time_that_is_none_is_damage_of_its_document_alone(rooms: tuple[Document, Document]) -> None:
     _, other = rooms
@@ -497,12 +532,16 @@ def test_verification_changes_nothing(rooms: tuple[Document, Document]) -> None:
 
 
 @pytest.mark.sql
-@pytest.mark.parametrize("arguments", [["verify_journals"], ["compact_journals", "--json"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify_journals"], ["compact_journals", "--json"], ["close_stale_sessions", "--json"]],
+    ids=str,
+)
 def test_a_database_that_does_not_even_tell_the_documents_is_told_without_a_traceback(
     document: Document, arguments: list[str]
 ) -> None:
     def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if f'FROM "{Document._meta.db_table}"' in sql:
+        if f'FROM "{Document._meta.db_table}"' in sql or f'FROM "{Session._meta.db_table}"' in sql:
             raise OperationalError("terminating connection due to administrator command")
         return run(sql, params, many, context)
 

@@ -93,20 +93,28 @@ def test_an_export_that_dies_leaves_the_file_as_it_was(exported: tuple[Path, dic
 
 
 @pytest.mark.parametrize(
-    "arguments", [["export_journal"], ["verify_journals", "--json"], ["look_back"]], ids=" ".join
+    "arguments",
+    [
+        ["export_journal", "--document", "stage"],
+        ["verify_journals", "--json"],
+        ["look_back", "--document", "stage"],
+        ["look_back", "--document", "nowhere", "--json"],
+        ["close_sessions", "--document", "stage", "--json"],
+    ],
+    ids=" ".join,
 )
 def test_what_nobody_reads_any_more_ends_quietly(
     exported: tuple[Path, dict[str, Any]], arguments: list[str]
 ) -> None:
     path, _ = exported
-    command = [sys.executable, "manage.py", *arguments, "--document", "stage"]
+    command = [sys.executable, "manage.py", *arguments]
     environment = ServerProcess(path.parent).environment()
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        if arguments == ["export_journal"]:
+        if arguments[0] == "export_journal":
             process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""

@@ -1,20 +1,20 @@
 """`manage.py close_sessions`: close the connections of a document, an account or a client, on every process."""
 
-import json
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand
 
 from journal.management.argument import Senseless
+from journal.management.per_document import JournalCommand, Result
 from journal.models import Document
 from rooms.models import Session
 from rooms.moderation import kick
 
 
-class Command(BaseCommand):
+class Command(JournalCommand):
     help = (
         "Close open connections with the code `kicked`, whatever server process holds them; those that all options "
         "are true of. The servers do so within about a second. Who was sent away may come back, unless the right "
@@ -22,11 +22,11 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--document", metavar="SLUG")
         parser.add_argument("--user", metavar="NAME", help="the account's user name")
         parser.add_argument("--client", metavar="ID", help="client id")
         parser.add_argument("--session", metavar="KEY", help="primary key of one session")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = get_user_model()
@@ -39,10 +39,10 @@ class Command(BaseCommand):
             count = kick(**wanted, client=options["client"])
         except ValueError as error:
             raise Senseless(str(error)) from None
-        if options["json"]:
-            self.stdout.write(json.dumps({"outcome": "closing", "sessions": count}))
-        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
-            self.stdout.write(f"closing {count} connection{'' if count == 1 else 's'}")
+        self.show({"outcome": "closing", "sessions": count}, True, options)
+
+    def describe(self, result: Result) -> Iterator[str]:
+        yield f"closing {result['sessions']} connection{'' if result['sessions'] == 1 else 's'}"
 
 
 def _found(model: Any, **wanted: Any) -> Any:

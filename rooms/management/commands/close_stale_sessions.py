@@ -1,13 +1,12 @@
 """`manage.py close_stale_sessions`: mark sessions as closed whose process died with them, and forget onlookers."""
 
-import json
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from journal.management.argument import days, seconds
+from journal.management.per_document import JournalCommand, Result
 from rooms.session import close_sessions_unseen_for, forget_onlookers
 from rooms.settings import settings
 
@@ -15,7 +14,7 @@ TOUCHES_MISSED = 5
 """Touches a living process may miss (a long pause, a database away) before its sessions count as stale."""
 
 
-class Command(BaseCommand):
+class Command(JournalCommand):
     help = (
         "Mark sessions as closed that no server process has touched for a while: their process crashed. A "
         "process that starts again on the same host does this for its own; this command covers hosts that "
@@ -23,6 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--unseen-for", type=seconds, metavar="SECONDS", help="default: five times SESSION_TOUCH_S"
         )
@@ -33,7 +33,6 @@ class Command(BaseCommand):
             help="delete the rows of anonymous connections that ended so long ago and wrote nothing",
         )
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["unseen_for"]
@@ -42,15 +41,14 @@ class Command(BaseCommand):
         count, gone = close_sessions_unseen_for(age, is_dry_run=is_dry_run), None
         if kept is not None:
             gone = forget_onlookers(timedelta(days=kept), is_dry_run=is_dry_run)
-        if options["json"]:
-            told = {"outcome": "planned" if is_dry_run else "closed", "sessions": count}
-            self.stdout.write(json.dumps(told if gone is None else told | {"forgotten": gone}))
-        elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.stdout.isatty()):
-            self.stdout.write(f"{'would close' if is_dry_run else 'closed'} {_sessions(count, 'stale')}")
-            if gone is not None:
-                self.stdout.write(
-                    f"{'would forget' if is_dry_run else 'forgot'} {_sessions(gone, 'anonymous')}"
-                )
+        told = {"outcome": "planned" if is_dry_run else "closed", "sessions": count}
+        self.show(told if gone is None else told | {"forgotten": gone}, True, options)
+
+    def describe(self, result: Result) -> Iterator[str]:
+        would = result["outcome"] == "planned"
+        yield f"{'would close' if would else 'closed'} {_sessions(result['sessions'], 'stale')}"
+        if "forgotten" in result:
+            yield f"{'would forget' if would else 'forgot'} {_sessions(result['forgotten'], 'anonymous')}"
 
 
 def _sessions(count: int, kind: str) -> str:
