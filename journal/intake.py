@@ -33,7 +33,7 @@ from journal.models import Document, JournalBatch, Snapshot
 from journal.purge import delete_document, mark_purged
 from journal.reader import hydrate, truncated_seq_of, usable_snapshots
 from journal.settings import settings
-from journal.snapshot import write_spare
+from journal.snapshot import SnapshotDamaged, restore_snapshot, write_spare
 from journal.transfer_line import BatchLine, End, Header, Line, Names, SnapshotLine
 from journal.writer import Draft, build_row
 
@@ -166,7 +166,7 @@ class Intake:
         if len(line.payload) > settings.snapshot_bytes_max:
             detail = f"a snapshot has {len(line.payload)} bytes, {settings.snapshot_bytes_max} allowed"
             raise TransferRefused("too-large", number, detail)
-        Snapshot.objects.create(
+        row = Snapshot(
             document_id=document_id,
             seq=line.seq,
             cut=line.cut,
@@ -180,6 +180,11 @@ class Intake:
             author_id=self._author(line),
             created_at=moment(line.created_at) or timezone.now(),
         )
+        try:
+            restore_snapshot(row)
+        except SnapshotDamaged as error:
+            raise TransferRefused("bad-snapshot", number, str(error)) from error
+        row.save(force_insert=True)
         self.report.snapshots += 1
 
     def _author(self, line: SnapshotLine) -> Any:
@@ -192,7 +197,10 @@ class Intake:
             detail = f"seq {self.report.head_seq + 1} is missing, {line.first_seq} follows"
             raise TransferRefused("gap", number, detail)
         entries = [self._keys.entry(entry) for entry in entries_of(line, number)]
-        self.add_entries(entries, moment(line.created_at) or timezone.now(), line.writer)
+        try:
+            self.add_entries(entries, moment(line.created_at) or timezone.now(), line.writer)
+        except OverflowError as error:
+            raise TransferRefused("damaged-line", number, f"it holds a number too large: {error}") from error
 
     def add_entries(self, entries: list[Entry], created_at: Any, writer: str) -> None:
         """One batch more, behind the last."""

@@ -6,13 +6,14 @@ What is written here is read on other machines and by later versions: fields are
 import codecs
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 
 from journal.entry import Entry
 from journal.error import TransferRefused
 from journal.packed import unpacking
+from vuer_rtc.crdt.message import INTEGER_MAX
 
 FORMAT = "vuer-rtc-journal"
 VERSION = 1
@@ -24,6 +25,10 @@ _SUM_PREFIX = b',"sum":"'
 _TAIL_CHARS = len(_SUM_PREFIX) + SUM_CHARS + len(b'"}')
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
+"""A sequence, a Lamport time or how many: what is beyond does not fit the columns of every database."""
+
+
 class Header(msgspec.Struct, tag="header", tag_field="kind", rename="camel", kw_only=True):
     """The first line: which document, and which part of it."""
 
@@ -32,12 +37,12 @@ class Header(msgspec.Struct, tag="header", tag_field="kind", rename="camel", kw_
     slug: str
     settings: dict[str, Any] = {}
     """The document's own settings, by the names of their fields."""
-    epoch: int = 0
-    from_seq: int = 0
+    epoch: Count = 0
+    from_seq: Count = 0
     """Sequences behind this one follow."""
-    to_seq: int = 0
+    to_seq: Count = 0
     """Up to this one; 0: nothing is journalled."""
-    cut: int = 0
+    cut: Count = 0
     """The cut of the last truncation, where `from_seq` is a truncation point."""
     base_digest: str = ""
     """Full digest of the document at `from_seq`, where what is here continues a document rather than being it."""
@@ -54,9 +59,9 @@ class Names(msgspec.Struct, tag="names", tag_field="kind", rename="camel"):
 class SnapshotLine(msgspec.Struct, tag="snapshot", tag_field="kind", rename="camel", kw_only=True):
     """A snapshot row (rule J5)."""
 
-    seq: int
-    cut: int
-    covered_seq: int
+    seq: Count
+    cut: Count
+    covered_seq: Count
     digest: str = ""
     full_digest: str = ""
     label: str = ""
@@ -70,8 +75,8 @@ class SnapshotLine(msgspec.Struct, tag="snapshot", tag_field="kind", rename="cam
 class BatchLine(msgspec.Struct, tag="batch", tag_field="kind", rename="camel", kw_only=True):
     """A batch row (rules J1 to J3)."""
 
-    first_seq: int
-    last_seq: int
+    first_seq: Count
+    last_seq: Count
     created_at: float
     writer: str = ""
     entries: list[Entry]
@@ -80,10 +85,10 @@ class BatchLine(msgspec.Struct, tag="batch", tag_field="kind", rename="camel", k
 class End(msgspec.Struct, tag="end", tag_field="kind", rename="camel", kw_only=True):
     """The last line: whoever has it has everything before it."""
 
-    lines: int
+    lines: Count
     """All of them, this one included."""
-    batches: int
-    messages: int
+    batches: Count
+    messages: Count
     digest: str = ""
     full_digest: str = ""
     """Of the document at the header's `to_seq`; empty in an archive, whose document went on."""
@@ -174,7 +179,7 @@ def _split(raw: bytes, number: int) -> tuple[bytes, bytes]:
 def _decoded(body: bytes, number: int, *, is_first: bool) -> Line:
     try:
         line = _decoder.decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         code = "not-an-export" if is_first else "newer-version"
         raise TransferRefused(code, number, f"it means nothing to this version: {error}") from error
     if is_first is not isinstance(line, Header) or (isinstance(line, Header) and line.format != FORMAT):

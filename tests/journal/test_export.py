@@ -1,5 +1,6 @@
 """Rules J40 to J46: what is exported comes in again as the same document, or not at all."""
 
+import base64
 import io
 import json
 import random
@@ -28,7 +29,7 @@ from journal.purge import PURGED_SEQ, purge_document
 from journal.reader import hydrate, read_batches, usable_snapshots
 from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, take_snapshot
-from journal.transfer_line import looks_like_export, read_lines
+from journal.transfer_line import looks_like_export, read_lines, sum_of
 from journal.verification import verify_document
 from tests.journal.history import append, append_each, insert, message, put, undo
 from tests.journal.test_reader import damage
@@ -246,11 +247,52 @@ def test_j44_another_encoding_is_called_so_and_a_mark_of_utf_8_is_none(history: 
 
 
 def test_j44_a_newer_version_is_refused(history: Document) -> None:
-    from journal.transfer_line import sum_of
-
     header = exported(history).splitlines()[0]
     body = header[: header.index(b',"sum"')].replace(b'"version":1', b'"version":2') + b"}"
     assert_refused("newer-version", 1, body[:-1] + b',"sum":"' + sum_of(b"", body) + b'"}\n')
+
+
+DEEP = b"[" * 10_000 + b"]" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("number", "was", "now", "code"),
+    [
+        (1, b'"limits":{"nodes_max":7}', b'"limits":' + DEEP, "not-an-export"),
+        (1, b'"fromSeq":0', b'"fromSeq":9223372036854775808', "not-an-export"),
+        (1, b'"cut":0', b'"cut":-1', "not-an-export"),
+        (2, b'"firstSeq":1', b'"firstSeq":1e30', "newer-version"),
+        (3, b'"value":[-0.0,', b'"value":[' + DEEP + b",", "newer-version"),
+        (3, b'"value":[-0.0,', b'"value":[1' + b"0" * 30 + b",", "damaged-line"),
+    ],
+)
+def test_j44_what_no_export_holds_is_refused_with_its_line(
+    history: Document, number: int, was: bytes, now: bytes, code: str
+) -> None:
+    lines = exported(history).splitlines()
+    assert was in lines[number - 1]
+    lines[number - 1] = lines[number - 1].replace(was, now, 1)
+    assert_refused(code, number, signed(lines))
+
+
+def test_j44_a_snapshot_that_cannot_be_read_is_refused(history: Document) -> None:
+    """Else the document would be whole, and damaged."""
+    label_state(history.pk, 6, "six")
+    lines = exported(history).splitlines()
+    line = json.loads(lines[1])
+    line["payload"] = base64.b64encode(b"nothing").decode()
+    lines[1] = json.dumps(line, separators=(",", ":")).encode()
+    assert_refused("bad-snapshot", 2, signed(lines))
+
+
+def signed(lines: list[bytes]) -> bytes:
+    """The lines with sums that hold: whoever made them up has the rules."""
+    text, before = b"", b""
+    for line in lines:
+        body = line[: line.index(b',"sum":"')] + b"}"
+        before = sum_of(before, body)
+        text += body[:-1] + b',"sum":"' + before + b'"}\n'
+    return text
 
 
 def test_j45_a_document_that_is_there_is_not_written_over(history: Document) -> None:
