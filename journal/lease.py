@@ -25,6 +25,10 @@ from journal.settings import settings
 
 logger = logging.getLogger(__name__)
 
+CLOCKS_APART_MAX = timedelta(days=1)
+"""How far the clocks of two hosts may be apart.  A lease that ends later than any does by more than this was written by
+a clock that was wrong, and whoever held it may be long gone: it would keep everybody out until that time comes."""
+
 _STARTED = f"{time.time_ns() // 1_000_000:x}"
 
 
@@ -97,14 +101,13 @@ def lease(document_id: UUID, holder: str | None = None) -> Iterator[Lease]:
     """
     taken = Lease(document_id, holder or process_name())
     documents = Document.objects.filter(pk=document_id)
-    now = timezone.now()
+    now, length = timezone.now(), timedelta(seconds=settings.lease_s)
     is_free = Q(lease_holder="") | Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    is_free |= Q(lease_until__gt=now + length + CLOCKS_APART_MAX)
     current = documents.values_list("lease_holder", flat=True).first() or ""
     if _is_dead(current):
         is_free |= Q(lease_holder=current)
-    if not documents.filter(is_free).update(
-        lease_holder=taken.holder, lease_until=now + timedelta(seconds=settings.lease_s)
-    ):
+    if not documents.filter(is_free).update(lease_holder=taken.holder, lease_until=now + length):
         raise JournalBusy(f"{current or 'another process'} is at work on document {document_id}")
     try:
         yield taken

@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -491,6 +491,15 @@ def test_j15_killed_before_any_statement_it_is_resumed_by_running_again(mortal: 
             }
     assert nth > 12
     assert outcomes == {"compacted", "resumed", "nothing to do"}
+
+
+def test_j14_a_lease_of_a_clock_that_was_wrong_keeps_nobody_out(document: Document) -> None:
+    """For as long as it was wrong, while every run said `busy`, and cron nothing."""
+    now = datetime.now(UTC)
+    for ahead, is_busy in ((timedelta(hours=1), True), (timedelta(days=365), False)):
+        Document.objects.update(lease_holder="elsewhere/1/0", lease_until=now + ahead)
+        with pytest.raises(JournalBusy) if is_busy else nullcontext(), lease.lease(document.pk):
+            pass
 
 
 def test_j14_a_lease_ends_with_its_time(document: Document) -> None:
