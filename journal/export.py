@@ -150,7 +150,7 @@ class Export:
         rest: list[Batch] = []
         if from_seq:
             for batch in batches:
-                self._held.renew()
+                self._held.keep()
                 for entry in batch.entries:
                     if entry.message.server_seq <= from_seq:
                         graph.apply(entry.message)
@@ -202,7 +202,7 @@ class Export:
                 self._write_names([_text(found[1].author_id)])
                 self._lines.write(snapshot_line(found[1]))
                 self._report.snapshots += 1
-            self._held.renew()
+            self._held.keep()
 
     def _write_batches(self, batches: Iterable[Batch], graph: Graph, head_seq: int) -> None:
         for batch in batches:
@@ -217,8 +217,7 @@ class Export:
         report = self._report
         report.batches += 1
         report.messages += messages
-        if report.batches % 100 == 0:
-            self._held.renew()
+        self._held.keep()
         if self._tell is not None:
             self._tell(report.messages, report.to_seq - report.from_seq)
 

@@ -515,6 +515,25 @@ def test_j47_accounts_are_kept_matched_by_name_or_dropped(document: Document) ->
         assert [entry.user for batch in read_batches(copy.pk, 0) for entry in batch.entries] == keys
 
 
+def test_an_export_renews_its_lease_by_time_and_not_by_row(
+    history: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each renewal is a durable commit, for which live writers wait: labels and batches may be many thousands."""
+    append_each(history, [message(lt) for lt in range(20, 40)])
+    for seq in range(8, 28):
+        label_state(history.pk, seq, f"at {seq}")
+    renew, renewals = Lease.renew, []
+
+    def count(held: Lease) -> None:
+        renewals.append(held)
+        renew(held)
+
+    monkeypatch.setattr(Lease, "renew", count)
+    exported(history)
+    exported(history, from_seq=25)
+    assert len(renewals) < 6
+
+
 def test_an_export_waits_for_a_command_that_is_at_work(history: Document) -> None:
     with lease(history.pk, "elsewhere/1/0"), pytest.raises(JournalBusy):
         exported(history)
