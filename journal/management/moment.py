@@ -1,7 +1,7 @@
 """A time on the command line."""
 
 from argparse import ArgumentTypeError
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -11,8 +11,13 @@ def moment(text: str) -> datetime:
     """A time in ISO 8601; without an offset, in the site's time zone."""
     try:
         found = parse_datetime(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-    if found is None:
-        raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31T12:00 or 2026-01-31T12:00:00+01:00")
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
+        if found is None:
+            raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31T12:00 or 2026-01-31T12:00:00+01:00")
+        aware = found if timezone.is_aware(found) else timezone.make_aware(found)
+        (
+            aware.astimezone(UTC),
+            timezone.localtime(aware),
+        )  # the calendar's first and last hours are not in every zone
+    except (ValueError, OverflowError) as error:
+        raise ArgumentTypeError(f"{text!r}: {error}") from error
+    return aware

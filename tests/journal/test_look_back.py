@@ -63,6 +63,13 @@ def test_times_are_told_and_asked_for_in_the_zone_of_the_site(document: Document
         assert int(Operation.objects.get(server_seq=2).received_at.timestamp()) == 1750000002
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-02-30T12:00"])
+def test_a_time_that_no_calendar_has_is_a_senseless_argument(document: Document, at: str) -> None:
+    with pytest.raises(CommandError, match="argument --at"):
+        run("look_back", "--document", "room", "--at", at)
+    assert look_back("--at", "9999-12-31T23:59:59")[0].startswith("room at sequence 0;")
+
+
 def test_the_key_of_no_object_is_refused_and_an_object_that_stayed_as_it_was_is_not(scene: Document) -> None:
     for arguments in (["--key", "amr"], ["--key", "arm", "--seq", "0"]):
         with pytest.raises(CommandError, match="there was no object a") as refusal:
