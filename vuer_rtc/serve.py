@@ -78,6 +78,7 @@ def server_config(host: str, port: int) -> uvicorn.Config:
         "vuer_rtc.asgi:application",
         host=host,
         port=port,
+        http="h11",  # refuses headers without end; httptools, which is faster, keeps all of them in memory
         ws=WebSocketProtocol,
         ws_max_size=limits.frame_bytes_max,
         ws_per_message_deflate=False,  # frames are small and binary; deflate costs CPU and memory

@@ -226,6 +226,26 @@ async def test_a_flood_of_empty_frames_is_closed(
     print(f"\nclosed {rounds} times")
 
 
+async def test_headers_without_end_are_refused_before_they_fill_the_memory(
+    server: ServerProcess, bystanders: Bystanders
+) -> None:
+    """Names without end, and one value without end."""
+    for endless in (b"X-More: and more\r\n" * 1000, b"x" * 16_000):
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: example.org\r\nX-First: ")
+        for _ in range(64 * MIB // len(endless)):
+            try:
+                writer.write(endless)
+                await writer.drain()
+            except ConnectionError:
+                break
+            if reader.at_eof():
+                break
+        else:
+            pytest.fail("it took 64 MiB of headers")
+        writer.transport.abort()
+
+
 async def test_what_is_compressed_is_never_inflated(server: ServerProcess, bystanders: Bystanders) -> None:
     """A bomb needs permessage-deflate, which the server does not agree to."""
     await bomb(server.port, "uvicorn")
