@@ -236,7 +236,7 @@ class DocumentHistory(ModelAdmin):
 
 def told(what: str, authored: Authored, document: Document) -> str:
     """What was done, with a link to the message that did it: it can be undone in turn."""
-    url = list_url("vuer_journal_operation", document=document.pk, q=bounded(authored.message.id))
+    url = list_url("vuer_journal_operation", document=document.pk, message=bounded(authored.message.id))
     return format_html("{}, by {}.", what, link(url, f"the message at sequence {authored.seq}"))
 
 

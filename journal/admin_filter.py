@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from journal.column import bounded, storable
 from journal.models import Document
 from vuer_rtc.crdt.dtype import CLIENT_OPS
 
@@ -67,7 +68,7 @@ class OtypeFilter(SimpleListFilter):
         return offered
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
-        otype = str(self.value() or "")
+        otype = storable(self.value() or "")
         if otype.endswith("."):
             return queryset.filter(otype__startswith=otype)
         return queryset.filter(otype=otype) if otype else queryset
@@ -78,7 +79,7 @@ class TextFilter(SimpleListFilter):
 
     template = "admin/vuer_journal/text_filter.html"
     field: ClassVar[str]
-    """Column that must equal what was typed."""
+    """Column that must hold what was typed, as columns do."""
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
         return [("", "")]
@@ -97,7 +98,8 @@ class TextFilter(SimpleListFilter):
         yield {"kept": kept, "clear": clear, "value": self.value() or ""}
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
-        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+        wanted = self.value()
+        return queryset.filter(**{self.field: bounded(wanted)}) if wanted else queryset
 
 
 class KeyFilter(TextFilter):
@@ -106,6 +108,14 @@ class KeyFilter(TextFilter):
     title = "object key"
     parameter_name = "key"
     field = "key"
+
+
+class MessageFilter(TextFilter):
+    """Operations of one message: a search for its id finds all that begin so, and takes one with blanks apart."""
+
+    title = "message id"
+    parameter_name = "message"
+    field = "message_id"
 
 
 class ClientFilter(TextFilter):
@@ -127,6 +137,6 @@ class UserFilter(TextFilter):
         if not self.value():
             return queryset
         model: type[Model] = get_user_model()
-        names = {f"{getattr(model, 'USERNAME_FIELD')}__istartswith": self.value()}  # noqa: B009
+        names = {f"{getattr(model, 'USERNAME_FIELD')}__istartswith": storable(self.value())}  # noqa: B009
         found = model._default_manager.filter(**names).values_list("pk", flat=True)
         return queryset.filter(user__in=list(found[: self.accounts_max]))

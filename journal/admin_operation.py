@@ -9,7 +9,14 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from journal.admin_act import acting
-from journal.admin_filter import ClientFilter, DocumentFilter, KeyFilter, OtypeFilter, UserFilter
+from journal.admin_filter import (
+    ClientFilter,
+    DocumentFilter,
+    KeyFilter,
+    MessageFilter,
+    OtypeFilter,
+    UserFilter,
+)
 from journal.admin_link import link, list_url, row_url
 from journal.admin_page import operation_page
 from journal.admin_read_only import ReadOnlyAdmin
@@ -39,6 +46,7 @@ class OperationAdmin(ReadOnlyAdmin):
         OtypeFilter,
         "undone",
         KeyFilter,
+        MessageFilter,
         ClientFilter,
         UserFilter,
         ("received_at", DateFieldListFilter),

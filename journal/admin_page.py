@@ -50,7 +50,7 @@ def _message(row: JournalBatch, entry: Entry, names: dict[str, str]) -> dict[str
         "clock": brief(message.clock, 200),
         "ops": [_op(row, op) for op in message.ops[: settings.admin_messages_max]],
         "ops_total": len(message.ops),
-        "url": list_url("vuer_journal_operation", document=row.document_id, q=bounded(message.id)),
+        "url": list_url("vuer_journal_operation", document=row.document_id, message=bounded(message.id)),
     }
 
 

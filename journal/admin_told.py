@@ -61,7 +61,7 @@ def told_touch(touch: Touch, names: Names, document_id: UUID) -> dict[str, Any]:
         "who": names.who(touch.user, touch.client),
         "client": touch.client,
         "otypes": ", ".join(touch.otypes[:4]) + ("…" if len(touch.otypes) > 4 else ""),
-        "url": list_url("vuer_journal_operation", document=document_id, q=bounded(touch.message_id)),
+        "url": list_url("vuer_journal_operation", document=document_id, message=bounded(touch.message_id)),
     }
 
 

@@ -142,6 +142,21 @@ def test_operations_are_found_by_what_is_known_of_them(
     assert sorted({int(seq) for seq in re.findall(r">(\d+)/\d+</a>", html)}) == seqs
 
 
+@pytest.mark.parametrize("name", ["key", "client", "user", "message", "otype"])
+def test_text_that_no_column_holds_is_found_nowhere(operator: Client, scene: Document, name: str) -> None:
+    """PostgreSQL refuses the NUL character."""
+    url = reverse("admin:vuer_journal_operation_changelist")
+    assert not operator.get(f"{url}?{name}=%00").context["cl"].result_count
+
+
+def test_names_are_found_as_clients_wrote_them(operator: Client, scene: Document) -> None:
+    """Whatever columns hold of them."""
+    append(scene, message(6, put("a\0b", "x", 1), put("k" * 600, "x", 1), client="no\0body"))
+    catch_up(scene.pk)
+    for query in ("client=no%00body", "client=no␀body", "key=a%00b", f"key={'k' * 600}"):
+        assert "6/" in list_page(operator, "operation", f"?document={scene.pk}&{query}")
+
+
 def test_text_filters_keep_the_other_filters(operator: Client, scene: Document) -> None:
     html = list_page(operator, "operation", f"?document={scene.pk}&client=bob&q=arm")
     for name, value in (("document", str(scene.pk)), ("client", "bob"), ("q", "arm")):

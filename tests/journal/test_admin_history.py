@@ -245,6 +245,18 @@ def test_an_operation_tells_what_its_message_changed(visitor: Client, scene: Doc
     assert "removed" in html[html.index('id="effect"') :]
 
 
+@pytest.mark.parametrize("message_id", ["ann:1", "ann's tablet: 1", "ann\0", "i" * 600])
+def test_a_link_to_a_message_leads_to_that_message_alone(
+    visitor: Client, document: Document, message_id: str
+) -> None:
+    append(document, message(1, insert("arm"), id=message_id), message(11, put("arm", "x", 1), id="ann:11"))
+    catch_up(document.pk)
+    html = looking_back(visitor, document, "?seq=1&since=0")
+    url = unescape(re.findall(r'<a href="([^"]*/operation/[^"]*)" title="', html)[0])
+    listed = visitor.get(url).context["cl"].result_list
+    assert [row.server_seq for row in listed] == [1]
+
+
 @pytest.mark.parametrize("query", ["", "?seq=1&since=5", f"?label={EVIL}", f"?seq={EVIL}", f"?at={EVIL}"])
 def test_what_people_named_is_escaped(admin_client: Client, scene: Document, query: str) -> None:
     append(scene, message(6, put(EVIL, EVIL, 1), client=EVIL))
