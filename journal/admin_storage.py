@@ -74,6 +74,10 @@ class SnapshotAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("document", "author").defer("payload")
 
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Newest first, along an index: payloads are not read."""
+        return ("-seq",) if DocumentFilter.parameter_name in request.GET else self.ordering
+
     @admin.display(description="author")
     def author_link(self, row: Snapshot) -> SafeString | str:
         return "" if row.author is None else row_link(row.author)

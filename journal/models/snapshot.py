@@ -80,7 +80,10 @@ class Snapshot(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["document", "seq"], name="vuer_snapshot_seq"),
+            # In SQLite's rows the reason stands behind the payload: to see there that a row is a label takes reading
+            # all of its pages, and a document may have a thousand labels.
+            models.Index(fields=["document", "seq", "reason"], name="vuer_snapshot_seq_reason"),
+            models.Index(fields=["created_at"], name="vuer_snapshot_created"),
             models.Index(fields=["document", "label"], name="vuer_snapshot_label"),
         ]
 

@@ -21,7 +21,7 @@ from journal.compaction import KeepRules, compact_document
 from journal.damage import hydrate_readable
 from journal.error import CorruptJournal, JournalError, JournalUnavailable
 from journal.export import state_not_after
-from journal.history import graph_at, reach_of, replay_length
+from journal.history import graph_at, reach_length, reach_of, replay_length
 from journal.label import label_rows, label_state
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import (
@@ -37,7 +37,7 @@ from journal.reader import (
 from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document
-from tests.journal.history import append_each, insert, message, put
+from tests.journal.history import append_each, head_of, insert, message, put
 from tests.journal.sqlite import sqlite_connection
 
 HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 61)]]
@@ -196,6 +196,7 @@ def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: An
         document = Document.objects.create(slug=slug)
         append_each(document, HISTORY)
     compact_document(document, KeepRules(10, 0))
+    label_state(document.pk, 60, "sixty")
     checksum = Snapshot.objects.filter(reason="compaction")[0].checksum.encode()
 
     def break_page(content: bytearray) -> None:
@@ -391,6 +392,31 @@ def looked_at(document: Document, folder: Path) -> dict[str, Any]:
         except (JournalError, CommandError) as refusal:
             found[name] = refusal
     return found
+
+
+@pytest.mark.sqlite
+def test_labels_are_not_read_to_find_where_recovery_begins(own_file: Any) -> None:
+    document = Document.objects.create(slug="a")
+    append_each(document, HISTORY)
+    compact_document(document, KeepRules(10, 0))
+    note = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9000), k=9000)))
+    append_each(document, [message(80, insert("m", note=note))])
+    for number in range(5):
+        label_state(document.pk, head_of(document), f"label {number}")
+    payloads = [bytes(row.payload) for row in Snapshot.objects.filter(reason="label")]
+
+    def break_pages(content: bytearray) -> None:
+        pages = overflow_pages(content, payloads)
+        assert len(pages) == len(payloads) == 5
+        for start in pages:
+            content[start : start + 4] = b"\x00\x7f\xff\xff"
+
+    own_file(break_pages)
+    with CaptureQueriesContext(connection) as captured:
+        assert covered_seq_of(document.pk) > 0
+        assert not reach_length(document.pk)
+    assert not [query["sql"] for query in captured if "payload" in query["sql"]]
+    assert len(captured) == 3, "each row was asked for by itself"
 
 
 @pytest.mark.sqlite
