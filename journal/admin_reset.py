@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from journal.admin_act import DocumentHistory, Refused, act_url, told_failure, why_frozen
-from journal.error import JournalError
+from journal.error import JournalBusy, JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
 from journal.projection import catch_up
@@ -79,14 +79,17 @@ class DocumentReset(DocumentHistory):
         if not (asked := request.POST.get("epoch", "")).isdecimal():
             raise Refused("It was not asked which epoch to end: open the page again. Nothing was changed.")
         epoch = int(asked)
-        label = request.POST.get("label", "").strip()
-        if label:
-            label_state(document.pk, read_heads([document.pk])[document.pk], label, request.user.pk)
+        label, head_seq = request.POST.get("label", "").strip(), read_heads([document.pk]).get(document.pk, 0)
+        if label:  # first, for it may be refused
+            label_state(document.pk, head_seq, label, request.user.pk)
         try:
             record = reset_document(document.pk, user=str(request.user.pk), epoch=epoch)
-        except StaleEpoch:  # nothing was written then: there is no state before it either
+        except (StaleEpoch, JournalBusy):  # nothing was written then: there is no state before it either
             drop_label(document.pk, label)
             raise
+        if label and head_seq < record.server_seq - 1:  # people went on editing meanwhile
+            drop_label(document.pk, label)
+            label_state(document.pk, record.server_seq - 1, label, request.user.pk)
         catch_up(document.pk)
         done = f"Reset the document at sequence {record.server_seq}: epoch {epoch + 1}."
         self.log_change(request, document, done)

@@ -1,18 +1,22 @@
 """A moderator empties a document from the admin (rule J34)."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from journal.error import JournalBusy
 from journal.label import graph_of_label, label_named
 from journal.models import Document, SceneObject
 from journal.projection import catch_up
 from journal.reader import hydrate
+from journal.reset import reset_document
 from tests.journal.history import append, insert, message
 from tests.journal.test_admin_history import staff
+from vuer_rtc.crdt.message import Message
 
 
 @pytest.fixture
@@ -54,6 +58,34 @@ def test_a_second_click_changes_nothing(client: Client, scene: Document) -> None
         moderator.post(url(scene), {"epoch": epoch, "label": "too late"})
         assert hydrate(scene.pk).head_seq == 2
         assert label_named(scene.pk, "too late") is None, "what was not done has no state before it"
+
+
+def test_the_label_keeps_what_people_did_until_the_reset(
+    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reset_behind_others(document_id: UUID, **options: Any) -> Message:
+        append(scene, message(2, insert("last minute")))
+        return reset_document(document_id, **options)
+
+    monkeypatch.setattr("journal.admin_reset.reset_document", reset_behind_others)
+    moderator = staff(client, "moderate_document")
+    answer = moderator.post(url(scene), {"epoch": "0", "label": "before"}, follow=True)
+    assert messages_of(answer) == ["Reset the document at sequence 3: epoch 1."]
+    assert set(graph_of_label(scene.pk, "before").nodes()) == {"arm", "last minute"}
+
+
+def test_a_reset_that_found_no_room_leaves_no_label(
+    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(document_id: UUID, **options: Any) -> Message:
+        raise JournalBusy("its writers left no room for the reset; try again")
+
+    monkeypatch.setattr("journal.admin_reset.reset_document", busy)
+    answer = staff(client, "moderate_document").post(
+        url(scene), {"epoch": "0", "label": "before"}, follow=True
+    )
+    assert "try again" in messages_of(answer)[0]
+    assert label_named(scene.pk, "before") is None, "the next try would find it taken"
 
 
 @pytest.mark.parametrize("fields", [{}, {"epoch": "x"}, {"epoch": "-1"}])
