@@ -5,6 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.conf import settings as django_settings
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_naive, make_aware
 
 from journal.admin_replay import refuse_long, refuse_long_way
 from journal.admin_text import local
@@ -35,16 +38,26 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
 class MomentField(forms.DateTimeField):
-    """A time that every zone can tell: years 2 to 9998."""
+    """A time that every zone can tell: years 2 to 9998.  Where clocks are set back, of an hour that comes twice the
+    first one; where they are set forward, as if they had not been yet: as commands read it."""
 
     def to_python(self, value: Any) -> datetime | None:
         try:
-            moment = super().to_python(value)
+            moment = super().to_python(_in_zone(value))
         except OverflowError:
             moment = datetime.max
         if moment is not None and not datetime.min.year < moment.year < datetime.max.year:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
         return moment
+
+
+def _in_zone(value: Any) -> Any:
+    """A time without an offset in the site's time zone, where Django refuses those that come twice, or never."""
+    try:
+        moment = parse_datetime(str(value).strip())
+    except ValueError:
+        return value
+    return make_aware(moment) if moment and is_naive(moment) and django_settings.USE_TZ else value
 
 
 class PointForm(forms.Form):

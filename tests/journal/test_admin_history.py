@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from datetime import UTC, datetime
 from html import unescape
 from io import StringIO
 from typing import Any
@@ -16,10 +17,12 @@ from django.utils import timezone
 
 from journal.cut import journal_cut
 from journal.damage import note_damage
+from journal.entry import Entry
 from journal.label import label_named, label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
 from journal.reader import hydrate
+from journal.writer import Draft, append_batches
 from tests.journal.history import append, append_each, head_of, insert, message, put, undo
 from tests.journal.test_admin import EVIL, links, page
 from tests.journal.test_difference import remove
@@ -154,6 +157,29 @@ def test_after_a_compaction_the_page_says_what_is_gone(visitor: Client, scene: D
     html = looking_back(visitor, scene, "?seq=1")
     assert "Sequence 1 is folded away: history begins at 3" in html
     assert "What is older is folded away" in html
+
+
+@pytest.mark.parametrize(
+    ("at", "seq"),
+    [
+        ("2026-10-25T01:59", 0),
+        ("2026-10-25T02:30", 1),  # comes twice: the first
+        ("2026-10-25T03:00", 2),
+        ("2026-03-29T02:30", 0),  # never comes
+    ],
+)
+def test_times_when_clocks_are_set_can_be_asked_for(
+    visitor: Client, document: Document, at: str, seq: int
+) -> None:
+    for hour in (0, 1):  # UTC: 02:15 in Berlin, twice
+        received_at = datetime(2026, 10, 25, hour, 15, tzinfo=UTC)
+        entry = Entry(message(hour + 1), user=None, session=None, received_at=received_at.timestamp())
+        append_batches([Draft(document.pk, hour + 1, [entry])], "test")
+        JournalBatch.objects.filter(first_seq=hour + 1).update(created_at=received_at)
+    with override_settings(TIME_ZONE="Europe/Berlin"):
+        html = looking_back(visitor, document, f"?at={at}")
+    assert f"The state at sequence {seq}" in html
+    assert "Time (Europe/Berlin)" in html, "CET or CEST depends on the day that is asked for"
 
 
 @override_settings(USE_TZ=False, TIME_ZONE="America/Sao_Paulo")
