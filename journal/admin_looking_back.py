@@ -9,8 +9,9 @@ from django.conf import settings as django_settings
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive, make_aware
 
+from journal.admin_link import list_url
 from journal.admin_replay import refuse_long, refuse_long_way
-from journal.admin_text import local
+from journal.admin_text import command_line, local
 from journal.admin_told import told_difference, told_entries, told_state
 from journal.difference import compared, difference
 from journal.entry import Entry
@@ -87,7 +88,7 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
     form = PointForm(query)
     page: dict[str, Any] = {"form": form}
     try:
-        page |= {"labels": labels_of(document)}
+        page |= labels_of(document)
         if document.condition:
             return page | {"problem": f"The document is {document.get_condition_display()}."}
         refuse_long(reach_length(document.pk), "look_back", document)
@@ -137,12 +138,18 @@ def labelled(document: Document, name: str) -> Point:
     return Point(graph.head_seq, graph, label_named(document.pk, name))
 
 
-def labels_of(document: Document) -> list[dict[str, Any]]:
-    """The labels, newest state first."""
-    return [
+def labels_of(document: Document) -> dict[str, Any]:
+    """The labels, newest state first; where there are more, also where all are."""
+    rows = label_rows(document.pk, LABELS_MAX + 1)
+    labels = [
         {"name": row.label, "seq": row.seq, "author": row.author, "created_at": row.created_at}
-        for row in label_rows(document.pk, LABELS_MAX)
+        for row in rows[:LABELS_MAX]
     ]
+    if len(rows) <= LABELS_MAX:
+        return {"labels": labels}
+    url = list_url("vuer_journal_snapshot", document=document.pk, reason__exact=Snapshot.Reason.LABEL.value)
+    command = command_line("label_document", document.slug)
+    return {"labels": labels, "more_labels": {"url": url, "command": command}}
 
 
 def _around(document: Document, point: Point, reach: Reach) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The journal's own rows in the admin: batches with their messages, snapshots with their condition."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from journal.admin_filter import DocumentFilter
-from journal.admin_link import row_link
+from journal.admin_link import row_link, view_url
 from journal.admin_page import batch_page
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import seconds
@@ -48,8 +49,9 @@ class JournalBatchAdmin(ReadOnlyAdmin):
 
 
 class SnapshotAdmin(ReadOnlyAdmin):
-    """States recovery may begin from."""
+    """States recovery may begin from, and labelled ones; the page of such a one leads to it."""
 
+    change_form_template = "admin/vuer_journal/snapshot/change_form.html"
     list_display = ("seq", "document", "cut", "covered_seq", "reason", "label", "author", "created_at")
     list_filter = (DocumentFilter, "reason", ("created_at", DateFieldListFilter))
     search_fields = ("label",)
@@ -77,6 +79,12 @@ class SnapshotAdmin(ReadOnlyAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Newest first, along an index: payloads are not read."""
         return ("-seq",) if DocumentFilter.parameter_name in request.GET else self.ordering
+
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        if row.reason != Snapshot.Reason.LABEL:
+            return {}
+        past_url = view_url("vuer_journal_document", "looking_back", row.document_id)
+        return {"state_url": past_url and f"{past_url}?{urlencode({'label': row.label})}"}
 
     @admin.display(description="author")
     def author_link(self, row: Snapshot) -> SafeString | str:

@@ -485,6 +485,24 @@ def test_labels_are_given_once_and_dropped(moderator: Client, scene: Document) -
     assert label_named(scene.pk, "v1") is None
 
 
+def test_of_many_labels_the_page_shows_some_and_leads_to_all(
+    visitor: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("journal.admin_looking_back.LABELS_MAX", 2)
+    for seq in (1, 2):
+        label_state(scene.pk, seq, f"& state {seq}")
+    assert "All labels" not in looking_back(visitor, scene)
+    label_state(scene.pk, 5, "newest")
+    html = looking_back(visitor, scene)
+    assert "newest 2 states" in html
+    assert "& state 1" not in unescape(html)
+    listed = page(visitor, unescape(re.findall(r'href="([^"]*)">All labels', html)[0]))
+    label = Snapshot.objects.get(seq=1, reason=Snapshot.Reason.LABEL)
+    url = next(url for url in links(listed) if str(label.pk) in url)
+    then = unescape(re.findall(r'href="([^"]*)">The document then', page(visitor, url))[0])
+    assert "The state at sequence 1: &amp; state 1" in page(visitor, then)
+
+
 def test_every_act_stands_in_the_admins_log(moderator: Client, scene: Document) -> None:
     act(moderator, scene, "label", seq=2, name="v1")
     act(moderator, scene, "restore", seq=3, key="arm")
