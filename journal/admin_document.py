@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from journal.admin_care import DocumentCare
 from journal.admin_link import LinkingAdmin, link, list_url
 from journal.admin_purge import DocumentPurge
+from journal.admin_text import clipped
 from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document
@@ -46,11 +47,11 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
 
     change_form_template = "admin/vuer_journal/document/change_form.html"
     list_display = (
-        "slug",
-        "title",
+        "short_slug",
+        "short_title",
         "visibility",
         "is_read_only",
-        "owner",
+        "short_owner",
         "head_seq",
         "is_intact",
         "contents",
@@ -135,6 +136,18 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
 
     def has_delete_permission(self, request: HttpRequest, obj: Document | None = None) -> bool:
         return False
+
+    @admin.display(description="slug", ordering="slug")
+    def short_slug(self, document: Document) -> SafeString:
+        return clipped(document.slug)
+
+    @admin.display(description="title", ordering="title")
+    def short_title(self, document: Document) -> SafeString:
+        return clipped(document.title)
+
+    @admin.display(description="owner", ordering="owner", empty_value="-")
+    def short_owner(self, document: Document) -> SafeString | None:
+        return None if document.owner is None else clipped(str(document.owner))
 
     @admin.display(description="intact", boolean=True)
     def is_intact(self, document: Document) -> bool:

@@ -28,7 +28,7 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         "operations",
         "condition",
         "updated_at",
-        "document",
+        "short_document",
     )
     list_select_related = ("document",)
     list_filter = (DocumentFilter, "is_tombstone", "is_hidden")

@@ -31,14 +31,14 @@ class OperationAdmin(ReadOnlyAdmin):
     list_display = (
         "place",
         "received",
-        "author",
+        "short_author",
         "otype",
         "node",
         "short_path",
         "short_operand",
         "mark",
         "short_client",
-        "document",
+        "short_document",
     )
     ordering = ("-received_at", "-server_seq", "op_index")
     list_filter = (
@@ -116,6 +116,10 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="user")
     def author(self, row: Operation) -> str:
         return who(row)
+
+    @admin.display(description="user")
+    def short_author(self, row: Operation) -> SafeString:
+        return clipped(who(row))
 
     @admin.display(description="object", ordering="key")
     def node(self, row: Operation) -> SafeString | str:

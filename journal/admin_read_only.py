@@ -8,7 +8,8 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from journal.admin_link import LinkingAdmin, row_link
+from journal.admin_link import LinkingAdmin, link, row_url
+from journal.admin_text import clipped
 
 
 class ReadOnlyAdmin(LinkingAdmin):
@@ -29,7 +30,12 @@ class ReadOnlyAdmin(LinkingAdmin):
 
     @admin.display(description="document", ordering="document__slug")
     def document_link(self, row: Any) -> SafeString | str:
-        return row_link(row.document)
+        document = row.document
+        return link(row_url("vuer_journal_document", document.pk), clipped(str(document)))
+
+    @admin.display(description="document", ordering="document__slug")
+    def short_document(self, row: Any) -> SafeString:
+        return clipped(str(row.document))
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the page of a row shows beside its fields."""

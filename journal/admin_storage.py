@@ -13,7 +13,7 @@ from journal.admin_filter import DocumentFilter
 from journal.admin_link import row_link, view_url
 from journal.admin_page import batch_page
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_text import seconds
+from journal.admin_text import clipped, seconds
 from journal.entry import checksum_of
 from journal.models import JournalBatch, Snapshot
 
@@ -52,7 +52,16 @@ class SnapshotAdmin(ReadOnlyAdmin):
     """States recovery may begin from, and labelled ones; the page of such a one leads to it."""
 
     change_form_template = "admin/vuer_journal/snapshot/change_form.html"
-    list_display = ("seq", "document", "cut", "covered_seq", "reason", "label", "author", "created_at")
+    list_display = (
+        "seq",
+        "short_document",
+        "cut",
+        "covered_seq",
+        "reason",
+        "short_label",
+        "short_author",
+        "created_at",
+    )
     list_filter = (DocumentFilter, "reason", ("created_at", DateFieldListFilter))
     search_fields = ("label",)
     fields = (
@@ -89,6 +98,14 @@ class SnapshotAdmin(ReadOnlyAdmin):
     @admin.display(description="author")
     def author_link(self, row: Snapshot) -> SafeString | str:
         return "" if row.author is None else row_link(row.author)
+
+    @admin.display(description="label", ordering="label")
+    def short_label(self, row: Snapshot) -> SafeString:
+        return clipped(row.label)
+
+    @admin.display(description="author", ordering="author", empty_value="-")
+    def short_author(self, row: Snapshot) -> SafeString | None:
+        return None if row.author is None else clipped(str(row.author))
 
     @admin.display(description="bytes")
     def size(self, row: Snapshot) -> int:

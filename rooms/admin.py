@@ -56,7 +56,7 @@ class SessionAdmin(ReadOnlyAdmin):
     list_display = (
         "short_client",
         "document_link",
-        "user",
+        "short_user",
         "state",
         "connected_at",
         "last_seen_at",
@@ -107,6 +107,10 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.display(description="user", ordering="user")
     def user_link(self, session: Session) -> SafeString | str:
         return "anonymous" if session.user is None else row_link(session.user)
+
+    @admin.display(description="user", ordering="user", empty_value="-")
+    def short_user(self, session: Session) -> SafeString | None:
+        return None if session.user is None else clipped(str(session.user))
 
     @admin.display(description="state", ordering="closed_at")
     def state(self, session: Session) -> str:

@@ -14,6 +14,21 @@ from vuer_rtc.crdt.message import Op
 
 PATIENCE_MS = 30_000
 OPERATOR = "from django.contrib.auth.models import User\nUser.objects.create_superuser('olga', password='pw')"
+NAMED = """
+from django.contrib.auth.models import User
+from django.utils import timezone
+from journal.models import Document
+from rooms.models import Session
+user = User.objects.create_user({user!r})
+document = Document.objects.create(slug={slug!r}, title={title!r}, owner=user)
+client, now = str(len({title!r})) + "-client", timezone.now()
+Session.objects.create(document=document, client=client, user=user, connected_at=now, last_seen_at=now, closed_at=now)
+"""
+ENDS = """() => {
+    const crumbs = document.querySelector(".breadcrumbs"), rest = document.createRange();
+    rest.selectNodeContents(crumbs.lastChild);
+    return [crumbs.lastElementChild.getBoundingClientRect().right, rest.getBoundingClientRect().left + 1];
+}"""
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -21,7 +36,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all; each test has a document of its own."""
     with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
-        running.create_documents(["lost", "past", "narrow", "small", "titled"])
+        running.create_documents(["lost", "past", "narrow", "small", "titled", "turned"])
         running.manage("shell", "--no-imports", "-c", OPERATOR)
         yield running
 
@@ -187,6 +202,48 @@ async def test_the_last_column_of_a_list_is_whole(server: ServerProcess, page: P
     await page.goto(f"{server_url(server)}/admin/vuer_journal/{model}/")
     hidden = "element => element.scrollWidth - element.clientWidth"
     assert await page.locator("#changelist .results").evaluate(hidden) <= 0
+
+
+@pytest.mark.parametrize("name", ["W" * 150, "a name of many words " * 7], ids=["word", "words"])
+async def test_names_as_long_as_may_be_leave_the_lists_as_they_are(
+    server: ServerProcess, page: Page, name: str
+) -> None:
+    user = name[:140] + str(len(name))
+    server.manage(
+        "shell", "--no-imports", "-c", NAMED.format(slug=f"{len(name)}-{'s' * 180}", title=name, user=user)
+    )
+    await page.set_viewport_size({"width": 1300, "height": 900})
+    for path in (
+        f"vuer_journal/document/?q={len(name)}-ss",
+        f"vuer_rooms/session/?client={len(name)}-client",
+    ):
+        await page.goto(f"{server_url(server)}/admin/{path}")
+        row = await page.locator("#result_list tbody tr").bounding_box()
+        assert row is not None
+        assert row["height"] < 100
+        hidden = "element => element.scrollWidth - element.clientWidth"
+        assert await page.locator("#changelist .results").evaluate(hidden) <= 0, path
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.click("#result_list tbody th a")
+    await assert_fits(page)
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q={len(name)}-ss")
+    await page.click("#result_list tbody th a")
+    for tool in ("Delete for good", "Reset"):
+        await page.click(f".object-tools >> text={tool}")
+        await assert_fits(page)
+        await page.go_back()
+
+
+async def test_a_name_that_turns_the_writing_about_turns_itself_only(
+    server: ServerProcess, page: Page
+) -> None:
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q=turned")
+    await page.click("#result_list tbody th a")
+    await page.fill("#id_title", "\u202eabc")
+    await page.click("[name=_continue]")
+    await page.click("text=Looking back")
+    end_of_title, start_of_rest = await page.evaluate(ENDS)
+    assert end_of_title < start_of_rest
 
 
 async def assert_title_is_free(page: Page) -> None:

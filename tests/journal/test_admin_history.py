@@ -127,7 +127,7 @@ def test_of_a_damaged_document_the_page_shows_the_last_state_that_can_be_read(
 def test_the_state_at_a_sequence_and_at_a_time(visitor: Client, scene: Document) -> None:
     html = looking_back(visitor, scene, "?seq=2")
     state = html[html.index("tree") : html.index("What differs")]
-    assert "x: <code>41</code>" in state
+    assert "x</bdi>: <code>41</code>" in state
     assert str(arm(scene).pk) in state
     at = timezone.localtime(Operation.objects.get(message_id="bob:3").received_at)
     assert "The state at sequence 3<" in looking_back(visitor, scene, f"?at={at:%Y-%m-%dT%H:%M:%S}")
@@ -359,7 +359,7 @@ def test_what_a_snapshot_holds_is_not_counted(moderator: Client, document: Docum
     append(document, message(12, put("arm", "x", 13)))
     catch_up(document.pk)
     with SHORT:
-        assert "x: <code>13</code>" in looking_back(moderator, document)
+        assert "x</bdi>: <code>13</code>" in looking_back(moderator, document)
         told = object_page(moderator, document)
         assert re.search(r"<code>11</code>.*<code>13</code>", told, re.DOTALL)
         assert "What came before is more than a page reads" in told
