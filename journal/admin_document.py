@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin import EmptyFieldListFilter
-from django.db.models import JSONField
+from django.db.models import Field, JSONField
+from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -126,6 +127,23 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
             told = STOPPED if is_stopped(obj) else OPENS
             fieldsets.insert(0, ("Damaged", {"fields": ("damage", "damaged_at"), "description": told}))
         return fieldsets
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
+        """The form tells what it showed, so that what was changed in it is known."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.show_hidden_initial = True
+        return field
+
+    def save_model(
+        self, request: HttpRequest, obj: Document, form: "ModelForm[Document]", change: bool
+    ) -> None:
+        """What was changed in the form is saved: the rest may be old, somebody else may have changed it meanwhile."""
+        shown = [name for name in form.fields if f"initial-{name}" in request.POST]
+        if change and shown:
+            obj.save(update_fields={*form.changed_data, "updated_at"})
+        else:
+            super().save_model(request, obj, form, change)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

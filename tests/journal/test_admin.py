@@ -1,6 +1,7 @@
 """An operator finds who changed an object, when, and from what; and can change nothing that is journalled."""
 
 import re
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -311,6 +312,63 @@ def test_j29_a_form_saved_late_takes_nothing_of_the_journal_back(
     assert operator.post(url, document_form(title="Late")).status_code == 302
     scene.refresh_from_db()
     assert (scene.title, scene.truncated_seq, scene.lease_holder) == ("Late", 3, "elsewhere/1/0")
+
+
+def test_of_two_who_edit_a_document_at_once_each_changes_what_they_changed(
+    operator: Client, scene: Document
+) -> None:
+    url = reverse("admin:vuer_journal_document_change", args=[scene.pk])
+    late = form_of(operator, url) | {"title": "Late"}
+    first = form_of(operator, url) | {"is_read_only": "on", "limits": '{"nodes_max": 5}', "keep_days": "3"}
+    for form in (first, late):
+        assert operator.post(url, form).status_code == 302
+    scene.refresh_from_db()
+    assert (scene.title, scene.is_read_only, scene.limits, scene.keep_days) == (
+        "Late",
+        True,
+        {"nodes_max": 5},
+        3,
+    )
+    reopened = form_of(operator, url)
+    del reopened["is_read_only"]
+    assert operator.post(url, reopened).status_code == 302
+    scene.refresh_from_db()
+    assert (scene.title, scene.is_read_only) == ("Late", False)
+
+
+def form_of(client: Client, url: str) -> dict[str, Any]:
+    """What a browser posts of the page's form when nothing is changed."""
+    form = client.get(url).context["adminform"].form
+    fields = Fields()
+    fields.feed(str(form))
+    return fields.values
+
+
+class Fields(HTMLParser):
+    """The fields of a form as HTML, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        match tag, given.get("type"):
+            case "input", "checkbox":
+                if "checked" in given:
+                    self.values[str(given["name"])] = "on"
+            case "input", _:
+                self.values[str(given["name"])] = given.get("value") or ""
+            case "select" | "textarea", _:
+                self.inside = str(given["name"])
+            case "option", _:
+                if "selected" in given:
+                    self.values[self.inside] = given.get("value") or ""
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "textarea":
+            self.values.setdefault(self.inside, data.strip())
 
 
 def test_an_operator_makes_documents_and_deletes_none(operator: Client, admin_client: Client) -> None:
