@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import unquote
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -171,7 +172,7 @@ class DocumentHistory(ModelAdmin):
 
     @action
     def restore(self, request: HttpRequest, document: Document) -> str:
-        key = request.POST.get("key")
+        key = _quoted(request, "key") if "key" in request.POST else None
         point = wanted_point(request, document, key)
         author = author_of(document, seq=point.seq, key=key)
         whole = "the document" if key is None else f"the object {key}"
@@ -203,12 +204,12 @@ class DocumentHistory(ModelAdmin):
 
     @action
     def undo(self, request: HttpRequest, document: Document) -> str:
-        author = author_of(document, undo=request.POST.get("message_id", ""))
+        author = author_of(document, undo=_quoted(request, "message_id"))
         return self._turn(request, document, author.undo, "Undid", "is undone", is_undone=True)
 
     @action
     def redo(self, request: HttpRequest, document: Document) -> str:
-        author = author_of(document, redo=request.POST.get("message_id", ""))
+        author = author_of(document, redo=_quoted(request, "message_id"))
         return self._turn(request, document, author.redo, "Redid", "counts again", is_undone=False)
 
     def _turn(
@@ -222,7 +223,7 @@ class DocumentHistory(ModelAdmin):
         is_undone: bool,
     ) -> str:
         """Undo or redo the message that was asked for: what the log says was done, and what it is now."""
-        message_id = request.POST.get("message_id", "")
+        message_id = _quoted(request, "message_id")
 
         def refuse_again(_: Message, graph: Graph) -> None:
             if graph.is_undone(message_id) == is_undone:
@@ -268,6 +269,11 @@ def refuse_frozen(document: Document) -> None:
     """Returns for a document that may be edited."""
     if why := why_frozen(document):
         raise Refused(f"{why} Nothing was changed.")
+
+
+def _quoted(request: HttpRequest, name: str) -> str:
+    """A key or an id, which forms hold as addresses do: browsers make other line breaks of those in a field."""
+    return unquote(request.POST.get(name, ""))
 
 
 def _number(request: HttpRequest, name: str) -> int:

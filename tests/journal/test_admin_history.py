@@ -445,6 +445,27 @@ def test_a_key_of_blanks_can_be_clicked(visitor: Client, document: Document) -> 
     assert "&quot; &quot;</a>" in looking_back(visitor, document)
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "old\rlines", "100%25", "a+b & c", "\u202eabc"])
+def test_what_is_named_strangely_comes_back_and_is_undone(
+    moderator: Client, document: Document, name: str
+) -> None:
+    append(document, message(1, insert(name, x=1)), message(2, put(name, "x", 2), id=name))
+    catch_up(document.pk)
+    operation = Operation.objects.get(server_seq=2)
+    undo_page = page(moderator, reverse("admin:vuer_journal_operation_change", args=[operation.pk]))
+    assert "is undone" in act(moderator, document, "undo", message_id=as_posted(undo_page, "message_id"))
+    row = SceneObject.objects.get(document=document)
+    key = as_posted(page(moderator, reverse("admin:vuer_journal_sceneobject_change", args=[row.pk])), "key")
+    assert "Restored" in act(moderator, document, "restore", key=key, seq=2)
+    assert hydrate(document.pk).graph.nodes()[name].properties["x"] == 2
+
+
+def as_posted(html: str, name: str) -> str:
+    """What a browser makes of a hidden field."""
+    value = unescape(re.findall(f'type="hidden" name="{name}" value="([^"]*)"', html)[0])
+    return re.sub("\r\n|\r|\n", "\r\n", value)
+
+
 def test_restoring_what_is_there_writes_nothing(moderator: Client, scene: Document) -> None:
     assert "Nothing to do" in act(moderator, scene, "restore", seq=5)
     assert "no object nobody" in act(moderator, scene, "restore", seq=3, key="nobody")
