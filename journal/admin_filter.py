@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -127,7 +128,7 @@ class ClientFilter(TextFilter):
 
 
 class UserFilter(TextFilter):
-    """Operations, or sessions, of the accounts whose name begins so."""
+    """Operations, or sessions, of the account of that name; where there is none, of those whose name begins so."""
 
     title = "user"
     parameter_name = "user"
@@ -137,6 +138,12 @@ class UserFilter(TextFilter):
         if not self.value():
             return queryset
         model: type[Model] = get_user_model()
-        names = {f"{getattr(model, 'USERNAME_FIELD')}__istartswith": storable(self.value())}  # noqa: B009
-        found = model._default_manager.filter(**names).values_list("pk", flat=True)
-        return queryset.filter(user__in=list(found[: self.accounts_max]))
+        name, wanted = getattr(model, "USERNAME_FIELD"), storable(self.value())  # noqa: B009
+        keys = model._default_manager.values_list("pk", flat=True)
+        found = list(keys.filter(**{name: wanted})) or list(
+            keys.filter(**{f"{name}__istartswith": wanted}).order_by(name)[: self.accounts_max + 1]
+        )
+        if len(found) > self.accounts_max:
+            told = f"The names of more than {self.accounts_max} accounts begin so: these are the first. Type more."
+            messages.warning(request, told)
+        return queryset.filter(user__in=found[: self.accounts_max])

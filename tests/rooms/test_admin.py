@@ -5,7 +5,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
-from journal.admin_filter import DOCUMENTS_MAX
+from journal.admin_filter import DOCUMENTS_MAX, UserFilter
 from journal.models import Document
 from rooms.admin import close_reason
 from rooms.models import Session
@@ -43,6 +43,28 @@ def test_sessions_are_listed_filtered_and_searched(admin_client: Client, session
     ]:
         answer = admin_client.get(f"{LIST}?{query}")
         assert [row.client[:3] for row in answer.context["cl"].result_list] == [shown], query
+
+
+def test_a_user_is_found_by_name_however_many_names_begin_so(
+    admin_client: Client, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(UserFilter, "accounts_max", 2)
+    now = timezone.now()
+    for name in ("bobby", "bobo", "Bob"):
+        user = get_user_model()._default_manager.create(username=name)
+        Session.objects.create(
+            client=name, document=sessions[0].document, user=user, connected_at=now, last_seen_at=now
+        )
+
+    def listed(name: str) -> tuple[set[str], bool]:
+        answer = admin_client.get(f"{LIST}?user={name}")
+        found = {str(row.user) for row in answer.context["cl"].result_list}
+        return found, "Type more" in answer.content.decode()
+
+    assert listed("bob") == ({"bob"}, False)
+    assert listed("bobb") == ({"bobby"}, False)
+    found, is_warned = listed("bo")
+    assert (len(found), is_warned) == (2, True)
 
 
 def test_however_many_rooms_and_people_there_were_the_list_offers_a_few(
