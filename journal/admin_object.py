@@ -50,7 +50,7 @@ class SceneObjectAdmin(ReadOnlyAdmin):
     readonly_fields = ("document_link", "operations", "pretty_properties", "condition")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
-        return super().get_queryset(request).select_related("document")
+        return super().get_queryset(request).select_related("document").defer("properties")  # of no list
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         return object_page(row) | acting(request, row.document)

@@ -17,23 +17,43 @@ from journal.models import Operation
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT
 
+_encoder = json.JSONEncoder(ensure_ascii=False)
+
 
 def brief(value: Any, chars_max: int = 80) -> str:
     """A value as one line of JSON, cut at `chars_max`; empty for None."""
     if value is None:
         return ""
-    return cut(json.dumps(value, ensure_ascii=False), 0, chars_max)
+    return cut(_beginning(value, chars_max), 0, chars_max)
 
 
 def brief_pair(before: Any, after: Any, chars_max: int) -> tuple[str, str]:
     """Two values as one line of JSON each, cut at `chars_max`: what first differs is in it."""
-    texts = [json.dumps(value, ensure_ascii=False) for value in (before, after)]
-    start, length = 0, min(map(len, texts))
-    if max(map(len, texts)) > chars_max:
-        same = bisect_left(range(length), True, key=lambda at: texts[0][: at + 1] != texts[1][: at + 1])
-        start = same - chars_max // 4 if same > chars_max // 2 else 0
+    texts = [_beginning(value, chars_max) for value in (before, after)]
+    start = 0
+    if max(map(len, texts)) > chars_max and _same(texts) > chars_max // 2:
+        texts = [json.dumps(value, ensure_ascii=False) for value in (before, after)]
+        start = _same(texts) - chars_max // 4
     one, other = (cut(text, start, chars_max) for text in texts)
     return one, other
+
+
+def _beginning(value: Any, chars_max: int) -> str:
+    """A value as JSON, or more than `chars_max` of it: of a megabyte of numbers a line is shown."""
+    parts: list[str] = []
+    length = 0
+    for part in _encoder.iterencode(value):
+        parts.append(part)
+        length += len(part)
+        if length > chars_max:
+            break
+    return "".join(parts)
+
+
+def _same(texts: list[str]) -> int:
+    """How many characters two texts begin with together."""
+    length = min(map(len, texts))
+    return bisect_left(range(length), True, key=lambda at: texts[0][: at + 1] != texts[1][: at + 1])
 
 
 def cut(text: str, start: int, chars_max: int) -> str:

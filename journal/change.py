@@ -69,7 +69,7 @@ class NodeChange:
         return [
             PropertyChange(path, before.get(path, UNSET), after.get(path, UNSET))
             for path in sorted({*before, *after})
-            if json_key(before.get(path, UNSET)) != json_key(after.get(path, UNSET))
+            if differs(before.get(path, UNSET), after.get(path, UNSET))
         ]
 
     def __bool__(self) -> bool:
@@ -96,6 +96,14 @@ class Touch:
         message = entry.message
         otypes = tuple(dict.fromkeys(op.ot for op in message.ops))
         return cls(message.server_seq, message.id, message.client, entry.user, entry.received_at, otypes)
+
+
+def differs(before: Any, after: Any) -> bool:
+    """True for values that are not the same JSON, `UNSET` among them.  Most are the same object, or none: looking into
+    large ones takes long."""
+    if before is after:
+        return False
+    return before is UNSET or after is UNSET or json_key(before) != json_key(after)
 
 
 def is_live(view: NodeView | None) -> bool:

@@ -1,6 +1,7 @@
 """How the admin writes values: what differs is to be seen."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,6 +38,24 @@ def test_different_values_are_told_differently_and_within_bounds() -> None:
 
 def test_one_value_is_cut_at_its_end() -> None:
     assert (brief("abc", 5), brief("abcd", 5), brief(None)) == ('"abc"', '"abc…', "")
+
+
+class Watched(list[int]):
+    """A list that knows how far it was read."""
+
+    read = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for self.read, member in enumerate(super().__iter__(), 1):
+            yield member
+
+
+def test_of_a_large_value_no_more_is_written_than_is_shown() -> None:
+    large, other = Watched(range(100_000)), Watched([7, *range(100_000)])
+    assert brief(large, 20) == "[0, 1, 2, 3, 4, 5, …"
+    assert brief_pair(None, large, 20) == ("null", "[0, 1, 2, 3, 4, 5, …")
+    assert brief_pair(large, other, 20) == ("[0, 1, 2, 3, 4, 5, …", "[7, 0, 1, 2, 3, 4, …")
+    assert 0 < max(large.read, other.read) < 20
 
 
 def test_a_command_can_be_pasted_into_a_shell() -> None:
