@@ -4,6 +4,7 @@ A message is decided on when its batch is built, never when it arrives: only the
 known, in the graph or in the same batch.  Whoever builds a batch again after a conflict decides again.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,10 @@ from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits, check_clock
 
+logger = logging.getLogger(__name__)
+
 REFUSALS = {
+    ErrorCode.BAD_MESSAGE: "the message could not be looked into",
     ErrorCode.ID_REUSED: "this id or clock counter belongs to another message already",
     ErrorCode.LAMPORT_JUMP: "the Lamport time is too far ahead of the document's",
     ErrorCode.TOO_MANY_NODES: "the document has as many nodes as it takes",
@@ -155,6 +159,10 @@ class _Builder:
             self.check(message)
         except ClientFault as fault:
             self.batch.refused.append((submission, fault))
+            return
+        except Exception:  # costs its sender the message, and nobody the room
+            logger.exception("message %s could not be looked into", message.id)
+            self.refuse(submission, ErrorCode.BAD_MESSAGE)
             return
         index = len(self.batch.accepted)
         self.by_id[message.id] = self.by_counter[(message.client, message.counter)] = index

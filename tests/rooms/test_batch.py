@@ -2,10 +2,12 @@ from collections import deque
 from typing import Any
 
 import msgspec
+import pytest
 
 from rooms.batch import Batch, Bounds, Submission, build_batch
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.protocol.codes import ErrorCode
 from vuer_rtc.protocol.limit import Limits
 
 from .build import BOUNDS, insert, message, put, submission, undo
@@ -45,6 +47,25 @@ def test_a_message_sent_twice_goes_in_once_and_both_wait_for_the_commit() -> Non
     assert ids(batch.accepted) == ["ann:1"]
     assert [(index, s.message.id) for index, s in batch.repeats] == [(0, "ann:1")]
     assert ids(batch.submissions) == ["ann:1", "ann:1"]
+
+
+def test_a_message_that_cannot_be_looked_into_costs_only_its_sender(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours, which sending the message again would bring back: the room must not end over it."""
+
+    def refusal(_: Graph, item: Message) -> str | None:
+        if item.client == "bob":
+            raise AttributeError("a fault of ours")
+        return None
+
+    monkeypatch.setattr(Graph, "refusal", refusal)
+    batch, waiting = build(Graph(), message("ann", 1), message("bob", 1), message("cy", 1))
+    assert not waiting
+    assert [(m.id, m.server_seq) for m in batch.messages] == [("ann:1", 1), ("cy:1", 2)]
+    assert [(s.message.id, fault.code) for s, fault in batch.refused] == [("bob:1", ErrorCode.BAD_MESSAGE)]
+    assert "bob:1" in caplog.text
+    assert "a fault of ours" in caplog.text
 
 
 def test_a_journalled_message_is_acknowledged_with_its_sequence() -> None:
