@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from journal.admin_act import act_url, told_failure
 from journal.admin_link import address
 from journal.admin_reset import DocumentReset
-from journal.error import JournalError
+from journal.error import JournalBusy, JournalError
 from journal.live_side import current_live_side
 from journal.models import Document
 from journal.purge import purge_document
@@ -21,6 +21,12 @@ from journal.purge import purge_document
 logger = logging.getLogger(__name__)
 
 NAME = "vuer_journal_document_purge"
+
+
+def _stop_with_the_server(*_: object) -> None:
+    """Returns unless the process is about to end.  Raises: JournalBusy."""
+    if current_live_side().is_ending():
+        raise JournalBusy("The server stops. What is left of it is deleted from this page, once it is back.")
 
 
 def may_purge(request: HttpRequest) -> bool:
@@ -55,7 +61,7 @@ class DocumentPurge(DocumentReset):
             messages.error(request, "That is not its name. Nothing was deleted.")
             return self._ask(request, document)
         try:
-            purge_document(document, is_forced="force" in request.POST)
+            purge_document(document, is_forced="force" in request.POST, tell=_stop_with_the_server)
         except JournalError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(act_url("purge", document.pk))

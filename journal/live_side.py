@@ -17,6 +17,9 @@ class LiveSide(Protocol):
     def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
         """Documents in which an account (primary key as text) or a client was, with the client ids used there."""
 
+    def is_ending(self) -> bool:
+        """True when this process serves documents and is about to end: what takes long, and can go on later, stops."""
+
     def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
         """Afterwards nothing tells from where, with what program and by which account they were connected to the
         document; of how many sessions."""
@@ -33,6 +36,9 @@ class NobodyLive:
 
     def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
         return set()
+
+    def is_ending(self) -> bool:
+        return False
 
     def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
         return 0

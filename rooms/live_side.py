@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
+from rooms.hub import hub_of_this_process
 from rooms.models import Session
 from rooms.moderation import close_sessions
 from rooms.settings import settings
@@ -29,6 +30,10 @@ class RoomsLive:
     def clients_of(self, user: str | None, client: str | None) -> set[tuple[UUID, str]]:
         found = Session.objects.order_by().filter(_of(user, [client] if client is not None else []))
         return set(found.values_list("document_id", "client").distinct())
+
+    def is_ending(self) -> bool:
+        hub = hub_of_this_process()
+        return hub is not None and hub.is_leaving
 
     def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
         theirs = Session.objects.filter(_of(user, clients), document=document_id)

@@ -83,6 +83,22 @@ def test_j53_nothing_of_it_is_left_and_others_are_untouched(
     assert hydrate(other.pk).graph.full_digest() == before
 
 
+def test_j52_a_purge_on_a_page_stops_with_its_server_and_goes_on_there(
+    full: Document, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that it is in would keep the process from ending until all is deleted."""
+    page = f"/admin/vuer_journal/document/{full.pk}/purge/"
+    with monkeypatch.context() as ending:
+        ending.setattr(type(live_side.current_live_side()), "is_ending", lambda _: True)
+        answer = admin_client.post(page, {"slug": "room"}, follow=True)
+    assert "The server stops." in answer.text
+    assert "Its deletion has begun" in answer.text
+    assert Document.objects.get(pk=full.pk).condition == Document.Condition.PURGING
+    assert JournalBatch.objects.filter(document=full).exists()
+    assert "is deleted" in admin_client.post(page, {"slug": "room"}, follow=True).text
+    assert not Document.objects.filter(pk=full.pk).exists()
+
+
 def test_j50_files_go_that_the_storage_has_named_itself(full: Document, place: Path) -> None:
     """As Django does when there is one of that name; the run that would have deleted it was killed."""
     [path] = place.rglob("*.zst")
