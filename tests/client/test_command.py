@@ -67,3 +67,9 @@ def test_an_operation_is_json_or_an_assignment() -> None:
     assert parse_operation('{"ot": "number.add"}') == {"ot": "number.add"}
     with pytest.raises(InvalidMessage):
         parse_operation("[1]")
+
+
+def test_a_header_that_is_none_is_refused_and_not_sent_empty() -> None:
+    refused = command("state", "ws://127.0.0.1:9/ws/rooms/stage/", "--header", "nonsense")
+    assert refused.returncode == 2
+    assert "'nonsense' is no header" in refused.stderr

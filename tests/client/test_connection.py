@@ -5,13 +5,15 @@ import contextlib
 import http
 import logging
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import msgspec
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from tests.rooms.patience import until
-from vuer_rtc.client.connection import BACKOFF, Backoff, Connection
+from vuer_rtc.client.answer import Refusal
+from vuer_rtc.client.connection import BACKOFF, REFUSALS_MAX, Backoff, Connection
 from vuer_rtc.client.error import RoomClosed
 from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.handshake import Handshake
@@ -47,6 +49,29 @@ async def test_what_is_waited_for_after_the_end_says_why_it_ended() -> None:
     with pytest.raises(RoomClosed, match="the first reason counts"):
         await connection.until(lambda: False)
     assert [names async for names in connection.presence.changes()] == []
+
+
+def test_a_program_that_never_asks_keeps_no_more_than_a_thousand_refusals() -> None:
+    told: list[str] = []
+    syncer = Syncer(GraphStore("ann"))
+    connection = Connection(
+        Handshake("ws://nowhere/", "ann"),
+        syncer,
+        backoff=BACKOFF,
+        retry_pause_s=0.5,
+        heartbeat_s=20,
+        on_refused=lambda refusal: told.append(refusal.message_id),
+        on_end=lambda: None,
+    )
+
+    def refuse(number: int) -> list[Any]:
+        syncer.refusals += [Refusal.stale(f"ann:{number}"), Refusal.stale(f"ann:{number + 1}")]
+        return []
+
+    for number in range(0, 2500, 2):
+        connection._take_turn(lambda number=number: refuse(number))
+    assert told == [f"ann:{number}" for number in range(2500)]
+    assert [refusal.message_id for refusal in syncer.refusals] == told[-REFUSALS_MAX:]
 
 
 @contextlib.asynccontextmanager

@@ -46,7 +46,12 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("url", help=URL)
     shared.add_argument("--client", help="client id; made up when none is given")
     shared.add_argument(
-        "--header", action="append", default=[], help="NAME: VALUE of the handshake, may be repeated"
+        "--header",
+        action="append",
+        default=[],
+        type=header,
+        metavar="NAME: VALUE",
+        help="of the handshake, may be repeated",
     )
     commands = made.add_subparsers(dest="command", required=True)
 
@@ -70,14 +75,19 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def header(text: str) -> tuple[str, str]:
+    """Name and value of a header."""
+    name, colon, value = text.partition(":")
+    if not (colon and name.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no header: NAME: VALUE")
+    return name.strip(), value.strip()
+
+
 async def run(options: argparse.Namespace) -> int:
     outbox = getattr(options, "outbox", None)
-    headers = {
-        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in options.header)
-    }
     if options.command == "edit":
         ops = [parse_operation(text) for text in options.operation or lines(sys.stdin)]
-    async with RoomClient(options.url, options.client, headers=headers, outbox=outbox) as room:
+    async with RoomClient(options.url, options.client, headers=dict(options.header), outbox=outbox) as room:
         match options.command:
             case "state":
                 print_state(room.graph, options.json)

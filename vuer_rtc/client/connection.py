@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 PRESENCE_PAUSE_S = 0.05
 """Between two presences sent: as often as the server tells the others."""
+REFUSALS_MAX = 1000
+"""That are kept for `synced`, which a program need never call; the newest."""
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 with which servers and proxies ask to come again."""
 
@@ -103,7 +105,9 @@ class Connection:
         """Send what the syncer has to say now, and tell of the commits that were refused meanwhile."""
         told = len(self._syncer.refusals)
         self.put(act())
-        self._after(self._syncer.refusals[told:])
+        fresh = self._syncer.refusals[told:]
+        del self._syncer.refusals[:-REFUSALS_MAX]
+        self._after(fresh)
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Returns when it is true; looked at whenever something has come.

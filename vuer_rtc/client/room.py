@@ -200,7 +200,8 @@ class RoomClient:
 
         With `verify` the answer says whether the scene here is the server's, by digest; that reads all of it.
 
-        Raises: CommitRefused when it refused commits since the last call, RoomClosed.
+        Raises: CommitRefused when it refused commits since the last call (of more than a thousand, it tells the
+        newest), RoomClosed.
         """
         mine = set(self._syncer.waiting)
         answer = None

@@ -52,7 +52,7 @@ class Syncer:
         self.must_pause = False
         """True after a refusal for now: send again after a pause, with `again`."""
         self.refusals: list[Refusal] = []
-        """Since somebody cleared it."""
+        """Since somebody cleared it, or took some of them away."""
         self.fault = ""
         """What the server said last that is about no commit."""
         self.answers: dict[str, Status] = {}
