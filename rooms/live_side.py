@@ -33,7 +33,7 @@ class RoomsLive:
 
     def is_ending(self) -> bool:
         hub = hub_of_this_process()
-        return hub is not None and hub.is_leaving
+        return hub is not None and hub.is_leaving and hub.loop.is_running()
 
     def forget(self, document_id: UUID, user: str | None, clients: Collection[str]) -> int:
         theirs = Session.objects.filter(_of(user, clients), document=document_id)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch, Operation, SceneObject
 from rooms.hub import Hub, current_hub
+from rooms.live_side import RoomsLive
 from rooms.models import Session
 from rooms.process import ProcessIdentity
 from rooms.tally import tally
@@ -253,3 +254,14 @@ async def test_a_part_that_serves_all_goes_on_after_a_defect(
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the register has stopped")
+
+
+def test_a_process_is_ending_once_its_hub_stops_and_not_for_the_hub_of_a_loop_that_is_over() -> None:
+    async def stop() -> list[bool]:
+        hub = current_hub()
+        told = [RoomsLive().is_ending()]
+        await hub.stop()
+        return [*told, RoomsLive().is_ending()]
+
+    assert asyncio.run(stop()) == [False, True]
+    assert not RoomsLive().is_ending()
