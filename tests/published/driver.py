@@ -216,7 +216,8 @@ class Driver:
         return [message.id for message in getUnackedMessages(self.store.getState())]
 
     def close(self):
-        self.socket.close()
+        if self.socket is not None:  # or it is lost already
+            self.socket.close()
 
     def offline(self, is_offline):
         """While offline, commits stay in the store's journal, unacked."""
