@@ -47,11 +47,15 @@ class RawSocket:
         return "\r\n".join([*lines, "", ""]).encode()
 
     async def open(self, path: str, *headers: str, receive_bytes: int | None = None) -> None:
-        """Afterwards the server has agreed to speak WebSocket."""
+        """Afterwards the server has agreed to speak WebSocket; with `receive_bytes` nothing else is ever read: this
+        end would read ahead up to 32 MiB."""
         await self.connect(receive_bytes=receive_bytes)
         self.write(self.request(path, *headers))
         self.response = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode()
         assert self.response.startswith("HTTP/1.1 101"), self.response
+        if receive_bytes is not None:
+            assert self.writer is not None
+            self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def write(self, data: bytes) -> None:
         assert self.writer is not None
