@@ -13,7 +13,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 from rooms import server_extension
-from tests.rooms.raw_socket import CONTINUATION, PING, PONG, TEXT, frame_of
+from tests.rooms.raw_socket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame_of
 from tests.server import HOST, free_port
 from vuer_rtc.protocol.codes import CloseCode as RoomCloseCode
 from vuer_rtc.websocket import BARE_BURST_MAX, EXTENSION, WebSocketProtocol
@@ -60,7 +60,19 @@ class Application:
 
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[tuple[Application, ClientConnection]]:
-    application, port = Application(), free_port()
+    application = Application()
+    async with (
+        serving_application(application, **options) as port,
+        connect(f"ws://{HOST}:{port}", max_size=None) as client,
+    ):
+        await asyncio.wait_for(application.is_open.wait(), PATIENCE_S)
+        yield application, client
+
+
+@asynccontextmanager
+async def serving_application(application: Any, **options: Any) -> AsyncIterator[int]:
+    """The port it is at."""
+    port = free_port()
     config = uvicorn.Config(
         application, HOST, port, ws=WebSocketProtocol, lifespan="off", log_level="error", **options
     )
@@ -69,9 +81,7 @@ async def serving(**options: Any) -> AsyncIterator[tuple[Application, ClientConn
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     try:
-        async with connect(f"ws://{HOST}:{port}", max_size=None) as client:
-            await asyncio.wait_for(application.is_open.wait(), PATIENCE_S)
-            yield application, client
+        yield port
     finally:
         server.should_exit = True
         await task
@@ -160,6 +170,40 @@ async def test_who_goes_on_sending_after_the_close_is_cut_off() -> None:
             assert time.monotonic() < begun_at + PATIENCE_S / 2
             await asyncio.sleep(0.01)
         client.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        frame_of(b"", PING) * 2 * BARE_BURST_MAX,
+        frame_of(b"\xff", TEXT),
+        frame_of(b"", 0xF),
+        frame_of(b"", TEXT, flags=0),
+    ],
+    ids=["a flood of pings", "no unicode", "no known kind", "a fragment"],
+)
+async def test_who_does_not_wait_for_the_answer_to_the_handshake_is_cut_off(
+    early: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rule L10; anybody can send it, and as often as they like: nothing is logged."""
+    begun, accepting = asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        begun.set()
+        await accepting.wait()
+        await send({"type": "websocket.accept"})
+
+    async with serving_application(application) as port:
+        client = RawSocket(port)
+        await client.connect()
+        client.write(client.request("/"))
+        await asyncio.wait_for(begun.wait(), PATIENCE_S)
+        client.write(early)
+        assert await asyncio.wait_for(client.close_code(), PATIENCE_S) == 1006
+        accepting.set()
+        client.abort()
+    assert caplog.records == []
 
 
 async def test_a_message_in_pieces_arrives_as_one() -> None:

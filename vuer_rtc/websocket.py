@@ -89,6 +89,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()  # RFC 6455, 4.1: a client waits; until then no close frame can be sent
+            return
         if len(data) <= PIECE_BYTES_MAX:
             super().data_received(data)
             return
