@@ -65,7 +65,8 @@ def test_a_program_that_never_asks_keeps_no_more_than_a_thousand_refusals() -> N
     )
 
     def refuse(number: int) -> list[Any]:
-        syncer.refusals += [Refusal.stale(f"ann:{number}"), Refusal.stale(f"ann:{number + 1}")]
+        for message_id in (f"ann:{number}", f"ann:{number + 1}"):
+            syncer._refuse(Refusal.stale(message_id))
         return []
 
     for number in range(0, 2500, 2):

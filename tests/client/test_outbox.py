@@ -271,3 +271,35 @@ async def test_a_commit_that_nobody_would_hear_of_is_refused_at_the_call(path: P
         kept.commit()
     with Outbox(path) as outbox:
         assert len(outbox) == 2
+
+
+async def test_what_is_committed_while_another_commit_is_refused_travels_behind_what_was_before_it(
+    tmp_path: Path,
+) -> None:
+    refused: list[str] = []
+    with ServerProcess(tmp_path) as server:
+        server.create_documents([SLUG])
+
+        def react() -> None:
+            if room.is_live and "small" not in room.scene:
+                room.scene.add("Mesh", key="small")
+                room.commit()
+                room.scene.add("Mesh", key="second", blob="x" * 2_000_000)
+                room.commit()
+
+        url = server.url(SLUG, "robot").partition("?")[0]
+        room = RoomClient(url, "robot", on_refused=lambda refusal: refused.append(refusal.message_id))
+        for key, size in (("before", 1), ("first", 2_000_000), ("behind", 1)):
+            room.scene.add("Mesh", key=key, blob="x" * size)
+            room.commit()
+        room.store.subscribe(react)
+        async with room:
+            with pytest.raises(CommitRefused):
+                await asyncio.wait_for(room.synced(), 20)
+            assert set(room.graph.nodes) == {"before", "behind", "small"}
+    assert refused == ["robot:2", "robot:5"], "each is told once"
+    assert [message_id for _, message_id in journal_messages(tmp_path, SLUG)] == [
+        "robot:1",
+        "robot:3",
+        "robot:4",
+    ]

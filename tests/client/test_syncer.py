@@ -1,7 +1,7 @@
 """Clients over a network that breaks: everything committed arrives once, and everybody shows the same."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -204,6 +204,25 @@ def test_an_undo_that_overtakes_its_refused_target_travels_again_behind_it() -> 
     line.syncer.receive({"mtype": "error", "msgId": target, "error": "over-limit: ", "code": "over-limit"})
     line.syncer.receive(unknown)
     assert [refusal.code for refusal in line.syncer.refusals] == ["over-limit", "unknown-target"]
+
+
+def test_a_listener_that_raises_when_a_commit_is_refused_here_keeps_no_others_back() -> None:
+    line = joined(FakeServer(), "alice")
+    line.syncer.welcome = replace(line.syncer.welcome, limits={"frame_bytes_max": WINDOW_BYTES_MAX})
+    line.store.edit(insert_op("", "large", blob="x" * WINDOW_BYTES_MAX))
+
+    def listen() -> None:
+        if not line.syncer.waiting:
+            raise RuntimeError
+
+    unsubscribe = line.store.subscribe(listen)
+    with pytest.raises(RuntimeError):
+        line.commit()
+    unsubscribe()
+    assert [refusal.code for refusal in line.syncer.refusals] == ["over-limit"]
+    line.store.edit(insert_op("", "small"))
+    line.commit()
+    assert [wire["msg"]["id"] for wire in line.up] == ["alice:2"]
 
 
 def test_a_refused_commit_is_taken_back_and_the_rest_stays() -> None:

@@ -102,10 +102,10 @@ class Connection:
         self._take_turn(lambda: self._syncer.committed(message))
 
     def _take_turn(self, act: Callable[[], list[Wire]]) -> None:
-        """Send what the syncer has to say now, and tell of the commits that were refused meanwhile."""
-        told = len(self._syncer.refusals)
+        """Send what the syncer has to say now, and tell of the commits that were refused meanwhile.  A listener may
+        commit in the middle of it, which is a turn in this one."""
         self.put(act())
-        fresh = self._syncer.refusals[told:]
+        fresh, self._syncer.untold = self._syncer.untold, []
         del self._syncer.refusals[:-REFUSALS_MAX]
         self._after(fresh)
 

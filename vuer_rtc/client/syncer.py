@@ -53,6 +53,8 @@ class Syncer:
         """True after a refusal for now: send again after a pause, with `again`."""
         self.refusals: list[Refusal] = []
         """Since somebody cleared it, or took some of them away."""
+        self.untold: list[Refusal] = []
+        """Those of which nobody has been told, until somebody takes them."""
         self.fault = ""
         """What the server said last that is about no commit."""
         self.answers: dict[str, Status] = {}
@@ -66,6 +68,8 @@ class Syncer:
         self.is_welcome = False
         """True once this connection's `welcome` has come."""
         self._may_send = False
+        self._is_choosing = False
+        """`to_send` is at work: what listeners commit meanwhile it finds itself, behind what came before."""
         self._numbers = itertools.count(1)
         self._to_verify: set[str] = set()
         self._window = SendWindow()
@@ -150,14 +154,17 @@ class Syncer:
 
     def to_send(self) -> list[Wire]:
         """Commits that may travel now."""
-        if not self._may_send or self.must_pause or self.has_lost_track:
+        if not self._may_send or self.must_pause or self.has_lost_track or self._is_choosing:
             return []
-        wires = []
-        while messages := self._window.fill(self.store.inner.unacked.values()):
-            for message in messages:
-                wire = {"mtype": "crdt", "msg": message_fields(message)}
-                if self._fits(message.id, wire):
-                    wires.append(wire)
+        wires, self._is_choosing = [], True
+        try:
+            while messages := self._window.fill(self.store.inner.unacked.values()):
+                for message in messages:
+                    wire = {"mtype": "crdt", "msg": message_fields(message)}
+                    if self._fits(message.id, wire):
+                        wires.append(wire)
+        finally:
+            self._is_choosing = False
         return wires
 
     def _fits(self, message_id: str, wire: Wire) -> bool:
@@ -165,9 +172,9 @@ class Syncer:
         commit is sent (rule L6).  It is refused here, as the server refuses what is over another limit."""
         size, bytes_max = len(msgspec.msgpack.encode(wire)), self.welcome.limits.get(FRAME_LIMIT, math.inf)
         if size > bytes_max:
-            self.store.reject(message_id)
             text = f"over-limit: {FRAME_LIMIT} is {bytes_max}, here are {size}"
             self._refuse(Refusal(message_id, "over-limit", text))
+            self.store.reject(message_id)  # last: listeners hear of it, and may raise
         return size <= bytes_max
 
     def again(self) -> list[Wire]:
@@ -257,6 +264,7 @@ class Syncer:
     def _refuse(self, refusal: Refusal) -> None:
         self._forget(refusal.message_id)
         self.refusals.append(refusal)
+        self.untold.append(refusal)
 
     def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
         if message_id not in self.store.inner.unacked:
