@@ -181,9 +181,8 @@ class DocumentHistory(ModelAdmin):
         authored = restore(author, point, None if key is None else [key], user=str(request.user.pk))
         if authored is None:
             return f"Nothing to do: {whole} is as it was at sequence {point.seq}."
-        catch_up(document.pk)
         done = f"Restored {whole} to sequence {point.seq}"
-        self.log_change(request, document, f"{done} by message {authored.message.id}.")
+        self.conclude(request, document, f"{done} by message {authored.message.id}.")
         return told(done, authored, document)
 
     @action
@@ -230,9 +229,17 @@ class DocumentHistory(ModelAdmin):
                 raise Refused(f"The message {message_id} {now} already.")
 
         authored = turn(message_id, user=str(request.user.pk), check=refuse_again)
-        catch_up(document.pk)
-        self.log_change(request, document, f"{did} the message {message_id} at sequence {authored.seq}.")
+        self.conclude(request, document, f"{did} the message {message_id} at sequence {authored.seq}.")
         return told(f"The message {message_id} {now}", authored, document)
+
+    def conclude(self, request: HttpRequest, document: Document, done: str) -> None:
+        """Afterwards the admin's log says what is in the journal now, and rows show it; if these cannot be written, a
+        room, or the next act, makes up for it."""
+        self.log_change(request, document, done)
+        try:
+            catch_up(document.pk)
+        except (Error, JournalError) as error:
+            logger.warning("rows of document %s wait: %s", document.pk, error)
 
 
 def told(what: str, authored: Authored, document: Document) -> str:

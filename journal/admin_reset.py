@@ -13,7 +13,6 @@ from journal.admin_act import DocumentHistory, Refused, act_url, told_failure, w
 from journal.error import JournalBusy, JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
-from journal.projection import catch_up
 from journal.reader import read_heads
 from journal.reset import StaleEpoch, reset_document
 
@@ -87,10 +86,9 @@ class DocumentReset(DocumentHistory):
         except (StaleEpoch, JournalBusy):  # nothing was written then: there is no state before it either
             drop_label(document.pk, label)
             raise
+        done = f"Reset the document at sequence {record.server_seq}: epoch {epoch + 1}."
+        self.conclude(request, document, done)
+        messages.success(request, done)
         if label and head_seq < record.server_seq - 1:  # people went on editing meanwhile
             drop_label(document.pk, label)
             label_state(document.pk, record.server_seq - 1, label, request.user.pk)
-        catch_up(document.pk)
-        done = f"Reset the document at sequence {record.server_seq}: epoch {epoch + 1}."
-        self.log_change(request, document, done)
-        messages.success(request, done)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from html import unescape
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -18,6 +19,7 @@ from django.utils import timezone
 from journal.cut import journal_cut
 from journal.damage import note_damage
 from journal.entry import Entry
+from journal.error import JournalUnavailable
 from journal.label import label_named, label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -535,6 +537,22 @@ def test_every_act_stands_in_the_admins_log(moderator: Client, scene: Document) 
     assert [words.split()[0] for words in told] == ["Labelled", "Restored", "Undid", "Redid", "Dropped"]
     history = page(moderator, reverse("admin:vuer_journal_document_history", args=[scene.pk]))
     assert "Restored the object arm to sequence 3" in history
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [("restore", {"seq": 1}), ("undo", {"message_id": "ann:5"}), ("reset", {"epoch": 0})]
+)
+def test_what_is_done_is_told_and_logged_though_rows_cannot_be_written(
+    moderator: Client, scene: Document, monkeypatch: pytest.MonkeyPatch, name: str, fields: dict[str, Any]
+) -> None:
+    def away(document_id: UUID) -> None:
+        raise JournalUnavailable("a lock is in the way")
+
+    monkeypatch.setattr("journal.admin_act.catch_up", away)
+    head_seq = hydrate(scene.pk).head_seq
+    answer = act(moderator, scene, name, **fields)
+    assert hydrate(scene.pk).head_seq == head_seq + 1
+    assert ("a lock is in the way" in answer, LogEntry.objects.count()) == (False, 1)
 
 
 ACTS: list[tuple[str, dict[str, Any]]] = [

@@ -8,8 +8,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from journal.error import JournalBusy
-from journal.label import graph_of_label, label_named
+from journal.error import JournalBusy, JournalUnavailable
+from journal.label import graph_of_label, label_named, label_state
 from journal.models import Document, SceneObject
 from journal.projection import catch_up
 from journal.reader import hydrate
@@ -60,14 +60,36 @@ def test_a_second_click_changes_nothing(client: Client, scene: Document) -> None
         assert label_named(scene.pk, "too late") is None, "what was not done has no state before it"
 
 
-def test_the_label_keeps_what_people_did_until_the_reset(
-    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def have_somebody_edit_first(scene: Document, monkeypatch: pytest.MonkeyPatch) -> None:
     def reset_behind_others(document_id: UUID, **options: Any) -> Message:
         append(scene, message(2, insert("last minute")))
         return reset_document(document_id, **options)
 
     monkeypatch.setattr("journal.admin_reset.reset_document", reset_behind_others)
+
+
+def test_a_reset_is_logged_though_the_state_right_before_it_could_not_be_labelled(
+    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def label_the_first(document_id: UUID, seq: int, name: str, author_id: Any) -> None:
+        if seq > 1:
+            raise JournalUnavailable("the database is away")
+        label_state(document_id, seq, name, author_id)
+
+    have_somebody_edit_first(scene, monkeypatch)
+    monkeypatch.setattr("journal.admin_reset.label_state", label_the_first)
+    answer = staff(client, "moderate_document").post(
+        url(scene), {"epoch": "0", "label": "before"}, follow=True
+    )
+    done = "Reset the document at sequence 3: epoch 1."
+    assert messages_of(answer) == [done, "the database is away"]
+    assert LogEntry.objects.get().change_message == done
+
+
+def test_the_label_keeps_what_people_did_until_the_reset(
+    client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_somebody_edit_first(scene, monkeypatch)
     moderator = staff(client, "moderate_document")
     answer = moderator.post(url(scene), {"epoch": "0", "label": "before"}, follow=True)
     assert messages_of(answer) == ["Reset the document at sequence 3: epoch 1."]
