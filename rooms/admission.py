@@ -71,11 +71,12 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         credential = credential_of(address, scope, accounts)
         document = document_of(address.slug)
         rights = _rights(credential, document, accounts)
+        shown_name = policy().shown_name(user_of(credential, accounts)) if address.features else None
+        head_seq = read_heads([document.pk]).get(document.pk, 0)
+        # Last what stays: nobody would close the session, or give the token back, of an admission that fails behind it.
         if credential.grant is not None and credential.grant.is_single_use:
             _spend(credential.grant)
         session, is_recorded = _claim_client(document, address, credential.account, process)
-        shown_name = policy().shown_name(user_of(credential, accounts)) if address.features else None
-        head_seq = read_heads([document.pk]).get(document.pk, 0)
     except (Error, JournalUnavailable) as error:
         logger.warning("nobody can join: the database does not answer: %s", error)
         raise Refused(CloseCode.UNAVAILABLE) from error

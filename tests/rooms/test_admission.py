@@ -8,8 +8,9 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
+from journal.error import JournalUnavailable
 from journal.models import Document
-from rooms import record
+from rooms import admission, record
 from rooms.address import Address
 from rooms.admission import Admission, admit
 from rooms.models import Session, SpentToken
@@ -20,7 +21,7 @@ from rooms.refusal import Refused
 from rooms.tokens import mint
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Right
-from vuer_rtc.protocol.wire import Framing, Naming
+from vuer_rtc.protocol.wire import Feature, Framing, Naming
 
 ADDRESS = Address("room", "tablet", Framing.JSON, Naming.COMPRESSED, "203.0.113.7", "probe/1.0")
 PROCESS = ProcessIdentity("host", 1, "x")
@@ -133,6 +134,31 @@ def test_a_token_for_single_use_that_cannot_be_spent_lets_nobody_in(
         patch.setattr(SpentToken, "save", fail)
         assert_refused(CloseCode.UNAVAILABLE, token=token)
     assert enter(token=token).unrecorded is None
+
+
+class NamelessPolicy(RoomPolicy):
+    """Cannot say who somebody is."""
+
+    def shown_name(self, user: Any) -> str | None:
+        raise LookupError("no such profile")
+
+
+def test_an_admission_that_fails_leaves_no_session_and_spends_no_token(
+    document: Document, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a session would count as connected as long as the process lives."""
+
+    def fail(*_: Any) -> None:
+        raise JournalUnavailable("away")
+
+    token = mint(document, account("ann"), single_use=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(admission, "read_heads", fail)
+        assert_refused(CloseCode.UNAVAILABLE, token=token)
+    settings.VUER_RTC = {"POLICY": f"{__name__}.NamelessPolicy"}
+    with pytest.raises(LookupError):
+        enter(token=token, features=frozenset({Feature.PRESENCE}))
+    assert (Session.objects.count(), SpentToken.objects.count()) == (0, 0)
 
 
 def test_limits_are_the_site_s_and_the_document_s_and_bad_ones_count_for_nothing(
