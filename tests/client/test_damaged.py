@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.test_room import SLUG, graph_of, room
+from tests.client.test_room import SLUG, room
 from tests.published.process import PublishedClient, assert_same_scene
+from tests.published.room import room_view
 from tests.server import ServerProcess
 from vuer_rtc.client.room import CommitRefused
 
@@ -78,5 +79,5 @@ async def test_both_kinds_of_client_look_on_and_edit_again_after_the_repair(
         assert (await bob.synced(verify=True)).is_same
         seen = bob.store.getState().journal[-1].msg.id
         await asyncio.to_thread(published.call, "pump", seen=[seen])
-        assert_same_scene(await asyncio.to_thread(published.call, "graph"), graph_of(bob))
+        assert_same_scene(await asyncio.to_thread(published.call, "graph"), room_view(bob))
     assert "good" in server.manage("verify_journals", "--json")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.published.process import PublishedClient, assert_same_scene
+from tests.published.room import room_view
 from tests.server import ServerProcess
 from vuer_rtc.client.room import Backoff, CommitRefused, RoomClient, RoomClosed, RoomError
 
@@ -34,22 +35,6 @@ def room(server: ServerProcess, client: str, **options: Any) -> RoomClient:
     return RoomClient(url, client, backoff=SOON, retry_pause_s=0.1, **options)
 
 
-def graph_of(client: RoomClient) -> dict[str, Any]:
-    """In the shape of the published driver's `graph`."""
-    graph = client.graph
-    nodes = {
-        key: {
-            "tag": node.tag,
-            "name": node.name,
-            "children": node.children,
-            "properties": node.properties,
-            "deleted": node.is_deleted,
-        }
-        for key, node in graph.nodes.items()
-    }
-    return {"root": graph.rootKey, "nodes": nodes}
-
-
 async def both_synced(*clients: RoomClient) -> None:
     for _ in range(2):
         for client in clients:
@@ -69,7 +54,7 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
         published.call("edit", ops=[{"ot": "number.add", "key": "cube", "path": "count", "value": 100}])
         published.call("pump", acked=published.call("unacked"))
         await both_synced(alice, bob)
-        assert graph_of(alice)["nodes"]["cube"]["properties"]["count"] == 100
+        assert room_view(alice)["nodes"]["cube"]["properties"]["count"] == 100
 
         for turn in range(60):
             for client in (alice, bob):
@@ -97,18 +82,18 @@ async def test_two_room_clients_and_a_published_one_converge_over_a_killed_serve
         assert cube.position == [60, 0, 0]
         typed = str(alice.scene["note"].text("body"))
         assert sorted(typed) == sorted("shared" + "a" * 60 + "b" * 60)
-        assert graph_of(alice) == graph_of(bob)
-        assert_same_scene(published.call("graph"), graph_of(alice))
+        assert room_view(alice) == room_view(bob)
+        assert_same_scene(published.call("graph"), room_view(alice))
         status = await alice.synced(verify=True)
         assert status.is_same
         assert server.digest(SLUG) == status.digest
         async with room(server, "carol") as carol:
             assert (await carol.synced(verify=True)).is_same
-            assert graph_of(carol) == graph_of(alice)
+            assert room_view(carol) == room_view(alice)
             carol.scene["note"].text("body").insert(3, "carol")
             carol.commit()
             await both_synced(carol, alice)
-            assert graph_of(carol) == graph_of(alice)
+            assert room_view(carol) == room_view(alice)
 
 
 async def test_a_refreshed_client_keeps_what_is_pending(server: ServerProcess) -> None:
@@ -207,7 +192,7 @@ async def test_what_had_no_effect_when_it_came_has_it_later(server: ServerProces
         assert alice.node("q").parent == "p"  # type: ignore[union-attr]
         assert bob.node("q").parent == "p"  # type: ignore[union-attr]
         assert (await bob.synced(verify=True)).is_same
-        assert graph_of(bob) == graph_of(alice)
+        assert room_view(bob) == room_view(alice)
 
 
 async def test_a_reloaded_client_undoes_what_it_did_before(server: ServerProcess) -> None:

@@ -1,10 +1,11 @@
-"""The document as its journal on disk has it, read beside the running server."""
+"""The document as its journal on disk has it, read beside the running server, and as a room client shows it."""
 
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from journal.entry import decode_entries
+from vuer_rtc.client.room import RoomClient
 from vuer_rtc.crdt.graph import Graph
 
 BATCHES = """
@@ -53,3 +54,19 @@ def document_view(data_dir: Path, slug: str) -> dict[str, Any]:
         for key, node in graph.nodes().items()
     }
     return {"root": graph.state(0).graph["rootKey"], "nodes": nodes}
+
+
+def room_view(client: RoomClient) -> dict[str, Any]:
+    """The same of what a room client shows."""
+    graph = client.graph
+    nodes = {
+        key: {
+            "tag": node.tag,
+            "name": node.name,
+            "children": node.children,
+            "properties": node.properties,
+            "deleted": node.is_deleted,
+        }
+        for key, node in graph.nodes.items()
+    }
+    return {"root": graph.rootKey, "nodes": nodes}
