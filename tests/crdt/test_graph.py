@@ -2,6 +2,7 @@
 
 import random
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -298,16 +299,10 @@ def test_a_message_that_undoes_many_folds_each_property_once(monkeypatch: pytest
     messages = [author(1, insert("n", x=0)), *(author(2 + number, edit) for number, edit in enumerate(edits))]
     undone = author(1000, *(undo(f"al:{2 + number}") for number in range(count) if number % 3))
     graph, plain = graph_of(messages), graph_of(messages)
-    steps = 0
-
-    def counted(*args: Any) -> bool:
-        nonlocal steps
-        steps += 1
-        return step(*args)
-
+    counted = Mock(wraps=step)
     monkeypatch.setattr("vuer_rtc.crdt.property.step", counted)
     graph.apply(undone)
-    assert steps <= count
+    assert counted.call_count <= count
     for number, each in enumerate(undone.ops, 1001):
         plain.apply(author(number, each))
     assert node(graph).properties == node(plain).properties
@@ -333,16 +328,10 @@ def test_a_message_that_writes_a_property_often_before_others_folds_it_once(
     messages = [author(1, insert("n", x=0)), *adds]
     late = other(50, *[op] * count)
     graph, oracle = graph_of(messages), OracleGraph()
-    steps = 0
-
-    def counted(*args: Any) -> bool:
-        nonlocal steps
-        steps += 1
-        return step(*args)
-
+    counted = Mock(wraps=step)
     monkeypatch.setattr("vuer_rtc.crdt.property.step", counted)
     applied = graph.apply(late)
-    assert steps <= 5 * count
+    assert counted.call_count <= 5 * count
     monkeypatch.undo()
     for message in messages:
         oracle.apply(message)
