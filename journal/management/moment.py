@@ -14,10 +14,8 @@ def moment(text: str) -> datetime:
         if found is None:
             raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31T12:00 or 2026-01-31T12:00:00+01:00")
         aware = found if timezone.is_aware(found) else timezone.make_aware(found)
-        (
-            aware.astimezone(UTC),
-            timezone.localtime(aware),
-        )  # the calendar's first and last hours are not in every zone
+        for zone in (UTC, timezone.get_current_timezone()):
+            aware.astimezone(zone)  # the calendar's first and last hours are not in every zone
     except (ValueError, OverflowError) as error:
         raise ArgumentTypeError(f"{text!r}: {error}") from error
     return aware

@@ -49,9 +49,8 @@ NAMES = {
 
 _MODULES = {name: module for module, names in NAMES.items() for name in names.split()}
 
-if (
-    not TYPE_CHECKING
-):  # a type checker goes by the imports above; from a list that it cannot read it takes no name
+# A type checker goes by the imports above; from a list that it cannot read it takes no name.
+if not TYPE_CHECKING:
     __all__ = sorted(_MODULES)
 
 

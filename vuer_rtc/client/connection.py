@@ -239,8 +239,8 @@ class Connection:
             wire = await queue.get()
             frame = msgspec.msgpack.encode(wire)
             if len(frame) > self._syncer.welcome.limits.get(FRAME_LIMIT, math.inf):
-                problem = "a %s of %d bytes is too large to be sent"
-                logger.warning(f"%s: {problem}", self._handshake.url, wire["mtype"], len(frame))
+                url, kind = self._handshake.url, wire["mtype"]
+                logger.warning("%s: a %s of %d bytes is too large to be sent", url, kind, len(frame))
                 continue
             await socket.send(frame)
 
