@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import Error, OperationalError, connections, router
+from django.db import Error, IntegrityError, OperationalError, connections, router
 
 from journal.lock_wait import PATIENCE_MS, impatient
 from rooms.models import Session
@@ -14,7 +14,7 @@ def record_session(session: Session) -> bool:
     """Afterwards the session's row is there; False, and it is not, when the client id is another account's.
 
     Asked again after it is written: of two accounts that claim one client id at the same time, whoever's row is
-    older has it.  Raises: NotRecorded, before long; django.db.Error.
+    older has it.  Idempotent.  Raises: NotRecorded, before long; django.db.Error.
     """
     if owner_of_client(session.document_id, session.client) not in (None, session.user_id):
         return False
@@ -24,7 +24,8 @@ def record_session(session: Session) -> bool:
     except Error as error:
         if isinstance(error, OperationalError) or is_read_only(error):
             raise NotRecorded(str(error)) from error
-        raise
+        if not (isinstance(error, IntegrityError) and Session.objects.filter(pk=session.pk).exists()):
+            raise  # else an earlier try has written it, of which nobody was told
     if owner_of_client(session.document_id, session.client) not in (None, session.user_id):
         session.delete()
         return False

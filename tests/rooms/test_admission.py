@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -121,6 +123,23 @@ def test_a_database_that_takes_no_rows_lets_people_in_to_look(
     assert record_session(admitted.unrecorded)
     assert Session.objects.get().client == admitted.unrecorded.client
     assert enter(account("ann2"), client="other").unrecorded is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_was_written_although_the_connection_broke_is_found_by_the_next_try(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def breaking() -> Iterator[None]:
+        yield
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "_impatient", breaking)
+        admitted = enter()
+    assert admitted.unrecorded is not None
+    assert record_session(admitted.unrecorded)
+    assert Session.objects.count() == 1
 
 
 def test_a_token_for_single_use_that_cannot_be_spent_lets_nobody_in(
