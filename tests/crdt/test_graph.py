@@ -131,20 +131,6 @@ def test_views_of_some_keys_are_those_of_all() -> None:
     assert graph.views(["n", "zz"]) == {"n": node(graph), "zz": None}
 
 
-def test_the_last_writer_of_a_property_is_its_highest_op_with_an_effect() -> None:
-    author, graph = Author("al"), graph_of(scene())
-    assert (graph.last_writer("n", "x"), graph.last_writer("n", "tag"), graph.last_writer("n", "y")) == (
-        "al:3",
-        "al:2",
-        None,
-    )
-    graph.apply(Author("bo")(9, prop("number.add", "x", "no number")))
-    assert graph.last_writer("n", "x") == "al:3"
-    author.counter = 3
-    graph.apply(author(10, undo("al:3")))
-    assert graph.last_writer("n", "x") == "al:2"
-
-
 def test_a_snapshot_can_only_be_taken_at_the_cut_in_force() -> None:
     """K5."""
     graph = graph_of(journalled([*scene(), 2]))

@@ -17,7 +17,6 @@ from vuer_rtc.crdt import text as text_module
 from vuer_rtc.crdt import text_author, text_restore, text_sibling, text_tree
 from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.text_run import Run, encode_runs
-from vuer_rtc.crdt.text_utf16 import position_from_utf16, position_to_utf16
 
 
 @dataclass
@@ -438,20 +437,6 @@ def test_the_published_rope_has_every_character_once() -> None:
         ("=earlier/0/a:3", "d", False, "a:2", 1, 1),
     ]
     assert rope["maxSeq"] == 3
-
-
-@given(
-    text=st.text(st.characters(exclude_categories=["Cs"]) | st.just("𝄞"), max_size=20),
-    position=st.integers(-2, 45),
-)
-def test_utf16_positions_map_to_code_points_and_back(text: str, position: int) -> None:
-    """X7."""
-    units = "".join(character * (1 + (ord(character) > 0xFFFF)) for character in text)
-    mapped = position_from_utf16(text, position)
-    assert position_to_utf16(text, mapped) in (min(max(position, 0), len(units)), max(position - 1, 0))
-    assert position_from_utf16(text, position_to_utf16(text, min(max(position, 0), len(text)))) == min(
-        max(position, 0), len(text)
-    )
 
 
 @pytest.mark.parametrize("authors", [1, 8])

@@ -432,14 +432,6 @@ class Graph:
         is_whole = len(self._changes) < CHANGES_MAX and seq >= self._base_seq
         return frozenset(changed) if is_whole else None
 
-    def last_writer(self, key: str, path: str) -> str | None:
-        """Id of the highest message that had an effect on a property; None when there is no such property."""
-        register = self._scene.register(key, path)
-        if register is None:
-            return None
-        origin = register.touched or register.writer
-        return origin[2] if origin is not None else None
-
     def is_said_undone(self, message: Message) -> bool:
         """True while the last counting meta op on the message is an undo, be it retained or folded (rule U1)."""
         return self._undo.is_undone(message, self.cut)

@@ -27,7 +27,7 @@ plain value becoming a text and back (X1, X2, X6), and undoing a `hide_all`.  Pl
 
 **Handles.**  `latest` returns a handle for `place`; it is good until the text changes.
 
-**Positions** and lengths count code points (X7); `text_utf16` maps those of clients that count UTF-16 units.
+**Positions** and lengths count code points (X7).
 
 **Cost** is O(log n) for each run of characters touched, n being all runs.  `visible()` is cached; after an edit it
 costs what changed, and one join.
