@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
+from tests.client.network import FakeServer
 from tests.rooms.patience import until
 from vuer_rtc.client.answer import Refusal
 from vuer_rtc.client.connection import BACKOFF, REFUSALS_MAX, Backoff, Connection
@@ -163,6 +164,33 @@ async def test_an_error_that_is_about_no_commit_is_logged(caplog: pytest.LogCapt
         [warning] = await told(caplog, "over-limit: presence_bytes_max")
         await room.close()
     assert warning.levelname == "WARNING"
+
+
+async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> None:
+    """As at any other time."""
+
+    async def refuse(socket: ServerConnection) -> None:
+        for wire in FakeServer().greeting("ann", None):
+            await socket.send(msgspec.msgpack.encode(wire))
+        message_id = msgspec.msgpack.decode(await socket.recv(decode=False))["msg"]["id"]
+        later = {"mtype": "error", "msgId": message_id, "code": "rate-limited", "retry": True}
+        for wire in (later, {"mtype": "rights", "rights": [], "limits": {"frame_bytes_max": 10}}):
+            await socket.send(msgspec.msgpack.encode(wire))
+        await socket.wait_closed()
+
+    def complain(refusal: Refusal) -> None:
+        raise LookupError(refusal.code)
+
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        room = RoomClient(
+            f"ws://127.0.0.1:{port}/ws/rooms/stage/", "ann", on_refused=complain, retry_pause_s=0.1
+        )
+        async with room:
+            room.scene.add("Mesh")
+            room.commit()
+            with pytest.raises(RoomClosed, match=r"LookupError\('over-limit'\)"):
+                await asyncio.wait_for(room.synced(), 10)
 
 
 async def test_who_is_cancelled_while_leaving_is_cancelled() -> None:

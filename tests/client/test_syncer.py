@@ -208,21 +208,23 @@ def test_an_undo_that_overtakes_its_refused_target_travels_again_behind_it() -> 
 
 def test_a_listener_that_raises_when_a_commit_is_refused_here_keeps_no_others_back() -> None:
     line = joined(FakeServer(), "alice")
-    line.syncer.welcome = replace(line.syncer.welcome, limits={"frame_bytes_max": WINDOW_BYTES_MAX})
-    line.store.edit(insert_op("", "large", blob="x" * WINDOW_BYTES_MAX))
+    line.syncer.welcome = replace(line.syncer.welcome, limits={"frame_bytes_max": 1000})
+    line.syncer.must_pause = True
+    for key, size in (("before", 1), ("large", 1000)):
+        line.store.edit(insert_op("", key, blob="x" * size))
+        line.commit()
 
     def listen() -> None:
-        if not line.syncer.waiting:
-            raise RuntimeError
+        raise RuntimeError
 
     unsubscribe = line.store.subscribe(listen)
     with pytest.raises(RuntimeError):
-        line.commit()
+        line.syncer.again()
     unsubscribe()
     assert [refusal.code for refusal in line.syncer.refusals] == ["over-limit"]
-    line.store.edit(insert_op("", "small"))
+    line.store.edit(insert_op("", "behind"))
     line.commit()
-    assert [wire["msg"]["id"] for wire in line.up] == ["alice:2"]
+    assert [wire["msg"]["id"] for wire in line.up] == ["alice:1", "alice:3"]
 
 
 def test_a_refused_commit_is_taken_back_and_the_rest_stays() -> None:

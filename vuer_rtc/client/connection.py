@@ -77,7 +77,6 @@ class Connection:
         self._queue: asyncio.Queue[Wire] = asyncio.Queue()
         self._progress = asyncio.Event()
         self._is_presenting = False
-        self._pause: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -156,8 +155,7 @@ class Connection:
         ) as socket:
             self._queue = asyncio.Queue()
             self._syncer.connected()
-            self._end_pause()
-            works = (self._read(socket), self._write(socket), self._beat())
+            works = (self._read(socket), self._write(socket), self._beat(), self._go_on())
             tasks = [asyncio.create_task(work) for work in works]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -252,25 +250,19 @@ class Connection:
             await asyncio.sleep(min(self._heartbeat_s, silence_s / 3))
             self.put([self._syncer.heartbeat()])
 
+    async def _go_on(self) -> None:
+        """Sends everything again, a while after a refusal for now."""
+        while True:
+            await self.until(lambda: self._syncer.must_pause)
+            await asyncio.sleep(self._retry_pause_s)
+            self._take_turn(self._syncer.again)
+
     def _after(self, refused: list[Refusal]) -> None:
         for refusal in refused:
             logger.warning("%s: %s", self._handshake.url, refusal.text)
             if self._on_refused is not None:
                 self._on_refused(refusal)
-        if self._syncer.must_pause and self._pause is None:
-            loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(self._retry_pause_s, self._again, self._queue)
         self._progressed()
-
-    def _end_pause(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-        self._pause = None
-
-    def _again(self, queue: asyncio.Queue[Wire]) -> None:
-        self._end_pause()
-        if queue is self._queue and self._syncer.must_pause:
-            self._take_turn(self._syncer.again)
 
     def _present(self) -> None:
         """Presence has changed: send it now, and for a moment no more."""

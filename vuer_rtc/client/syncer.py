@@ -163,6 +163,9 @@ class Syncer:
                     wire = {"mtype": "crdt", "msg": message_fields(message)}
                     if self._fits(message.id, wire):
                         wires.append(wire)
+        except BaseException:
+            self._window.clear()  # what was chosen is not sent
+            raise
         finally:
             self._is_choosing = False
         return wires
