@@ -2,6 +2,8 @@
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from journal import compaction, redaction, snapshot
@@ -419,6 +422,31 @@ def test_a_document_that_cannot_be_read_is_told_and_nothing_is_done_to_it(
         assert "checksum does not hold" in error.getvalue()
     assert JournalBatch.objects.filter(document=other).exists()
     assert not JournalBatch.objects.filter(document=scene).exists(), "the others are done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_that_deleted_bytes_are_still_there_is_told_to_whoever_asked_for_them_to_go(
+    scene: Document, eve: User
+) -> None:
+    """By the exit status, too: programs ask for it."""
+    if connection.vendor != "sqlite":
+        with pytest.raises(CommandError, match="not well: --vacuum"):
+            call_command("redact_user", "--user=eve", "--yes", "--vacuum", stderr=io.StringIO())
+        return
+    name, error = connection.settings_dict["NAME"], io.StringIO()
+    connection.cursor().execute("PRAGMA busy_timeout = 100")
+    with closing(sqlite3.connect(name, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM django_migrations").fetchone()
+        with pytest.raises(CommandError, match="not well: --vacuum"):
+            call_command("redact_user", "--user=eve", "--yes", "--vacuum", stderr=error)
+        assert "NOT done" in error.getvalue()
+        assert_nowhere(SECRET)
+        call_command("redact_user", "--user=eve", "--yes")  # who did not ask hears nothing
+    call_command("redact_user", "--user=eve", "--yes", "--vacuum")
+    assert not any(
+        SECRET.encode() in path.read_bytes() for path in Path(name).parent.glob(f"{Path(name).name}*")
+    )
 
 
 def test_arguments_that_name_nobody_are_refused(eve: User) -> None:

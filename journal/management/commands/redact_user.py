@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.management import CommandError
 from django.db import Error
 
 from journal.column import user_key
@@ -57,13 +58,16 @@ class Command(DocumentCommand):
         self.is_anywhere = False
         if options["yes"]:
             begin_secure_deletion()
+        is_scrubbed = False
         try:
             super().handle(*args, **options)
             if not self.is_anywhere:
                 self.note_nobody(options)
         finally:
-            if options["yes"] and not scrub(is_thorough=options["vacuum"]) and options["verbosity"]:
+            if options["yes"] and not (is_scrubbed := scrub(is_thorough=options["vacuum"])):
                 self.note_remains(options)
+        if options["yes"] and options["vacuum"] and not is_scrubbed:
+            raise CommandError("not well: --vacuum")
 
     def find_person(self, options: dict[str, Any]) -> Person:
         if options["user"] is None and options["client"] is None:
@@ -91,8 +95,13 @@ class Command(DocumentCommand):
             )
 
     def note_remains(self, options: dict[str, Any]) -> None:
-        """On a terminal only: it is no failure."""
-        if self.stderr.isatty():
+        """On a terminal only, where nobody asked for more than databases do by themselves."""
+        if options["vacuum"]:
+            self.stderr.write(
+                "--vacuum: NOT done. The database's files may hold deleted bytes still: another process reads or "
+                "writes them, or it is not SQLite. Run it again; see docs/operate.md."
+            )
+        elif options["verbosity"] and self.stderr.isatty():
             self.stderr.write("The database may keep deleted bytes for a while; see docs/operate.md.")
 
     def documents(self, slugs: list[str] | None) -> Iterator[Found]:
