@@ -14,6 +14,7 @@ from time import time
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, connections, transaction
+from django.db.models import Q
 
 from journal.archive import delete_archives
 from journal.authoring import Author
@@ -35,6 +36,7 @@ from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row
 from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left_count
 from vuer_rtc.crdt.canonical import SERVER_PREFIX
+from vuer_rtc.crdt.dtype import MODIFIERS
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import SITE_CLIENT, cut_record
 
@@ -152,12 +154,17 @@ def redact_document(
 
 
 def _authorship(document_id: UUID, person: Person, clients: Collection[str]) -> Authorship:
-    """Of the site's messages, those that are retained tell for whom they were written."""
-    if person.user is None:
-        return Authorship(clients)
-    rows = Operation.objects.filter(document=document_id, client=SITE_CLIENT).order_by()
-    pairs = rows.values_list("message_id", "user_id").distinct()
-    return Authorship(clients, {message_id: str(user_id) == person.user for message_id, user_id in pairs})
+    """As far as retained messages tell: of the site's, for whom they were written; of the person's, what they added to
+    values."""
+    rows = Operation.objects.filter(document=document_id).order_by()
+    of_person, site = Q(client__in=list(map(bounded, clients))), None
+    if person.user is not None:
+        of_person |= Q(user_id=person.user)
+        pairs = rows.filter(client=SITE_CLIENT).values_list("message_id", "user_id").distinct()
+        site = {message_id: str(user_id) == person.user for message_id, user_id in pairs}
+    added = rows.filter(of_person, otype__in=MODIFIERS, undone=False).values_list("key", "path").distinct()
+    truncated_seq, cut = Document.objects.values_list("truncated_seq", "cut").get(pk=document_id)
+    return Authorship(clients, site, set(added), cut if truncated_seq else -1)
 
 
 def _empty(document_id: UUID, authorship: Authorship) -> int:

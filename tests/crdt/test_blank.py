@@ -229,3 +229,31 @@ def test_b5_the_site_writes_for_everybody() -> None:
     assert left_count(graph.snapshot(), eve) == 3, "eve, old and back"
     assert list(emptying_ops(graph.snapshot(), Authorship({"=site"}))) == []
     assert left_count(graph.snapshot(), Authorship({"pad"})) == 1, "back"
+
+
+def test_b5_what_others_have_added_to_is_counted_where_the_person_may_have_a_part_in_it() -> None:
+    def op(ot: str, path: str, value: Any) -> Op:
+        return Op(ot=ot, key="n", path=path, value=value)
+
+    def by(client: str, lt: int, *ops: Op) -> Message:
+        return message(lt, *ops, client=client)
+
+    graph = folded(
+        by("ann", 1, insert("n")),
+        by("ann", 2, *(op("string.set", path, "a") for path in ("between", "own", "typed", "over"))),
+        by("pad", 3, op("string.set", "first", "secret"), op("string.concat", "over", "secret")),
+        by("pad", 4, op("string.concat", "between", "secret"), op("string.concat", "typed", "secret")),
+        by("pad", 5, op("array.push", "list", "secret"), op("vector3.set", "at", [1, 0, 0])),
+        by("ann", 6, *(op("string.concat", path, "!") for path in ("first", "between", "own", "typed"))),
+        by("ann", 7, op("array.push", "list", "!"), op("vector3.add", "at", [1, 0, 0])),
+        by("ann", 8, Op(
+            ot="text.insert", key="n", path="typed", value=[None, "x"], id="ann:0", seq=1, ts=1
+        ), op("string.set", "over", "b")),
+    )  # fmt: skip
+    data = graph.snapshot()
+    added = {("n", path) for path in ("between", "typed", "list", "over")}
+    assert list(emptying_ops(data, Authorship({"pad"}))) == []
+    assert left_count(data, Authorship({"pad"}, added=added)) == 4, "first, between, typed, list"
+    assert left_count(data, Authorship({"pad"})) == 1, "first: the value itself tells"
+    assert left_count(data, Authorship({"pad"}, told_above=2)) == 5, "all but over and at: own as well"
+    assert left_count(data, Authorship({"dan"})) == 0

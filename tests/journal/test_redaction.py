@@ -312,6 +312,36 @@ def test_j63_what_the_site_wrote_and_nothing_tells_for_whom_is_told(document: Do
     assert seen(document)["n"].properties["note"] == "whose?"
 
 
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_j63_what_others_have_added_to_is_told_where_it_may_be_the_persons_in_part(
+    document: Document, eve: User, is_retained: bool
+) -> None:
+    def push(path: str, value: str) -> Op:
+        return Op(ot="array.push", key="n", path=path, value=value)
+
+    user = str(eve.pk)
+    append(document, message(1, insert("n", x=0)))
+    append(document, message(2, push("chat", "hello"), push("log", "a")))
+    append(document, message(3, push("chat", SECRET), string("undone", SECRET), client="pad"), user=user)
+    append(
+        document,
+        message(4, Op(ot="string.concat", key="n", path="undone", value="!"), client="pad"),
+        user=user,
+    )
+    append(document, message(5, string("undone", "a"), push("chat", "bye"), push("log", "b")))
+    if not is_retained:
+        catch_up(document.pk)
+        compact(document)
+    error = io.StringIO()
+    with pytest.raises(CommandError, match="not well: room"):
+        call_command(
+            "redact_user", "--user=eve", "--client=pad", "--document=room", "--yes", "--content", stderr=error
+        )
+    left = 1 if is_retained else 2  # nothing tells any more that the log is not the person's
+    assert f"NOT emptied: {left} properties" in error.getvalue()
+    assert seen(document)["n"].properties["chat"] == ["hello", SECRET, "bye"]
+
+
 @pytest.mark.parametrize("point", ["compact.cut", "compact.snapshot", "compact.origin", "compact.proved"])
 def test_j61_a_compaction_that_is_overtaken_leaves_no_state_of_before(
     scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch, point: str

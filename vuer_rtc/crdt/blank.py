@@ -32,6 +32,10 @@ class Authorship:
     site: Mapping[str, bool] | None = None
     """Of messages of the site, by id, whether they were written for the person; None: the site writes for accounts, and
     the person has none."""
+    added: Collection[tuple[str, str]] = ()
+    """Keys and paths at which the person changed values by other operations than sets."""
+    told_above: int = -1
+    """Above this Lamport time these are all that there are; of what is older nothing tells."""
 
     def is_of(self, client: str, message_id: str = "") -> bool | None:
         """Whether what they wrote is the person's; None when nothing tells.
@@ -141,17 +145,44 @@ def emptying_ops(data: bytes, authorship: Authorship) -> Iterator[Op]:
 
 def left_count(data: bytes, authorship: Authorship) -> int:
     """Of how many properties everybody sees something that is the person's, or may be: after the emptying, what the
-    site wrote and nothing tells for whom, and characters whose ids were given out again, so that no operation names
-    them.
+    site wrote and nothing tells for whom, what others have added to since, and characters whose ids were given out
+    again, so that no operation names them.
 
     Raises: SnapshotError.
     """
+    content = decode_content(data)
     return sum(
-        any(authorship.is_of(*writer) is not False for writer, _, _ in _characters(register))
-        if register.is_text
-        else _is_of(authorship, register.writer) is not False and any(_emptying(key, path, register.value))
-        for key, path, register in _shown(decode_content(data))
+        _is_left(authorship, content.nodes[key], key, path, register)
+        for key, path, register in _shown(content)
     )
+
+
+def _is_left(authorship: Authorship, node: Node, key: str, path: str, register: Register) -> bool:
+    if not register.is_text:
+        is_last = _is_of(authorship, register.writer) is not False
+        is_seen = any(_emptying(key, path, register.value))
+        return is_seen and (is_last or _has_part(authorship, node, key, path, register))
+    found = list(_characters(register))
+    if any(authorship.is_of(*writer) is not False for writer, _, _ in found):
+        return True
+    plain = implicit_agent(register.writer, register.index)
+    return any(agent == plain for _, agent, _ in found) and _has_part(authorship, node, key, path, register)
+
+
+def _has_part(authorship: Authorship, node: Node, key: str, path: str, register: Register) -> bool:
+    """True when others have added to a value, and what they added to may be the person's, or the person may have added
+    to it in between: a register tells who set it and who wrote it last."""
+    base = register.setter if register.is_set else node.created if register.is_touched else None
+    if base is None or _is_sum(register.value):
+        return False
+    is_own = _is_of(authorship, base) is not False
+    return is_own or base[0] <= authorship.told_above or (key, path) in authorship.added
+
+
+def _is_sum(value: Json) -> bool:
+    """True for numbers and vectors: of what was added to them nothing is to be seen."""
+    members = value if type(value) is list else [value]
+    return all(isinstance(member, int | float) for member in members)
 
 
 def _shown(content: Content) -> Iterator[tuple[str, str, Register]]:

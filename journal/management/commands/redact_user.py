@@ -143,7 +143,7 @@ class Command(DocumentCommand):
         if result["left"]:
             yield (
                 f"NOT emptied: {result['left']} properties that may be the person's; the site wrote or restored them, "
-                "and nothing tells whose they are, or their characters cannot be named"
+                "or others have added to them, and nothing tells whose they are, or their characters cannot be named"
             )
         if result["labels"]:
             yield f"labels deleted: {', '.join(result['labels'])}"
