@@ -269,6 +269,25 @@ def test_j63_with_content_nothing_of_the_person_is_seen_either(scene: Document, 
     assert_nowhere(SECRET)
 
 
+def test_j60_what_hangs_below_a_removed_object_is_seen_again_and_stays_unless_it_is_emptied(
+    document: Document, eve: User
+) -> None:
+    append(
+        document,
+        message(1, insert("group"), insert("n", "group", note=SECRET), client="pad"),
+        user=str(eve.pk),
+    )
+    append(document, message(2, Op(ot="node.remove", key="", path="children", value="group")))
+    redact(document, eve)
+    assert seen(document)["n"].hidden
+    append(document, message(4, insert("group")))
+    assert not seen(document)["n"].hidden
+    assert seen(document)["n"].properties == {"note": SECRET}
+    append(document, message(5, Op(ot="node.remove", key="", path="children", value="group")))
+    redact(document, eve, empties_content=True)
+    assert_nowhere(SECRET)
+
+
 @pytest.mark.parametrize("id", ["7b0d4f6e-11aa", "ann:x:2"])
 def test_j63_what_a_client_typed_is_found_whatever_its_message_ids_are(document: Document, id: str) -> None:
     append(document, message(1, insert("n", x=0)))
