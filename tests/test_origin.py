@@ -35,7 +35,19 @@ async def test_pages_of_the_allowed_hosts_come_in(origin: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", [b"https://evil.example", b"null", b"", b"http://localhost.evil.example", b"file://"]
+    "origin",
+    [
+        b"https://evil.example",
+        b"null",
+        b"",
+        b"http://localhost.evil.example",
+        b"file://",
+        b"http://127.0.0.1@evil.example",
+        b"http://[",
+        b"http://[::1",
+        b"http://localhost:port",
+        b"\xff",
+    ],
 )
 async def test_other_pages_are_refused(origin: bytes) -> None:
     assert not await is_let_in((b"origin", origin))

@@ -6,9 +6,9 @@ anybody's browser: there is nothing to protect from, and it comes in with its ow
 """
 
 from typing import Any
-from urllib.parse import ParseResult
+from urllib.parse import ParseResult, urlparse
 
-from channels.security.websocket import OriginValidator
+from channels.security.websocket import OriginValidator, WebsocketDenier
 from django.conf import settings
 
 HOSTS_OF_DEVELOPERS = [".localhost", "127.0.0.1", "[::1]"]
@@ -22,5 +22,19 @@ class PageOriginValidator(OriginValidator):
         allowed = settings.ALLOWED_HOSTS or (HOSTS_OF_DEVELOPERS if settings.DEBUG else [])
         super().__init__(application, allowed)
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        origins = [value for name, value in scope.get("headers", ()) if name == b"origin"]
+        application = super().__call__ if all(map(_is_address, origins)) else WebsocketDenier()
+        return await application(scope, receive, send)
+
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         return parsed_origin is None or bool(self.validate_origin(parsed_origin))
+
+
+def _is_address(origin: bytes) -> bool:
+    """False for what cannot be read as one, such as `http://[`, at which Channels would fail."""
+    try:
+        _ = urlparse(origin.decode("latin-1")).port
+    except ValueError:
+        return False
+    return True
