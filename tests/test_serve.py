@@ -94,6 +94,14 @@ def test_the_printed_addresses_and_login_work(lasting_server: ServerProcess) -> 
     assert "--primary" in browser.get(style[0])
 
 
+@pytest.mark.parametrize("path", ["..%2f..%2fdb.sqlite3", "%2e%2e/secret_key", "%00", "a" * 5000])
+def test_what_is_no_static_file_is_not_found_and_fails_nothing(
+    lasting_server: ServerProcess, path: str
+) -> None:
+    assert lasting_server.page(f"/static/{path}")[0] == 404
+    assert "Traceback" not in lasting_server.log()
+
+
 def test_two_readme_clients_see_each_other_and_the_edits_outlive_a_restart(
     server: ServerProcess, tmp_path: Path
 ) -> None:

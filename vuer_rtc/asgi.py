@@ -10,13 +10,13 @@ pages = get_asgi_application()  # sets Django up: what is imported below has mod
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import WebsocketDenier  # noqa: E402
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from rooms import hub  # noqa: E402
 from rooms.routing import websocket_urlpatterns  # noqa: E402
 from vuer_rtc.lifespan import Lifespan  # noqa: E402
 from vuer_rtc.origin import PageOriginValidator  # noqa: E402
+from vuer_rtc.static_files import StaticFiles  # noqa: E402
 
 nowhere: Any = WebsocketDenier.as_asgi()  # an ASGI application where Django's types expect a view
 sockets = URLRouter([*websocket_urlpatterns, re_path("", nowhere)])
@@ -26,7 +26,7 @@ application = Lifespan(
         {
             # The admin's few style sheets come from the server itself, so that one command is enough; behind
             # a web server, `collectstatic` and a location block take them off it.
-            "http": ASGIStaticFilesHandler(pages),
+            "http": StaticFiles(pages),
             "websocket": PageOriginValidator(sockets),
         }
     ),
