@@ -353,3 +353,23 @@ async def test_text_that_is_no_unicode_ends_the_connection_and_is_not_logged(
         assert client.close_code == 1007
     assert (taken, application.events) == ([], [end])
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("header", "answer"),
+    [
+        ("Cookie: a=" + "x" * 9000, b"HTTP/1.1 431 "),
+        ("\r\n".join(f"X-{number}: 1" for number in range(140)), b"HTTP/1.1 431 "),
+        ("X-A: \x01", b""),
+    ],
+    ids=["a long line", "many lines", "not HTTP"],
+)
+async def test_a_handshake_that_cannot_be_read_is_answered_and_ended(header: str, answer: bytes) -> None:
+    async with serving(http="h11") as (_, client):
+        socket = RawSocket(client.remote_address[1])
+        await socket.connect()
+        socket.write(socket.request("/", header))
+        found = await asyncio.wait_for(socket.reader.read(), PATIENCE_S)
+        assert found[: len(answer)] == answer
+        assert bool(found) == bool(answer)
+        socket.abort()

@@ -103,6 +103,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
             self.loop.call_soon(self.transport.resume_reading)
 
+    def handle_events(self) -> None:
+        """A handshake that cannot be read, such as one with a header line of more than 8 KiB, has no event: its answer
+        is what `websockets` would say, or nothing.  Nobody would send it, and who asked would wait for ever."""
+        super().handle_events()
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+
     def send_receive_event_to_app(self) -> None:
         if self.close_sent:
             self._takes_bare_frame()
