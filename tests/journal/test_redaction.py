@@ -498,6 +498,21 @@ def test_that_deleted_bytes_are_still_there_is_told_to_whoever_asked_for_them_to
     )
 
 
+@pytest.mark.parametrize("condition", ["importing", "purging"])
+def test_what_a_killed_import_or_purge_has_left_is_told(
+    scene: Document, other: Document, eve: User, condition: str
+) -> None:
+    append(other, message(1, insert("n", note=SECRET), client="pad"), user=str(eve.pk))
+    Document.objects.filter(pk=other.pk).update(condition=condition)
+    error = io.StringIO()
+    with pytest.raises(CommandError, match="not well: other-room"):
+        call_command("redact_user", "--user=eve", "--yes", stderr=error)
+    assert "nobody is at it" in error.getvalue()
+    assert not JournalBatch.objects.filter(document=scene).exists(), "the others are done"
+    with lease(other.pk, "elsewhere/1/0"):
+        call_command("redact_user", "--user=eve", "--yes")
+
+
 def test_arguments_that_name_nobody_are_refused(eve: User) -> None:
     with pytest.raises(CommandError, match="say who"):
         call_command("redact_user", "--yes")

@@ -10,6 +10,7 @@ from django.core.management import CommandError
 from django.db import Error
 
 from journal.column import user_key
+from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.per_document import DocumentCommand, Found, Result
 from journal.models import Document, Operation
@@ -111,8 +112,15 @@ class Command(DocumentCommand):
             elif self.is_chosen or found.pk in self.clients or found.pk in self.unread:
                 self.is_anywhere = True
                 yield slug, found
+        if slugs is None:
+            for document in list(
+                Document.objects.exclude(condition=Document.Condition.WHOLE).order_by("slug")
+            ):
+                yield document.slug, document
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
+        if document.condition:
+            return self.tell_leftover(document)
         if document.pk in self.unread:
             catch_up(document.pk)  # it raises again: told, not passed over
             self.clients = documents_of(self.person)
@@ -126,6 +134,18 @@ class Command(DocumentCommand):
             document, self.person, clients, empties_content=options["content"], tell=self.progress.tell
         )
         return asdict(report), report.left == 0
+
+    def tell_leftover(self, document: Document) -> tuple[Result, bool]:
+        """What a killed import or purge has left may hold the person's work, and no rows tell.
+
+        Raises: JournalBusy while one is at work.
+        """
+        with lease(document.pk):
+            detail = (
+                f"{document.get_condition_display()}, and nobody is at it: whose work is in it is not known. Import it "
+                "again, or purge_document"
+            )
+        return {"slug": document.slug, "outcome": "failed", "detail": detail}, False
 
     def describe(self, result: Result) -> Iterator[str]:
         if result["outcome"] == "nothing to do":
