@@ -25,6 +25,7 @@ from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.pipe import quiet_without_reader, write_anything
 from journal.management.progress import Progress
+from journal.management.visible import visible
 from journal.models import Document
 from journal.reader import load_document
 from journal.stored_row import tells_damage
@@ -92,8 +93,10 @@ class JournalCommand(BaseCommand):
         if options["json"]:
             self.write_json(result)
             return
-        detail = [result["detail"]] if "detail" in result else self.describe(result)
-        text = "\n".join(f"{result['slug']}: {line}" if "slug" in result else line for line in detail)
+        detail = result["detail"].rstrip().split("\n") if "detail" in result else self.describe(result)
+        text = "\n".join(
+            visible(f"{result['slug']}: {line}" if "slug" in result else line) for line in detail
+        )
         if not is_well:
             self.stderr.write(text)
         elif options["verbosity"] > 1 or (options["verbosity"] == 1 and self.is_listened_to(options)):

@@ -172,3 +172,18 @@ def test_what_cannot_be_told_is_said_with_a_code(scene: Document, arguments: lis
 def test_one_document_is_named(scene: Document) -> None:
     with pytest.raises(CommandError, match="name one document"):
         run("look_back")
+
+
+def test_what_clients_named_writes_no_lines_of_its_own_and_is_no_order_to_a_terminal(
+    document: Document,
+) -> None:
+    evil = "a\x1b]52;c;cm0=\x07\nroom at sequence 9\r\u202e\x9b"
+    append(document, message(1, insert(evil, name=evil, tag=evil), client="bob"))
+    append(document, message(2, put(evil, evil, 1), client="bob"))
+    append(document, message(3, put(evil, evil, 2), client="bob"))
+    for arguments in (["--seq", "3"], ["--since", "1"], ["--key", evil]):
+        lines = look_back(*arguments)
+        assert all(line.isprintable() for line in lines)
+        assert any(r"a\x1b]52;c;cm0=\x07\nroom at sequence 9\r\u202e\x9b" in line for line in lines)
+    [change, *_] = told("--key", evil)["changes"]
+    assert change["properties"][0]["path"] == evil

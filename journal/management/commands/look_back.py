@@ -18,6 +18,7 @@ from journal.label import graph_of_label
 from journal.management.argument import Senseless
 from journal.management.moment import moment
 from journal.management.per_document import DocumentCommand, Found, Result
+from journal.management.visible import visible
 from journal.models import Document
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
@@ -78,7 +79,7 @@ class Command(DocumentCommand):
         if options["json"] or not is_well:
             super().show(result, is_well, options)
         else:
-            self.stdout.write("\n".join(self.describe(result)))
+            self.stdout.write("\n".join(map(visible, self.describe(result))))
 
     def describe(self, result: Result) -> Iterator[str]:
         oldest_seq, head_seq = result["reach"]
