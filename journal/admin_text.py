@@ -117,4 +117,17 @@ def command_line(command: str, slug: str, **options: Any) -> str:
 
 def _option(name: str, value: str) -> str:
     """What begins with a dash would be taken for another option."""
-    return f"--{name}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+    return f"--{name}{'=' if value.startswith('-') else ' '}{_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """Control characters, which a terminal would take for keys that are pressed, as shells write them (`$'…'`)."""
+    if value.isprintable():
+        return shlex.quote(value)
+    return f"$'{''.join(map(_typed, value))}'"
+
+
+def _typed(character: str) -> str:
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    return f"\\U{ord(character):08x}"

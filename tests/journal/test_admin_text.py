@@ -1,6 +1,7 @@
 """How the admin writes values: what differs is to be seen."""
 
 import random
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +63,14 @@ def test_a_command_can_be_pasted_into_a_shell() -> None:
     told = command_line("look_back", "a-b", key="it's; rm", seq=4, label=None)
     assert told == """manage.py look_back --document a-b --key 'it'"'"'s; rm' --seq 4"""
     assert command_line("look_back", "-a", key="") == "manage.py look_back --document=-a --key ''"
+
+
+@pytest.mark.parametrize(
+    "key", ["\x15rm -rf ~\n", "it's \\ a\x1b[201~\r", "\x9b\u202e\u2028é\u3000😀\U000e0001"]
+)
+def test_a_command_presses_no_keys_and_names_what_it_should(key: str) -> None:
+    told = command_line("look_back", "a", key=key)
+    assert told.isprintable()
+    script = told.replace("manage.py look_back", "printf '%s.'", 1)
+    bash = subprocess.run(["bash", "-c", script], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+    assert bash.stdout.decode() == f"--document.a.--key.{key}."
