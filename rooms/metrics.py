@@ -4,6 +4,7 @@ Registered with prometheus-client's own registry, so that a site which exposes t
 Everything is made when somebody asks; see `rooms.tally` for what is counted meanwhile.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import REGISTRY
@@ -57,6 +58,10 @@ SINCE_START = {
 """Counters, by the field of `Vitals`."""
 
 
+APPLICATION_CODE_MIN = 3000
+"""From here on two thousand close codes are a client's to choose: as labels they would be as many time series."""
+
+
 class ServerCollector(Collector):
     """The metrics of the hub and of the process's tally."""
 
@@ -95,8 +100,8 @@ def _counted() -> Iterator[Metric]:
     closes = CounterMetricFamily(
         "vuer_closes", "Connections that ended, or were not let in.", labels=["code", "by"]
     )
-    for (code, closed_by), count in list(tally.closed.items()):
-        closes.add_metric([_close_name(code), closed_by or "nobody"], count)
+    for labels, count in _closes().items():
+        closes.add_metric(labels, count)
     yield closes
     yield _labelled("failures", "Failures that the log has more of.", "of", tally.failures)
     for name, text, value in (
@@ -117,6 +122,15 @@ def _named(counts: Mapping[type, int], names: Mapping[type, str]) -> dict[str, i
     found = dict.fromkeys(names.values(), 0)
     for kind, name in names.items():
         found[name] += counts.get(kind, 0)
+    return found
+
+
+def _closes() -> Counter[tuple[str, str]]:
+    """By code and by whose that is."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (code, closed_by), count in list(tally.closed.items()):
+        is_made_up = closed_by == "client" and code >= APPLICATION_CODE_MIN
+        found["other" if is_made_up else _close_name(code), closed_by or "nobody"] += count
     return found
 
 

@@ -61,6 +61,15 @@ def test_vitals_and_counts_are_told_by_kind_type_and_code(tally: Tally) -> None:
     assert found["vuer_news_lost_total"] == 6
 
 
+def test_close_codes_that_clients_make_up_are_one_series(tally: Tally) -> None:
+    """And do not look as if the server had closed somebody."""
+    tally.closed[CloseCode.SLOW_CLIENT, "server"] = 1
+    tally.closed |= {(code, "client"): 1 for code in range(3000, 5000)}
+    found = samples(QUIET)
+    closes = {name: value for name, value in found.items() if name.startswith("vuer_closes_total")}
+    assert closes == {"vuer_closes_total server 4408 slow-client": 1, "vuer_closes_total client other": 2000}
+
+
 def test_a_distribution_counts_up_to_each_bound(tally: Tally) -> None:
     tally.batch_messages = Distribution((1, 10))
     for value in (1, 1, 2, 10, 11, 500):
