@@ -1,6 +1,7 @@
 """Puts a document, or some of its nodes, back to what it was: by one message that can be undone (rule J33)."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,8 +9,10 @@ from uuid import UUID
 from journal.authoring import Author, Authored
 from journal.error import BatchTooLarge, OutOfReach, RestoreTooLarge
 from journal.history import graph_at, seq_at
-from journal.label import graph_of_label
+from journal.label import graph_of_label, label_named
+from journal.lease import lease
 from journal.models import Snapshot
+from journal.reader import answering, truncated_seq_of
 from journal.snapshot import SnapshotDamaged, restore_snapshot
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import RESTORE_PREFIX, Op
@@ -22,6 +25,8 @@ class Point:
 
     seq: int
     graph: Graph
+    snapshot_id: UUID | None = None
+    """Of the label, or the snapshot, that keeps it when the journal does not reach back to it any more."""
 
 
 def point_at(document_id: UUID, seq: int) -> Point:
@@ -51,13 +56,13 @@ def point_of(snapshot: Snapshot) -> Point:
     try:
         return point_at(snapshot.document_id, snapshot.seq)
     except OutOfReach:
-        return Point(snapshot.seq, _whole(snapshot))
+        return Point(snapshot.seq, _whole(snapshot), snapshot.pk)
 
 
 def point_of_label(document_id: UUID, name: str) -> Point:
     """The state of a label.  Raises: OutOfReach (`no-such-label`); CorruptJournal, JournalUnavailable."""
-    graph = graph_of_label(document_id, name)
-    return Point(graph.head_seq, graph)
+    row, graph = label_named(document_id, name), graph_of_label(document_id, name)
+    return Point(graph.head_seq, graph, None if row is None else row.pk)
 
 
 def _whole(snapshot: Snapshot) -> Graph:
@@ -79,17 +84,39 @@ def restore(
 
     With `keys` only those nodes do.
 
-    Raises: RestoreTooLarge; and as `Author.write`.
+    Raises: RestoreTooLarge; OutOfReach when the point has been folded away since it was read; JournalBusy when another
+    command is at work, and only a label or a snapshot has it; and as `Author.write`.
     """
+    document_id = author.document_id
+    is_kept = point.snapshot_id is not None and truncated_seq_of(document_id) > point.seq
+    keeping = lease(document_id) if is_kept else nullcontext()
+
+    def plan(graph: Graph) -> list[Op]:
+        _refuse_folded(document_id, point, is_kept=is_kept)
+        return restoring_ops(graph, point.graph, keys)
+
     try:
-        return author.write(
-            lambda graph: restoring_ops(graph, point.graph, keys), user=user, prefix=RESTORE_PREFIX
-        )
+        with keeping:
+            return author.write(plan, user=user, prefix=RESTORE_PREFIX)
     except BatchTooLarge as error:
         raise RestoreTooLarge(
             f"too much has changed to be restored by one message ({error}); restore some nodes at a time, or raise "
             "VUER_RTC['JOURNAL_BATCH_BYTES_MAX']"
         ) from error
+
+
+def _refuse_folded(document_id: UUID, point: Point, *, is_kept: bool) -> None:
+    """Returns when the point can be told still.
+
+    It was read before, and a redaction may have come between: what is written is no older than the graph that it was
+    planned for, so one that comes later finds it in the journal (rule J33).  Raises: OutOfReach.
+    """
+    if truncated_seq_of(document_id) <= point.seq:
+        return
+    snapshot_id = point.snapshot_id if is_kept else None
+    with answering():
+        if snapshot_id is None or not Snapshot.objects.filter(pk=snapshot_id).exists():
+            raise OutOfReach("folded-away", f"sequence {point.seq} has just been folded away")
 
 
 def planned(author: Author, point: Point, keys: Collection[str] | None = None) -> list[Op]:

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from journal import compaction, redaction, snapshot
+from journal import authoring, compaction, redaction, snapshot
 from journal.archive import files_of
 from journal.authoring import Author
 from journal.batch_table import BatchRow
@@ -29,6 +29,7 @@ from journal.models import Document, JournalBatch, Operation, SceneObject, Snaps
 from journal.projection import catch_up
 from journal.reader import hydrate, read_after, read_heads
 from journal.redaction import Person, Redacted, RedactionFailed, documents_of, redact_document
+from journal.restore import point_at, point_of_label, restore
 from journal.snapshot import draft_snapshot, restore_snapshot, take_snapshot
 from journal.transfer_line import read_lines
 from journal.verification import verify_document
@@ -329,6 +330,37 @@ def test_j63_what_the_site_wrote_and_nothing_tells_for_whom_is_told(document: Do
         call_command("redact_user", "--user=eve", "--document=room", "--yes", "--content", stderr=error)
     assert "NOT emptied: 1 properties" in error.getvalue()
     assert seen(document)["n"].properties["note"] == "whose?"
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+@pytest.mark.parametrize("is_label", [True, False])
+def test_j33_a_restore_that_had_read_a_state_before_does_not_bring_it_back(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch, is_label: bool, when: str
+) -> None:
+    author = Author(scene.pk)
+    point = point_of_label(scene.pk, "draft") if is_label else point_at(scene.pk, 8)
+    if when == "before":
+        redact(scene, eve)
+    else:
+        at(monkeypatch, authoring, "author.stamped", lambda: taken_over(scene, lambda: redact(scene, eve)))
+    with pytest.raises((OutOfReach, JournalBusy)):
+        restore(author, point)
+    monkeypatch.undo()
+    redact(scene, eve)
+    assert_nowhere(SECRET)
+    assert not seen(scene).keys() & {"gone"}
+
+
+def test_j33_a_restore_from_a_label_alone_waits_for_other_commands(scene: Document, eve: User) -> None:
+    """A redaction deletes labels after everything else."""
+    author, point = Author(scene.pk), point_of_label(scene.pk, "draft")
+    label_seq, truncated_seq = point.seq, Document.objects.get(pk=scene.pk).truncated_seq
+    if label_seq >= truncated_seq:
+        append_each(scene, [message(lt, put("n", "x", lt)) for lt in range(20, 30)])
+        compact_document(scene, KeepRules(1, 0))
+    with lease(scene.pk, "elsewhere/1/0"), pytest.raises(JournalBusy):
+        restore(author, point)
+    assert restore(author, point) is not None
 
 
 @pytest.mark.parametrize("is_retained", [True, False])
