@@ -29,6 +29,7 @@ from journal.lease import Lease, lease, process_name
 from journal.live_side import current_live_side
 from journal.models import Document, Operation, Snapshot
 from journal.projection import catch_up, project
+from journal.purge import relations
 from journal.reader import answering, hydrate, truncated_seq_of
 from journal.settings import settings
 from journal.snapshot import SnapshotDraft, pack_snapshot, write_snapshot, write_spare
@@ -262,12 +263,20 @@ def begin_secure_deletion() -> None:
 
 def scrub(*, is_thorough: bool) -> bool:
     """Afterwards deleted bytes are out of SQLite's log, if nobody reads it just now; with `is_thorough` also out of
-    free pages, where earlier deletions left them.  False: another process was in the way, or the database cannot."""
+    free pages, where earlier deletions left them.  False: another process was in the way, or the database cannot.
+
+    Of PostgreSQL, whose pages it cannot clean, only the statistics are made anew: they are no bytes that are left over,
+    but values that anybody reads in `pg_stats`.
+    """
     connection = connections[journal_alias()]
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
+    if connection.vendor not in ("sqlite", "postgresql") or connection.in_atomic_block:
         return False
     try:
         with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                for table in sorted({relation.related_model._meta.db_table for relation in relations()}):
+                    cursor.execute(f"ANALYZE {connection.ops.quote_name(table)}")
+                return False
             if is_thorough:
                 cursor.execute("VACUUM")
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -3,6 +3,9 @@
 import asyncio
 from pathlib import Path
 
+import psycopg
+
+from tests.postgresql import PostgreSQL
 from tests.rooms.client import Client
 from tests.server import ServerProcess
 from vuer_rtc.crdt.message import Op
@@ -79,6 +82,39 @@ async def test_nothing_of_a_person_is_left_in_the_files_and_the_room_goes_on(tmp
         await bob.open()
         assert [message["ops"][0]["path"] for message in bob.states[-1]["journal"]] == ["x"]
         await bob.leave()
+
+
+async def test_nothing_of_a_person_is_in_the_statistics_of_postgresql(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    """What it notes of frequent values is to be read by anybody, for as long as nobody asks it to look again."""
+    url = postgresql.create_database("redacted")
+    told = (
+        "SELECT count(*) FROM pg_stats WHERE tablename LIKE 'vuer%' AND (most_common_vals::text || coalesce("
+    )
+    told += "histogram_bounds::text, '')) LIKE '%removed-secret%'"
+    with ServerProcess(tmp_path, database_url=url) as server:
+        server.create_documents(["stage", "other"])
+        for slug in ("stage", "other"):
+            async with Client(server, slug, "bob") as bob:
+                await bob.edit(Op(ot="node.insert", path="children", value={"key": "n"}))
+        async with Client(server, "stage", "eve") as eve:
+            names = [f"g{number}" for number in range(20)]
+            for key in names:
+                value = {"key": key, "name": "removed-secret"}
+                await eve.edit(Op(ot="node.insert", path="children", value=value))
+            server.stop()  # so that rows are written
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+            assert connection.execute(told).fetchone() != (0,)
+            server.start()
+            async with Client(server, "stage", "bob") as bob:
+                bob.counter = 1
+                for key in names:
+                    await bob.edit(Op(ot="node.remove", path="children", value=key))
+            command = ("redact_user", "--client", "eve", "--yes")
+            await asyncio.to_thread(server.manage, *command)
+            assert connection.execute(told).fetchone() == (0,)
 
 
 LABEL = """
