@@ -14,6 +14,7 @@ from django.urls import re_path  # noqa: E402
 
 from rooms import hub  # noqa: E402
 from rooms.routing import websocket_urlpatterns  # noqa: E402
+from vuer_rtc.body_limit import BodyLimit  # noqa: E402
 from vuer_rtc.lifespan import Lifespan  # noqa: E402
 from vuer_rtc.origin import PageOriginValidator  # noqa: E402
 from vuer_rtc.static_files import StaticFiles  # noqa: E402
@@ -26,7 +27,7 @@ application = Lifespan(
         {
             # The admin's few style sheets come from the server itself, so that one command is enough; behind
             # a web server, `collectstatic` and a location block take them off it.
-            "http": StaticFiles(pages),
+            "http": BodyLimit(StaticFiles(pages)),
             "websocket": PageOriginValidator(sockets),
         }
     ),
