@@ -161,7 +161,7 @@ class _Builder:
             self.batch.refused.append((submission, fault))
             return
         except Exception:  # costs its sender the message, and nobody the room
-            logger.exception("message %s could not be looked into", message.id)
+            logger.exception("message %r could not be looked into", message.id)
             self.refuse(submission, ErrorCode.BAD_MESSAGE)
             return
         index = len(self.batch.accepted)

@@ -89,7 +89,7 @@ class Subscription:
             if inspect.isawaitable(answer):
                 await answer
         except Exception:
-            logger.exception("a subscriber of document %s failed with message %s", self._room, message.id)
+            logger.exception("a subscriber of document %s failed with message %r", self._room, message.id)
 
     async def _skip(self) -> None:
         """What was folded away cannot be told; go on behind it."""

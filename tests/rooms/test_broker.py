@@ -155,7 +155,9 @@ async def test_who_is_told_too_late_hears_which_messages_are_gone(
     assert seqs(seen) == list(range(last + 1, 9))
 
 
-async def test_a_handler_that_fails_harms_nobody(broker: RoomBroker, room: uuid.UUID) -> None:
+async def test_a_handler_that_fails_harms_nobody(
+    broker: RoomBroker, room: uuid.UUID, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[Message] = []
     calls: list[int] = []
 
@@ -166,8 +168,12 @@ async def test_a_handler_that_fails_harms_nobody(broker: RoomBroker, room: uuid.
     broker.subscribe(room, fail)
     broker.subscribe(room, seen.append)
     for counter in (1, 2):
-        await broker.publish(room, message("bot", counter, insert("n")))
+        await broker.publish(room, message("bot", counter, insert("n"), id=f"b\n{counter}"))
     await until(lambda: calls == seqs(seen) == [1, 2])
+    told = [line for line in caplog.messages if "failed with message" in line]
+    assert [line.rpartition(" ")[2] for line in told] == [r"'b\n1'", r"'b\n2'"], (
+        "a line each, whatever the ids"
+    )
 
 
 async def test_a_stale_unsubscribe_does_not_remove_newcomers(broker: RoomBroker, room: uuid.UUID) -> None:
