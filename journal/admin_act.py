@@ -84,8 +84,11 @@ def action(act: Act) -> Callable[[Any, HttpRequest, str], HttpResponse]:
         document = self.document_or_refuse(request, object_id)
         if document is None:
             return self.gone(request, object_id)
+        if request.method == "GET":  # from the login, where a session has ended before the button was pressed
+            messages.warning(request, "Nothing was changed: you had to log in first.")
+            return HttpResponseRedirect(looking_back_url(document))
         if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+            return HttpResponseNotAllowed(["GET", "POST"])
         if not may_act(request, document):
             raise PermissionDenied
         try:

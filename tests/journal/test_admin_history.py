@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.test import Client, override_settings
@@ -578,7 +579,21 @@ def test_who_may_only_look_changes_nothing(
 def test_acts_are_posts_with_a_token(scene: Document, name: str, fields: dict[str, Any]) -> None:
     client = staff(Client(enforce_csrf_checks=True), "change_document")
     assert_refused(client, scene, name, **fields)
-    assert client.get(reverse(f"admin:vuer_journal_document_{name}", args=[scene.pk])).status_code == 405
+
+
+@pytest.mark.parametrize(("name", "fields"), ACTS)
+def test_a_login_on_the_way_to_an_act_leads_to_the_document_and_says_that_nothing_was_done(
+    visitor: Client, scene: Document, name: str, fields: dict[str, Any]
+) -> None:
+    """The session ends while the page is open: Django leads from the login to the act's own address."""
+    url = reverse(f"admin:vuer_journal_document_{name}", args=[scene.pk])
+    User.objects.filter(username="operator").update(password=make_password("pw"))
+    visitor.logout()
+    asked = visitor.post(url, fields)
+    entered = visitor.post(asked["Location"], {"username": "operator", "password": "pw"}, follow=True)
+    assert entered.status_code == 200
+    assert "Nothing was changed" in entered.content.decode()
+    assert entered.request["PATH_INFO"].endswith("/looking-back/")
 
 
 @pytest.mark.parametrize("name", ["looking_back", "restore", "undo", "label"])
