@@ -21,6 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from journal.admin_link import ModelAdmin, address, link, list_url, view_url
 from journal.admin_looking_back import looking_back_page
 from journal.admin_replay import refuse_long_recovery, refuse_long_way
+from journal.admin_text import named
 from journal.authoring import Author, Authored
 from journal.column import bounded
 from journal.damage import is_stopped
@@ -178,9 +179,9 @@ class DocumentHistory(ModelAdmin):
         key = _quoted(request, "key") if "key" in request.POST else None
         point = wanted_point(request, document, key)
         author = author_of(document, seq=point.seq, key=key)
-        whole = "the document" if key is None else f"the object {key}"
+        whole = "the document" if key is None else f"the object {named(key)}"
         if key is not None and unknown_keys(author, point, [key]):
-            raise Refused(f"There is no object {key}, now or then.")
+            raise Refused(f"There is no object {named(key)}, now or then.")
         authored = restore(author, point, None if key is None else [key], user=str(request.user.pk))
         if authored is None:
             return f"Nothing to do: {whole} is as it was at sequence {point.seq}."
@@ -229,11 +230,11 @@ class DocumentHistory(ModelAdmin):
 
         def refuse_again(_: Message, graph: Graph) -> None:
             if graph.is_undone(message_id) == is_undone:
-                raise Refused(f"The message {message_id} {now} already.")
+                raise Refused(f"The message {named(message_id)} {now} already.")
 
         authored = turn(message_id, user=str(request.user.pk), check=refuse_again)
-        self.conclude(request, document, f"{did} the message {message_id} at sequence {authored.seq}.")
-        return told(f"The message {message_id} {now}", authored, document)
+        self.conclude(request, document, f"{did} the message {named(message_id)} at sequence {authored.seq}.")
+        return told(f"The message {named(message_id)} {now}", authored, document)
 
     def conclude(self, request: HttpRequest, document: Document, done: str) -> None:
         """Afterwards the admin's log says what is in the journal now, and rows show it; if these cannot be written, a

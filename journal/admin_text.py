@@ -1,7 +1,9 @@
 """How the admin writes values and people: short, bounded, escaped."""
 
 import json
+import re
 import shlex
+import unicodedata
 from bisect import bisect_left
 from datetime import datetime
 from typing import Any
@@ -16,6 +18,10 @@ from journal.column import user_key
 from journal.models import Operation
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT
+
+EMPTY_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs by their category, blanks on the screen."""
+TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _encoder = json.JSONEncoder(ensure_ascii=False)
 
@@ -71,10 +77,25 @@ def pretty(value: Any) -> SafeString:
     return format_html('<pre class="pretty">{}</pre>', text)
 
 
+def visible(name: str) -> str:
+    """A name; where nothing of it is to be seen, in quotes, by its code points."""
+    if any(unicodedata.category(one)[0] in "LNPS" and one not in EMPTY_LETTERS for one in name):
+        return name
+    return json.dumps(name)
+
+
+def named(name: str) -> str:
+    """A name inside a sentence, which it cannot turn about: what changes the direction stands as its code point."""
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", visible(name))
+
+
 def clipped(text: str) -> SafeString:
-    """A text on one line of a list, as much as the column shows; all of it under the mouse.  Blanks are quoted."""
-    shown = text if text.strip() else f'"{text}"'
-    return format_html('<span class="clipped" title="{}">{}</span>', text, shown) if text else SafeString("")
+    """A text on one line of a list, as much as the column shows; all of it under the mouse."""
+    return (
+        format_html('<span class="clipped" title="{}">{}</span>', text, visible(text))
+        if text
+        else SafeString("")
+    )
 
 
 def seconds(moment: datetime) -> str:

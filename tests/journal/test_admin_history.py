@@ -1,11 +1,13 @@
 """An operator reads a document's past, and brings back what was lost (rules J30 to J33)."""
 
+import json
 import re
 import shlex
 from datetime import UTC, datetime
 from html import unescape
 from io import StringIO
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -446,6 +448,33 @@ def test_a_key_of_blanks_can_be_clicked(visitor: Client, document: Document) -> 
     catch_up(document.pk)
     assert "&quot; &quot;</span>" in page(visitor, reverse("admin:vuer_journal_sceneobject_changelist"))
     assert "&quot; &quot;</a>" in looking_back(visitor, document)
+
+
+@pytest.mark.parametrize("key", ["\u200b", "\u200d\ufeff", "\u0301\u0301", "\u3164", "\u2060 \u00a0"])
+def test_a_key_that_nobody_sees_is_told_by_its_code_points(
+    visitor: Client, document: Document, key: str
+) -> None:
+    append(document, message(1, insert(key)))
+    catch_up(document.pk)
+    told = json.dumps(key).replace('"', "&quot;")
+    assert f"{told}</span>" in page(visitor, reverse("admin:vuer_journal_sceneobject_changelist"))
+    assert f"{told}</span>" in page(visitor, reverse("admin:vuer_journal_operation_changelist"))
+    assert f"{told}</a>" in looking_back(visitor, document, "?since=0")
+
+
+def test_a_name_does_not_turn_the_sentence_about_it(moderator: Client, document: Document) -> None:
+    key, id = "\u202egnp.exe", "\u2067:1"
+    append(document, message(1, insert(key, x=1)))
+    append(document, message(2, put(key, "x", 2), id=id))
+    catch_up(document.pk)
+    told = [
+        act(moderator, document, "restore", seq=1, key=quote(key)),
+        act(moderator, document, "undo", message_id=quote(id)),
+    ]
+    assert "Restored the object \\u202egnp.exe to sequence 1" in told[0]
+    assert "The message \\u2067:1 is undone" in told[1]
+    told += [entry.get_change_message() for entry in LogEntry.objects.all()]
+    assert not any(turn in words for words in told for turn in "\u202e\u2067")
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "old\rlines", "100%25", "a+b & c", "\u202eabc"])
