@@ -129,10 +129,12 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
         return fieldsets
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
-        """The form tells what it showed, so that what was changed in it is known."""
+        """The form tells what it showed, so that what was changed is known; each half of a time says what it is."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None:
             field.show_hidden_initial = True
+            for half, widget in zip(("date", "time"), getattr(field.widget, "widgets", ()), strict=False):
+                widget.attrs["aria-label"] = f"{field.label}: {half}"
         return field
 
     def save_model(

@@ -29,6 +29,10 @@ ENDS = """() => {
     rest.selectNodeContents(crumbs.lastChild);
     return [crumbs.lastElementChild.getBoundingClientRect().right, rest.getBoundingClientRect().left + 1];
 }"""
+UNDERLINED = """chosen => {
+    const links = [...document.querySelectorAll(chosen)];
+    return links.length && links.every(link => getComputedStyle(link).textDecorationLine === "underline");
+}"""
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -36,7 +40,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all; each test has a document of its own."""
     with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
-        running.create_documents(["lost", "past", "narrow", "small", "titled", "turned"])
+        running.create_documents(["lost", "past", "narrow", "small", "titled", "turned", "seen", "undone"])
         running.manage("shell", "--no-imports", "-c", OPERATOR)
         yield running
 
@@ -244,6 +248,41 @@ async def test_a_name_that_turns_the_writing_about_turns_itself_only(
     await page.click("text=Looking back")
     end_of_title, start_of_rest = await page.evaluate(ENDS)
     assert end_of_title < start_of_rest
+
+
+async def test_who_sees_no_colours_or_nothing_finds_the_links_and_the_fields(
+    server: ServerProcess, page: Page
+) -> None:
+    async with Client(server, "seen", "ann") as ann:
+        await ann.edit(insert("arm"))
+        await ann.edit(put("arm", "x", 1))
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q=seen")
+    assert await page.evaluate(UNDERLINED, ".breadcrumbs a")
+    await page.click("#result_list tbody th a")
+    for half in ("date", "time"):
+        await expect(page.get_by_label(f"Archived at: {half}", exact=True)).to_be_visible()
+    await page.click("text=Looking back")
+    await page.goto(f"{page.url}?seq=1&since=2")
+    assert await page.evaluate(UNDERLINED, ".breadcrumbs a, #content p a, .point a, #difference td div a")
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.locator("#difference .told").focus()
+    assert await page.evaluate("document.activeElement.matches('#difference .told')")
+
+
+async def test_what_was_done_in_the_admin_is_read_on_a_telephone(server: ServerProcess, page: Page) -> None:
+    async with Client(server, "undone", "ann") as ann:
+        await ann.edit(insert("arm"))
+        await ann.edit(put("arm", "x", 1))
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q=undone")
+    await page.click("#result_list tbody th a")
+    await page.click("text=Looking back")
+    await page.goto(f"{page.url}?seq=1")
+    await page.click("text=Restore the document to this state")
+    await told(page, "Restored the document to sequence 1")
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.click("text=History in the admin")
+    await expect(page.locator("#change-history")).to_contain_text("=restore:")
+    await assert_fits(page)
 
 
 async def assert_title_is_free(page: Page) -> None:
