@@ -72,6 +72,7 @@ class PointForm(forms.Form):
     )
     seq = forms.IntegerField(required=False, min_value=0, label="sequence")
     since = forms.IntegerField(required=False, min_value=0, label="compare with sequence")
+    since_at = MomentField(required=False, label="compare with time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
             page |= {"reach": reach, "damage": str(damage)}
             page |= _told(document, form.cleaned_data, reach)
         since = form.cleaned_data["since"]
+        if form.cleaned_data["since_at"] is not None:
+            since = seq_at(document.pk, form.cleaned_data["since_at"])
         if since is not None:
             page |= {"difference": _difference(document, since, page["point"])}
     except JournalError as error:

@@ -40,7 +40,9 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all; each test has a document of its own."""
     with ServerProcess(tmp_path_factory.mktemp("admin")) as running:
-        running.create_documents(["lost", "past", "narrow", "small", "titled", "turned", "seen", "undone"])
+        running.create_documents(
+            ["lost", "past", "narrow", "small", "titled", "turned", "seen", "undone", "times"]
+        )
         running.manage("shell", "--no-imports", "-c", OPERATOR)
         yield running
 
@@ -267,6 +269,20 @@ async def test_who_sees_no_colours_or_nothing_finds_the_links_and_the_fields(
     await page.set_viewport_size({"width": 360, "height": 740})
     await page.locator("#difference .told").focus()
     assert await page.evaluate("document.activeElement.matches('#difference .told')")
+
+
+async def test_a_comparison_with_a_time_is_what_one_sees_next(server: ServerProcess, page: Page) -> None:
+    async with Client(server, "times", "ann") as ann:
+        await ann.edit(insert("arm"))
+        for number in range(60):
+            await ann.edit(insert(f"box{number}"))
+    await page.goto(f"{server_url(server)}/admin/vuer_journal/document/?q=times")
+    await page.click("#result_list tbody th a")
+    await page.click("text=Looking back")
+    await page.fill("#id_since_at", "2026-01-31T10:00:00")
+    await page.click("#difference >> text=Compare >> nth=1")
+    await expect(page.locator("#difference")).to_contain_text("From sequence 0 to 61")
+    await expect(page.locator("#difference h2")).to_be_in_viewport()
 
 
 async def test_what_was_done_in_the_admin_is_read_on_a_telephone(server: ServerProcess, page: Page) -> None:

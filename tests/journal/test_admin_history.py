@@ -226,6 +226,15 @@ def test_a_difference_names_who_made_it(visitor: Client, scene: Document) -> Non
     assert "3 messages" in table
 
 
+def test_what_changed_between_two_times_is_told(visitor: Client, scene: Document) -> None:
+    html = looking_back(visitor, scene, "?at=2025-06-15T15:06:43&since_at=2025-06-15T15:06:41")
+    assert "From sequence 1 to 3: 1 object, 2 messages." in html
+    assert 'id="id_since_at" step="1" required value="2025-06-15T15:06:41"' in html
+    assert "That is no sequence and no time." in looking_back(visitor, scene, "?seq=1&since_at=noon")
+    compact(scene, keep=2)
+    assert "folded away" in looking_back(visitor, scene, "?since_at=2025-06-15T15:06:41")
+
+
 def test_a_label_out_of_reach_is_compared_without_names(visitor: Client, scene: Document) -> None:
     label_state(scene.pk, 2, "v1")
     compact(scene, keep=2)

@@ -84,6 +84,8 @@ def test_what_differs_names_who_did_it(scene: Document) -> None:
         "hand: removed below arm  [3 bob 2025-06-15 15:06:43]",
     ]
     assert look_back("--since", "3")[1:] == ["nothing differs"]
+    times = ("--since-at", "2025-06-15T15:06:41+00:00", "--at", "2025-06-15T15:06:42+00:00")
+    assert look_back(*times)[1:] == ["arm: x 0 → 41  [2 ann-the-editor 2025-06-15 15:06:42]"]
     change = told("--since", "1", "--seq", "2")["changes"][0]
     assert (change["key"], change["properties"][0]["before"]) == ("arm", 0)
     assert change["properties"][0]["by"][0]["message"] == "ann:2"

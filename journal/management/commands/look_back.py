@@ -30,8 +30,8 @@ VALUE_CHARS_MAX = 1_000_000
 
 class Command(DocumentCommand):
     help = (
-        "Show a document as it was at some point, the present without one; with --since, what differs between two "
-        "sequences, and who did it; with --key, who changed one object until then, from what to what."
+        "Show a document as it was at some point, the present without one; with --since or --since-at, what "
+        "differs between two points, and who did it; with --key, who changed one object until then, from what to what."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -40,7 +40,11 @@ class Command(DocumentCommand):
         point.add_argument("--seq", type=int, help="The state when this was the newest server sequence.")
         point.add_argument("--at", type=moment, metavar="TIME", help="The state at this time (ISO 8601).")
         point.add_argument("--label", help="The state of this name.")
-        parser.add_argument("--since", type=int, metavar="SEQ", help="Tell what differs from this sequence.")
+        since = parser.add_mutually_exclusive_group()
+        since.add_argument("--since", type=int, metavar="SEQ", help="Tell what differs from this sequence.")
+        since.add_argument(
+            "--since-at", type=moment, metavar="TIME", help="Tell what differs from this time."
+        )
         parser.add_argument(
             "--key", help="Tell the newest changes of this object (with --since, from there on)."
         )
@@ -61,6 +65,8 @@ class Command(DocumentCommand):
         seq = reach.head_seq if options["seq"] is None else options["seq"]
         if options["at"] is not None:
             seq = seq_at(document.pk, options["at"])
+        if options["since_at"] is not None:
+            options = options | {"since": seq_at(document.pk, options["since_at"])}
         if options["key"] is not None:
             since = reach.oldest_seq if options["since"] is None else options["since"]
             return told | history_of(document, options["key"], *sorted((since, seq))), True
