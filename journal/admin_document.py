@@ -4,7 +4,6 @@ from json import JSONDecodeError, JSONDecoder
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin import EmptyFieldListFilter
 from django.db.models import Field, JSONField
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +11,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from journal.admin_care import DocumentCare
+from journal.admin_filter import ArchivedFilter, DamagedFilter
 from journal.admin_link import LinkingAdmin, link, list_url
 from journal.admin_purge import DocumentPurge
 from journal.admin_text import clipped
@@ -51,7 +51,7 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
         "short_slug",
         "short_title",
         "visibility",
-        "is_read_only",
+        "state",
         "short_owner",
         "head_seq",
         "is_intact",
@@ -62,8 +62,8 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
     list_filter = (
         "visibility",
         "is_read_only",
-        ("archived_at", EmptyFieldListFilter),
-        ("damage", EmptyFieldListFilter),
+        ArchivedFilter,
+        DamagedFilter,
         "condition",
     )
     list_per_page = 50
@@ -168,6 +168,15 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
     @admin.display(description="owner", ordering="owner", empty_value="-")
     def short_owner(self, document: Document) -> SafeString | None:
         return None if document.owner is None else clipped(str(document.owner))
+
+    @admin.display(description="state")
+    def state(self, document: Document) -> str:
+        """Whether people can work in it, damage apart."""
+        if document.condition:
+            return document.get_condition_display()
+        if document.archived_at is not None:
+            return "archived"
+        return "read-only" if document.is_read_only else "open"
 
     @admin.display(description="intact", boolean=True)
     def is_intact(self, document: Document) -> bool:

@@ -52,6 +52,41 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
+class FilledFilter(SimpleListFilter):
+    """Rows of which a column says something, or those of which it says nothing."""
+
+    field: ClassVar[str]
+    nothing: ClassVar[Any] = None
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        match self.value():
+            case "yes":
+                return queryset.exclude(**{self.field: self.nothing})
+            case "no":
+                return queryset.filter(**{self.field: self.nothing})
+        return queryset
+
+
+class ArchivedFilter(FilledFilter):
+    """Documents that are closed for everybody."""
+
+    title = "archived"
+    parameter_name = "archived"
+    field = "archived_at"
+
+
+class DamagedFilter(FilledFilter):
+    """Documents that are not intact."""
+
+    title = "damaged"
+    parameter_name = "damaged"
+    field = "damage"
+    nothing = ""
+
+
 class OtypeFilter(SimpleListFilter):
     """One operation, or all of a data type."""
 

@@ -436,8 +436,26 @@ def test_damage_stands_first_on_a_document_s_page_and_in_the_list(operator: Clie
     table = list_page(operator, "document")
     assert "icon-no" in table
     assert "acknowledged is on disk" in table or "may be lost" in table
-    only = operator.get(reverse("admin:vuer_journal_document_changelist") + "?damage__isempty=0")
+    only = operator.get(reverse("admin:vuer_journal_document_changelist") + "?damaged=yes")
     assert scene.slug in only.content.decode()
+
+
+def test_the_list_says_which_documents_are_closed_and_finds_them(operator: Client, db: None) -> None:
+    states = {
+        "open": {},
+        "read-only": {"is_read_only": True},
+        "archived": {"is_read_only": True, "archived_at": timezone.now()},
+        "being imported: not whole yet": {"condition": "importing"},
+    }
+    for number, fields in enumerate(states.values()):
+        Document.objects.create(slug=f"room-{number}", **fields)
+    listed = list_page(operator, "document")
+    assert re.findall(r'class="field-state">([^<]*)<', listed) == list(states)
+    found = [list_page(operator, "document", f"?archived={answer}") for answer in ("yes", "no")]
+    assert [re.findall(r'class="field-state">([^<]*)<', html) for html in found] == [
+        ["archived"],
+        [state for state in states if state != "archived"],
+    ]
 
 
 def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Client) -> None:
