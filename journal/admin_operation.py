@@ -66,7 +66,7 @@ class OperationAdmin(ReadOnlyAdmin):
         "message_id",
         "author",
         "client",
-        "session",
+        "session_link",
         "received",
         "otype",
         "node",
@@ -82,6 +82,7 @@ class OperationAdmin(ReadOnlyAdmin):
         "document_link",
         "batch_link",
         "author",
+        "session_link",
         "received",
         "node",
         "pretty_value",
@@ -144,6 +145,11 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="batch")
     def batch_link(self, row: Operation) -> SafeString | str:
         return link(row_url("vuer_journal_journalbatch", row.batch_id), "the batch that holds it")
+
+    @admin.display(description="session")
+    def session_link(self, row: Operation) -> SafeString | str:
+        """The connection it came in by, with its address and program."""
+        return link(row_url("vuer_rooms_session", row.session), row.session) if row.session else ""
 
     @admin.display(description="value")
     def pretty_value(self, row: Operation) -> SafeString:

@@ -90,7 +90,7 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.action(description="Close these connections")
     def close_connections(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """Those of documents that the user may moderate; the servers close them within about a second."""
-        opened = queryset.filter(closed_at=None).select_related("document")  # few, of all the rows there are
+        opened = queryset.filter(closed_at=None)  # few, of all the rows there are
         allowed = _moderated(request, opened)
         count = close_sessions(Session.objects.filter(pk__in=allowed), by=request.user)
         self.message_user(
@@ -123,6 +123,7 @@ class SessionAdmin(ReadOnlyAdmin):
         return {
             "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
             "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),
+            "may_close": row.is_connected and bool(_moderated(request, Session.objects.filter(pk=row.pk))),
             "other_sessions_url": list_url("vuer_rooms_session", client=row.client),
             "operations_url": list_url("vuer_journal_operation", client=row.client, document=row.document_id),
         }
@@ -130,7 +131,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
 def _moderated(request: HttpRequest, sessions: QuerySet[Session]) -> list[Any]:
     """Keys of those sessions whose documents the user may moderate."""
-    documents = {session.document_id: session.document for session in sessions}
+    documents = {session.document_id: session.document for session in sessions.select_related("document")}
     ask = policy().rights
     moderated = {key for key, document in documents.items() if Right.MODERATE in ask(request.user, document)}
     return [session.pk for session in sessions if session.document_id in moderated]

@@ -465,6 +465,11 @@ def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Clien
         assert absent not in asked
 
 
+def test_an_operation_leads_to_the_session_it_came_in_by(admin_client: Client, scene: Document) -> None:
+    html = row_page(admin_client, Operation.objects.get(message_id="bob:3"))
+    assert reverse("admin:vuer_rooms_session_change", args=["s-1"]) in links(html)
+
+
 def test_an_undo_is_titled_by_what_it_undoes(operator: Client, scene: Document) -> None:
     row = Operation.objects.get(otype="meta.undo")
     assert str(row) == "4/0 meta.undo of ann:2"

@@ -1,7 +1,10 @@
+import re
+from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
@@ -88,6 +91,24 @@ def test_a_session_shows_its_clock_escaped_and_links_to_its_document(
     assert "&lt;b&gt;x&lt;/b&gt;" in page
     assert f"/admin/vuer_journal/document/{sessions[0].document_id}/change/" in page
     assert "Sessions of this client" in page
+
+
+def test_one_connection_is_closed_from_its_own_page_by_who_may_moderate(
+    admin_client: Client, client: Client, sessions: list[Session]
+) -> None:
+    page = admin_client.get(f"{LIST}{sessions[0].pk}/change/").content.decode()
+    [pressed] = re.findall(r'<button [^>]*formaction="([^"]*)">Close this connection', page)
+    fields = dict(re.findall(r'<input type="hidden" name="(action|_selected_action)" value="([^"]*)"', page))
+    told = admin_client.post(unescape(pressed), fields | {"index": "0"}, follow=True).content.decode()
+    assert "1 connection is being closed." in told
+    assert Session.objects.get(pk=sessions[0].pk).close_requested_at is not None
+    assert (
+        "Close this" not in admin_client.get(f"{LIST}{sessions[1].pk}/change/").content.decode()
+    )  # has ended
+    clerk = get_user_model()._default_manager.create(username="clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="view_session"))
+    client.force_login(clerk)
+    assert "Close this" not in client.get(f"{LIST}{sessions[0].pk}/change/").content.decode()
 
 
 def test_nobody_can_add_change_or_delete_sessions(admin_client: Client, sessions: list[Session]) -> None:
