@@ -80,7 +80,7 @@ class SessionAdmin(ReadOnlyAdmin):
                     "close_requested_at",
                     "closed_at",
                     "close_code",
-                    "closed_by",
+                    "ender",
                 )
             },
         ),
@@ -117,6 +117,11 @@ class SessionAdmin(ReadOnlyAdmin):
         if session.is_connected:
             return "connected"
         return f"ended: {close_reason(session.close_code, session.closed_by)}"
+
+    @admin.display(description="closed by")
+    def ender(self, session: Session) -> str:
+        """Nobody closes a connection that is open, nor was it lost."""
+        return NOTHING if session.is_connected else session.get_closed_by_display()
 
     def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
         clock = sorted(row.vector_clock.items())

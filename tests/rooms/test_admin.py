@@ -93,6 +93,13 @@ def test_a_session_shows_its_clock_escaped_and_links_to_its_document(
     assert "Sessions of this client" in page
 
 
+def test_of_an_open_connection_nobody_says_that_it_was_lost(
+    admin_client: Client, sessions: list[Session]
+) -> None:
+    told = [admin_client.get(f"{LIST}{row.pk}/change/").content.decode() for row in sessions]
+    assert ["the connection was lost</div>" in html for html in told] == [False, True]
+
+
 def test_one_connection_is_closed_from_its_own_page_by_who_may_moderate(
     admin_client: Client, client: Client, sessions: list[Session]
 ) -> None:
