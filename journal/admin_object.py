@@ -12,7 +12,7 @@ from journal.admin_filter import DocumentFilter
 from journal.admin_link import link, list_url
 from journal.admin_page import object_page
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_text import clipped, pretty
+from journal.admin_text import clipped, pretty, seconds
 from journal.models import SceneObject
 
 
@@ -27,7 +27,7 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         "short_parent",
         "operations",
         "condition",
-        "updated_at",
+        "client_clock",
         "short_document",
     )
     list_select_related = ("document",)
@@ -79,6 +79,11 @@ class SceneObjectAdmin(ReadOnlyAdmin):
     @admin.display(description="condition")
     def condition(self, row: SceneObject) -> str:
         return "removed" if row.is_tombstone else "hidden by what is above it" if row.is_hidden else "shown"
+
+    @admin.display(description="updated, by the client's clock", ordering="updated_at", empty_value="-")
+    def client_clock(self, row: SceneObject) -> str | None:
+        """Which may be hours off; when the server had it stands in the history on the object's page."""
+        return None if row.updated_at is None else seconds(row.updated_at)
 
     @admin.display(description="properties")
     def pretty_properties(self, row: SceneObject) -> SafeString:

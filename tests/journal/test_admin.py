@@ -1,6 +1,7 @@
 """An operator finds who changed an object, when, and from what; and can change nothing that is journalled."""
 
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -468,6 +469,14 @@ def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Clien
 def test_an_operation_leads_to_the_session_it_came_in_by(admin_client: Client, scene: Document) -> None:
     html = row_page(admin_client, Operation.objects.get(message_id="bob:3"))
     assert reverse("admin:vuer_rooms_session_change", args=["s-1"]) in links(html)
+
+
+def test_the_list_of_objects_says_whose_clock_its_times_are_by(operator: Client, scene: Document) -> None:
+    SceneObject.objects.update(updated_at=datetime(2026, 1, 31, 5, 0, 7, tzinfo=UTC))
+    SceneObject.objects.create(document=scene, key="late", lt=1, seq=1)
+    html = list_page(operator, "sceneobject")
+    assert "Updated, by the client&#x27;s clock" in html
+    assert set(re.findall(r'class="field-client_clock">([^<]*)<', html)) == {"2026-01-31 05:00:07", "-"}
 
 
 def test_an_undo_is_titled_by_what_it_undoes(operator: Client, scene: Document) -> None:
