@@ -17,6 +17,7 @@ def page(db: None, client: Client) -> str:
     Document.objects.create(slug="shown", visibility="public-view")
     Document.objects.create(slug="frozen", visibility="public-edit", is_read_only=True)
     Document.objects.create(slug="secret")
+    Document.objects.create(slug="half", visibility="public-edit", condition="importing")
     Document.objects.create(slug="closed", visibility="public-edit", archived_at=NOW)
     response = client.get("/", headers={"host": "localhost:8123"})
     assert response.status_code == 200
@@ -28,6 +29,7 @@ def test_it_lists_what_visitors_may_see_and_nothing_else(page: str) -> None:
         assert f"ws://localhost:8123/ws/rooms/{slug}/?client=" in page
     assert "secret" not in page
     assert "closed" not in page
+    assert "half" not in page
 
 
 def test_it_says_where_visitors_may_edit(page: str) -> None:

@@ -37,7 +37,8 @@ def entry_of(document: Document, request: HttpRequest) -> Entry:
 
 def index(request: HttpRequest) -> HttpResponse:
     """The documents that anonymous visitors may see, page by page; others are not even counted."""
-    visible = Document.objects.filter(visibility__in=OPEN, archived_at__isnull=True)
+    whole = Document.objects.filter(archived_at=None, condition=Document.Condition.WHOLE)
+    visible = whole.filter(visibility__in=OPEN)
     page = Paginator(visible.order_by("slug"), DOCUMENTS_PER_PAGE).get_page(request.GET.get("page"))
     entries = [entry_of(document, request) for document in page]
     return render(request, "vuer_rtc/index.html", {"page": page, "entries": entries})
