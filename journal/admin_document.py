@@ -151,7 +151,7 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list says what an acknowledgement means on this database."""
-        promise = {"subtitle": promise_of(journal_connection())}
+        promise = {"promise": promise_of(journal_connection())}
         return super().changelist_view(request, promise | (extra_context or {}))
 
     def has_delete_permission(self, request: HttpRequest, obj: Document | None = None) -> bool:

@@ -59,7 +59,7 @@ class DocumentPurge(DocumentReset):
             return self._ask(request, document)
         if request.POST.get("slug", "").strip() != document.slug:
             messages.error(request, "That is not its name. Nothing was deleted.")
-            return self._ask(request, document)
+            return HttpResponseRedirect(act_url("purge", document.pk))
         try:
             purge_document(document, is_forced="force" in request.POST, tell=_stop_with_the_server)
         except JournalError as error:

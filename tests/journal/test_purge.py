@@ -316,7 +316,7 @@ def test_a_superuser_deletes_it_by_typing_its_name(full: Document, client: Clien
         "Delete for good…" in client.get(f"/admin/vuer_journal/document/{full.pk}/change/").content.decode()
     )
     assert "Type its name" in client.get(page(full)).content.decode()
-    assert "Nothing was deleted" in client.post(page(full), {"slug": "other"}).content.decode()
+    assert "Nothing was deleted" in client.post(page(full), {"slug": "other"}, follow=True).content.decode()
     assert Document.objects.exists()
     types = apps.get_model("contenttypes.ContentType").objects
     for row in (full, Session.objects.get()):
