@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models import Model
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -465,6 +466,15 @@ def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Clien
     assert 'name="slug"' in asked
     for absent in ("field-contents", "field-head_seq", "field-created_at", ">Journal</h2>"):
         assert absent not in asked
+
+
+@pytest.mark.parametrize("model", [JournalBatch, Operation, SceneObject, Snapshot])
+def test_no_button_leads_to_a_history_that_the_admin_does_not_have(
+    operator: Client, scene: Document, model: type[Model]
+) -> None:
+    row = model._default_manager.first()
+    assert row is not None
+    assert not any(url.endswith("/history/") for url in links(row_page(operator, row)))
 
 
 def test_an_operation_leads_to_the_session_it_came_in_by(admin_client: Client, scene: Document) -> None:
