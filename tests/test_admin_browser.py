@@ -213,6 +213,9 @@ async def test_a_long_title_runs_neither_under_the_tools_nor_out_of_the_page(
 
 @pytest.mark.parametrize("model", ["document", "sceneobject"])
 async def test_the_last_column_of_a_list_is_whole(server: ServerProcess, page: Page, model: str) -> None:
+    async with Client(server, "narrow", f"clerk-{model}") as clerk:
+        await clerk.edit(insert("arm"))
+    await listed(page, f"{server_url(server)}/admin/vuer_journal/sceneobject/?q=arm", "arm")
     await page.set_viewport_size({"width": 1300, "height": 900})
     await page.goto(f"{server_url(server)}/admin/vuer_journal/{model}/")
     hidden = "element => element.scrollWidth - element.clientWidth"
