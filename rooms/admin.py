@@ -93,9 +93,11 @@ class SessionAdmin(ReadOnlyAdmin):
         opened = queryset.filter(closed_at=None)  # few, of all the rows there are
         allowed = _moderated(request, opened)
         count = close_sessions(Session.objects.filter(pk__in=allowed), by=request.user)
-        self.message_user(
-            request, ngettext("%d connection is", "%d connections are", count) % count + " being closed."
-        )
+        if count:
+            told = ngettext("%d connection is", "%d connections are", count) % count
+            self.message_user(request, f"{told} being closed.")
+        if not opened:
+            self.message_user(request, "None of these connections is open.", messages.WARNING)
         if len(allowed) < len(opened):
             text = "You may not moderate all of the documents: the other connections stay open."
             self.message_user(request, text, messages.WARNING)

@@ -118,6 +118,15 @@ def test_one_connection_is_closed_from_its_own_page_by_who_may_moderate(
     assert "Close this" not in client.get(f"{LIST}{sessions[0].pk}/change/").content.decode()
 
 
+def test_of_connections_that_have_ended_nobody_says_that_they_are_being_closed(
+    admin_client: Client, sessions: list[Session]
+) -> None:
+    fields = {"action": "close_connections", "_selected_action": str(sessions[1].pk), "index": "0"}
+    told = admin_client.post(LIST, fields, follow=True).content.decode()
+    assert "None of these connections is open." in told
+    assert "being closed" not in told
+
+
 def test_nobody_can_add_change_or_delete_sessions(admin_client: Client, sessions: list[Session]) -> None:
     assert admin_client.get(f"{LIST}add/").status_code == 403
     assert admin_client.post(f"{LIST}{sessions[0].pk}/change/", {"client": "eve"}).status_code == 403
