@@ -57,6 +57,8 @@ class Bus:
         """In order of first arrival, by subject."""
         self._wanted = {SITE_GROUP}
         self._subscribed: set[str] = set()
+        self._half_left: set[str] = set()
+        """Groups that the layer failed to leave: it may have forgotten them, and be sent their news all the same."""
         self._has_work = asyncio.Event()
         self._has_told = asyncio.Event()
         self._has_told.set()
@@ -144,14 +146,16 @@ class Bus:
 
     async def _subscribe(self) -> bool:
         """Afterwards the layer sends what is wanted; False when it failed."""
-        for group in self._wanted - self._subscribed:
+        for group in (self._wanted | self._half_left) - self._subscribed:
             if not await self._try(self._layer.group_add(group, self._channel)):
                 return False
             self._subscribed.add(group)
         for group in self._subscribed - self._wanted:
+            self._subscribed.discard(group)
+            self._half_left.add(group)
             if not await self._try(self._layer.group_discard(group, self._channel)):
                 return False
-            self._subscribed.discard(group)
+            self._half_left.discard(group)
         return True
 
     async def _tell(self) -> bool:

@@ -137,6 +137,53 @@ async def test_a_layer_that_was_away_is_used_again_and_told_what_still_matters(l
         await until(lambda: Committed(DOCUMENT, 3) in of_b)
 
 
+async def test_a_room_that_left_while_the_layer_was_away_is_heard_when_it_opens_again(layer: Layer) -> None:
+    """As Redis's layer, which forgets the group before it fails to tell Redis so."""
+
+    async def forgetting(group: str, channel: str) -> None:
+        layer.groups[group].discard(channel)
+        layer._check()
+
+    layer.group_discard = forgetting  # type: ignore[method-assign]
+    async with running("a") as (a, of_a):
+        a.opened(DOCUMENT)
+        await until(lambda: members(layer, group_of(DOCUMENT)))
+        layer.is_away = True
+        a.forgotten(DOCUMENT)
+        await until(lambda: not members(layer, group_of(DOCUMENT)))
+        a.opened(DOCUMENT)
+        layer.is_away = False
+        await until(lambda: members(layer, group_of(DOCUMENT)))
+        await layer.group_send(group_of(DOCUMENT), as_event(Committed(DOCUMENT, 7), "b"))
+        await until(lambda: of_a == [Committed(DOCUMENT, 7)])
+
+
+async def test_a_group_that_the_layer_failed_to_leave_is_left_later(layer: Layer) -> None:
+    """The same layer: who only asks once more to leave is told that there is nothing to leave."""
+    at_redis: set[str] = set()
+    join = layer.group_add
+
+    async def joining(group: str, channel: str) -> None:
+        await join(group, channel)
+        at_redis.add(group)
+
+    async def leaving(group: str, channel: str) -> None:
+        if channel in layer.groups[group]:
+            layer.groups[group].discard(channel)
+            layer._check()
+            at_redis.discard(group)
+
+    layer.group_add, layer.group_discard = joining, leaving  # type: ignore[method-assign]
+    async with running("a") as (a, _):
+        a.opened(DOCUMENT)
+        await until(lambda: at_redis == {SITE_GROUP, group_of(DOCUMENT)})
+        layer.is_away = True
+        a.forgotten(DOCUMENT)
+        await until(lambda: not members(layer, group_of(DOCUMENT)))
+        layer.is_away = False
+        await until(lambda: at_redis == {SITE_GROUP})
+
+
 async def test_what_waits_for_the_layer_is_bounded(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "WAITING_MAX", 10)
     async with running("a") as (a, _), running("b") as (_, of_b):
