@@ -17,8 +17,10 @@ from rooms.news import SITE_GROUP, News, group_of
 
 logger = logging.getLogger(__name__)
 
-PAUSE_S = 1
-"""After a failure of the layer."""
+PAUSE_S = 2.5
+"""After a failure of the layer.  The part of Redis's layer that receives pauses for one second: it has to be connected
+again before we ask for anything, for two that connect at the same time break each other's connection, in step for
+ever."""
 PATIENCE_S = 5
 """How long the layer may take for one message before it counts as failed."""
 SYNC_PATIENCE_S = 2

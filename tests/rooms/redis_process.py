@@ -50,3 +50,10 @@ class RedisProcess:
         process, self.process = self.process, None
         process.kill()
         process.wait()
+
+    def subscribers(self, group: str) -> int:
+        """Processes whose channel layer has joined the group."""
+        channel = f"asgi__group__{group}"
+        with redis.Redis.from_url(self.url) as connection:
+            [(_, count)] = connection.pubsub_numsub(channel)
+        return int(count)

@@ -2,17 +2,20 @@
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from rooms import bus as bus_module
 from rooms.bus import Bus, announce, as_event
 from rooms.news import SITE_GROUP, Committed, Kicked, News, RightsChanged, group_of
 from tests.rooms.patience import until
+from tests.rooms.redis_process import RedisProcess
 
 DOCUMENT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -182,6 +185,35 @@ async def test_a_group_that_the_layer_failed_to_leave_is_left_later(layer: Layer
         await until(lambda: not members(layer, group_of(DOCUMENT)))
         layer.is_away = False
         await until(lambda: at_redis == {SITE_GROUP})
+
+
+async def test_a_busy_process_hears_again_soon_after_redis_was_restarted(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layer connects in two places, which must not go on breaking each other's connection."""
+    made = RedisPubSubChannelLayer(hosts=[redis.url])
+    monkeypatch.setattr("rooms.bus.get_channel_layer", lambda: made)
+
+    async def be_busy() -> None:
+        while True:
+            time.sleep(0.03)  # noqa: ASYNC251  that is what it is about: a handshake takes a while
+            await asyncio.sleep(0)
+
+    async with running("a") as (a, of_a):
+        a.opened(DOCUMENT)
+        await until(lambda: redis.subscribers(group_of(DOCUMENT)))
+        busy = asyncio.create_task(be_busy())
+        redis.kill()
+        a.opened(OTHER)
+        await asyncio.sleep(1.5)
+        await asyncio.to_thread(redis.start)
+        async with asyncio.timeout(20):
+            while not redis.subscribers(group_of(OTHER)):  # noqa: ASYNC110  Redis tells nobody
+                await asyncio.sleep(0.1)
+        busy.cancel()
+        await made.group_send(group_of(OTHER), as_event(Committed(OTHER, 7), "b"))
+        await until(lambda: of_a == [Committed(OTHER, 7)])
+    await made.flush()
 
 
 async def test_what_waits_for_the_layer_is_bounded(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
