@@ -134,6 +134,23 @@ async def test_a_client_builds_at_once_on_what_another_process_told_it(
                 assert not bob.errors
 
 
+async def test_connections_of_one_client_at_two_processes_both_stay(
+    servers: tuple[ServerProcess, ServerProcess], slug: str
+) -> None:
+    """A6: each is told of what the other commits; of two commits with one counter the later one is refused."""
+    here, there = servers
+    async with NativeClient(here, slug, "ann") as one, NativeClient(there, slug, "ann") as other:
+        await one.edit(insert("n"))
+        await other.until(lambda: other.native.seq == 1)
+        other.counter = one.counter
+        assert await other.edit(put(value=2)) == 2
+        await one.until(lambda: one.native.seq == 2)
+        await one.send(put(value=3), id="ann:3")
+        await one.until(lambda: one.errors)
+        assert one.errors[0]["code"] == "id-reused"
+        assert (one.close_code, other.close_code) == (None, None)
+
+
 async def test_with_a_channel_layer_processes_agree_at_once(
     tmp_path: Path, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
