@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from journal.lease import CLOCKS_APART_MAX
 from journal.models import Document, JournalBatch
 from journal.reader import Batch, read_batches, retained, while_retained
 from journal.settings import settings
@@ -166,18 +167,25 @@ def span_of(batch: Batch) -> Span:
 
 
 def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Plan | None:
-    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.  Pure."""
+    """The longest run of batches, from the oldest on, that both rules let go; None when it holds no edit.  Pure.
+
+    A batch from a day that is yet to come has its time from a clock that was wrong: it goes with the next that goes.
+    """
     try:
         oldest_to_keep = now - timedelta(days=keep.days)
     except (OverflowError, ValueError):
         return None  # before the calendar begins; or no number: everything stays
     spare = sum(span.edits for span in spans) - keep.messages
     count = 0
-    for span in spans:
+    for place, span in enumerate(spans, 1):
         spare -= span.edits
-        if spare < 0 or span.created_at > oldest_to_keep:
+        if spare < 0:
             break
-        count += 1
+        if _is_to_come(span.created_at, now):
+            continue
+        if span.created_at > oldest_to_keep:
+            break
+        count = place
     going = spans[:count]
     if not any(span.edits for span in going):
         return None
@@ -189,6 +197,11 @@ def plan_truncation(spans: Sequence[Span], keep: KeepRules, now: datetime) -> Pl
     )
 
 
+def _is_to_come(moment: datetime, now: datetime) -> bool:
+    """True for a time that no clock shows yet that is right, more or less."""
+    return moment > now + CLOCKS_APART_MAX
+
+
 def may_let_go(document_id: UUID, truncated_seq: int, keep: KeepRules, now: datetime) -> bool:
     """False when the keep rules let nothing go, not even the oldest batch, as its row and the newest one tell without
     their payloads.  Cost: those two, however long the journal is."""
@@ -197,8 +210,8 @@ def may_let_go(document_id: UUID, truncated_seq: int, keep: KeepRules, now: date
     if oldest is None:
         return False
     first_seq, last_seq, created_at = oldest
-    if created_at is None:
-        return True  # a text that is no time: reading the journal says what is wrong
+    if created_at is None or _is_to_come(created_at, now):
+        return True  # a text that is no time: reading the journal says what is wrong; or those behind it tell
     head_seq = rows.values_list("last_seq", flat=True).last() or last_seq
     rest = Span(last_seq + 1, head_seq, now, edits=head_seq - last_seq)
     guess = [Span(first_seq, last_seq, created_at, edits=last_seq - first_seq + 1), rest]

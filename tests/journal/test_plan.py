@@ -44,6 +44,12 @@ def spans(*ages_in_days: float, size: int = 10, edits: int = 10) -> list[Span]:
         (KeepRules(10, 8), [9, 5, 1], 10),
         (KeepRules(0, 4), [9, 3, 9], 10),
         (KeepRules(0, 0), [], None),
+        (KeepRules(0, 4), [9, -3650, 5, 1], 30),  # a clock was ten years ahead
+        (KeepRules(0, 4), [-3650, -3650, 5, 1], 30),
+        (KeepRules(0, 4), [9, -3650, 3], 10),
+        (KeepRules(0, 4), [9, -3650], 10),
+        (KeepRules(0, 0), [9, -0.5, 5], 10),  # or half a day, as clocks of two hosts may be
+        (KeepRules(20, 4), [9, -3650, 5, 5], 10),
     ],
 )
 def test_j14_both_rules_must_let_a_batch_go(
@@ -94,6 +100,16 @@ def test_whether_anything_may_go_is_told_by_two_rows(
         assert may_let_go(document.pk, 0, keep, datetime.now(UTC)) is is_worth_reading
     assert (len(asked), len(loaded)) == (2, 2)
     assert all("LIMIT 1" in query["sql"] and "payload" not in query["sql"] for query in asked)
+
+
+@pytest.mark.sql
+def test_j14_a_clock_that_was_years_ahead_does_not_keep_what_came_after(document: Document) -> None:
+    append_each(document, HISTORY)
+    first = document.batches.order_by("first_seq").first()
+    assert first is not None
+    document.batches.filter(pk=first.pk).update(created_at=datetime.now(UTC) + timedelta(days=3650))
+    assert compact_document(document, ALL).outcome == "compacted"
+    assert not document.batches.filter(pk=first.pk).exists()
 
 
 def batches(*kinds: str) -> list[Batch]:
