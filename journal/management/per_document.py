@@ -9,14 +9,15 @@ the arguments make no sense (`Senseless`).
 import json
 import logging
 import sys
+import time
 from abc import abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error
+from django.db import Error, OperationalError, connections
 from django.db.models import QuerySet
 
 from journal.collector import calm_collector
@@ -28,11 +29,14 @@ from journal.management.progress import Progress
 from journal.management.visible import visible
 from journal.models import Document
 from journal.reader import load_document
+from journal.renewal import renew_if_dead
 from journal.stored_row import tells_damage
 
 Result = dict[str, Any]
 
 logger = logging.getLogger(__name__)
+
+RECONNECT_PAUSES_S = (0.5, 1, 2, 4, 8)
 
 Found = tuple[str, Document | Error]
 """A slug, and the document, or why its row cannot be read."""
@@ -173,6 +177,7 @@ class DocumentCommand(JournalCommand):
 
             if not self.attempt(slug, treat, options):
                 failed.append(slug)
+                _reconnect()
         if failed:
             raise CommandError(f"not well: {', '.join(failed)}")
 
@@ -188,6 +193,22 @@ class DocumentCommand(JournalCommand):
         if missing := [slug for slug, row in rows.items() if row is None]:
             raise unknown(missing)
         yield from ((slug, row) for slug, row in rows.items() if row is not None)
+
+
+def _reconnect() -> None:
+    """Afterwards the documents behind one that failed find a session with the database, should theirs have ended: it
+    may start again.  Raises: OperationalError when it stays away, in which case all of them would only fail.
+    """
+    connection: Any = connections["default"]
+    if connection.in_atomic_block:
+        return
+    renew_if_dead(connection)
+    for pause_s in RECONNECT_PAUSES_S:
+        with suppress(OperationalError):
+            connection.ensure_connection()
+            return
+        time.sleep(pause_s)
+    connection.ensure_connection()
 
 
 def _whole() -> QuerySet[Document]:

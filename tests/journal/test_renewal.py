@@ -1,11 +1,15 @@
 """A session with the database that has died turns nobody away, wherever it is kept."""
 
+import io
 import threading
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
 
+from journal.management import per_document
+from journal.management.commands.verify_journals import Command
 from journal.models import Document
 from journal.renewal import renew, renew_if_dead
 
@@ -69,3 +73,44 @@ def test_a_session_that_is_renewed_is_another(document: Document) -> None:
     renew(connection)
     assert Document.objects.exists()
     assert connection.connection is not session
+
+
+def test_a_database_that_starts_again_costs_a_command_the_document_it_is_at(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treated = []
+
+    def treat(self: Any, each: Document, options: Any) -> Any:
+        if not treated:
+            kill_sessions()
+        treated.append(each.slug)
+        return {"slug": each.slug, "messages": Document.objects.count()}, bool(treated[1:])
+
+    monkeypatch.setattr(Command, "treat", treat)
+    monkeypatch.setattr(Command, "describe", lambda self, result: iter(["treated"]))
+    out, first = io.StringIO(), min(document.slug, other.slug)
+    with pytest.raises(CommandError, match=f"not well: {first}$"):
+        call_command("verify_journals", stdout=out, stderr=out)
+    assert len(treated) == 2
+
+
+def test_a_database_that_stays_away_ends_the_command(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treated = []
+
+    def treat(self: Any, each: Document, options: Any) -> Any:
+        treated.append(each.slug)
+        connections.close_all()
+        monkeypatch.setattr(connection, "connect", away)
+        return {"slug": each.slug, "detail": "it went away"}, False
+
+    def away() -> None:
+        raise OperationalError("nobody is there")
+
+    monkeypatch.setattr(Command, "treat", treat)
+    monkeypatch.setattr(per_document, "RECONNECT_PAUSES_S", (0, 0))
+    with pytest.raises(CommandError, match="nobody is there"):
+        call_command("verify_journals", stdout=io.StringIO(), stderr=io.StringIO())
+    monkeypatch.undo()
+    assert treated == [min(document.slug, other.slug)]
