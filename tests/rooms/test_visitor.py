@@ -1,8 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.contrib.sessions.models import Session
+from django.test import Client, override_settings
 
 from rooms.policy import User
 from rooms.visitor import session_key_of, user_of_session
@@ -44,3 +46,20 @@ def test_a_session_ends_with_the_password_it_was_opened_with(ann: Any) -> None:
     ann.set_password("another")
     ann.save()
     assert visitor_of(scope(cookie)).is_anonymous
+    assert Session.objects.exists()  # it is for pages to end it
+
+
+def test_a_session_outlives_a_change_of_the_signing_key(ann: Any) -> None:
+    with override_settings(SECRET_KEY="the old one"):
+        cookie = cookie_of(ann)
+    with override_settings(SECRET_KEY_FALLBACKS=["the old one"]):
+        assert [visitor_of(scope(cookie)), visitor_of(scope(cookie))] == [ann, ann]
+    assert visitor_of(scope(cookie)).is_anonymous
+
+
+@pytest.mark.parametrize("engine", ["cache", "cached_db", "db", "file", "signed_cookies"])
+def test_every_kind_of_session_is_read(ann: Any, engine: str, tmp_path: Path) -> None:
+    with override_settings(
+        SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}", SESSION_FILE_PATH=tmp_path
+    ):
+        assert visitor_of(scope(cookie_of(ann))) == ann
