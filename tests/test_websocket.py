@@ -1,16 +1,18 @@
 """Our server's WebSocket protocol, over real sockets."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import uvicorn
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from rooms import server_extension
 from tests.rooms.raw_socket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame_of
@@ -373,3 +375,29 @@ async def test_a_handshake_that_cannot_be_read_is_answered_and_ended(header: str
         assert found[: len(answer)] == answer
         assert bool(found) == bool(answer)
         socket.abort()
+
+
+@pytest.mark.parametrize("is_let_in", [True, False])
+async def test_the_token_of_an_address_is_not_logged(
+    is_let_in: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        assert scope["query_string"] == b"client=a&token=secret"
+        await send({"type": "websocket.accept" if is_let_in else "websocket.close"})
+
+    port = free_port()
+    config = uvicorn.Config(application, HOST, port, ws=WebSocketProtocol, lifespan="off", log_level="info")
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to where pytest hears it
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    with suppress(InvalidStatus, ConnectionClosed):
+        async with connect(f"ws://{HOST}:{port}/ws/rooms/a/?client=a&token=secret") as client:
+            await client.recv()
+    server.should_exit = True
+    await task
+    assert '"WebSocket /ws/rooms/a/"' in caplog.text
+    assert "secret" not in caplog.text

@@ -1,8 +1,9 @@
 """uvicorn's WebSocket protocol with many frames in one system call, messages handed over as they are read, a bound on
-how long a closed connection may take to be gone, a rate for what is no message, and another code for one that was lost
-than for one that its peer closed without a code."""
+how long a closed connection may take to be gone, a rate for what is no message, another code for one that was lost
+than for one that its peer closed without a code, and a log without tokens."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -37,6 +38,18 @@ BINARY, TEXT = 0x82, 0x81
 """First byte of a whole frame."""
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """Have the record keep to itself what stands behind the question mark of an address: it may be a room token."""
+    if record.levelno == logging.INFO and isinstance(record.args, tuple):
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
+logger = logging.getLogger("uvicorn.error.websocket")
+"""Without access log, too, uvicorn tells of each handshake."""
+logger.addFilter(_without_query)
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Closing a transport waits until the peer has taken what is buffered.
 
@@ -51,6 +64,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.logger = logger
         self._bare = TokenBucket(BARE_PER_SECOND_MAX, BARE_BURST_MAX)
 
     async def run_asgi(self) -> None:
