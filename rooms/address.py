@@ -120,6 +120,11 @@ def _token(scope: Scope, in_query: str | None) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else in_query
 
 
+def has_token_subprotocol(scope: Scope) -> bool:
+    """True when the token comes as what nobody else's can: headers and addresses may hold a site's own."""
+    return any(offered.startswith(TOKEN_SUBPROTOCOL) for offered in scope.get("subprotocols", ()))
+
+
 def agreed_subprotocol(scope: Scope) -> str | None:
     """What the server answers to the subprotocols offered; never the one with the token."""
     return SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None

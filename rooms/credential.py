@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
 from journal.models import Document
-from rooms.address import Address, Scope
+from rooms.address import Address, Scope, has_token_subprotocol
 from rooms.policy import NOTHING, User, policy
 from rooms.refusal import Refused
 from rooms.tokens import BadToken, Grant, read
@@ -79,15 +79,17 @@ def credential_of(address: Address, scope: Scope, accounts: Accounts) -> Credent
 
     Raises: Refused `bad-token`, before anything is known of the room.
     """
+    given: User | None = scope.get("user")
     if address.token is not None:
         try:
             grant = read(address.token)
         except BadToken:
-            raise Refused(CloseCode.BAD_TOKEN) from None
+            if given is None or given.is_anonymous or has_token_subprotocol(scope):
+                raise Refused(CloseCode.BAD_TOKEN) from None
+            return Credential(given.pk)  # a token of the site's own, by which its middleware knows who comes
         if grant.client not in (None, address.client):
             raise Refused(CloseCode.BAD_TOKEN)
         return Credential(None if grant.user is None else _key(grant.user), grant=grant)
-    given: User | None = scope.get("user")
     if given is not None:
         return Credential(None if given.is_anonymous else given.pk)
     session_key = session_key_of(scope)

@@ -84,6 +84,17 @@ def test_a_user_found_by_a_site_s_middleware_is_asked_for_again(room: Document, 
     assert rights(credential, room) is CloseCode.LOGGED_OUT
 
 
+def test_a_site_s_middleware_may_read_tokens_of_its_own(ann: Any) -> None:
+    """R1."""
+    address = replace(ADDRESS, token="eyJ.of.theirs")
+    assert credential_of(address, scope(user=ann), Accounts()) == Credential(ann.pk)
+    ours = {"subprotocols": ["vuer-rtc", "vuer-rtc.token.eyJ.of.theirs"]}
+    for nobody in (scope(), scope(user=AnonymousUser()), scope(user=ann) | ours):
+        with pytest.raises(Refused) as refused:
+            credential_of(address, nobody, Accounts())
+        assert refused.value.code is CloseCode.BAD_TOKEN
+
+
 def test_an_anonymous_visitor_may_what_the_visibility_says(room: Document) -> None:
     credential = credential_of(ADDRESS, scope(user=AnonymousUser()), Accounts())
     assert rights(credential, room) == set()
