@@ -7,6 +7,7 @@ from typing import get_type_hints
 
 import pytest
 from django.core.management import get_commands
+from django.http.request import validate_host
 
 from journal.failpoint import POINTS
 from journal.settings import PREFIX, JournalSettings
@@ -61,6 +62,14 @@ def test_every_metric_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
         for position, name in enumerate(quoted([names])):
             described[name.partition("{")[0]] = kind[min(position, len(kind) - 1)]
     assert described == exposed
+
+
+def test_prometheus_may_ask_the_server_as_both_are_set_up() -> None:
+    (hosts,) = re.findall(r"VUER_RTC_ALLOWED_HOSTS=(\S+)", OPERATE)
+    (targets,) = re.findall(r"static_configs: \[\{targets: \[(.*?)\]", OPERATE)
+    asked = re.findall(r'"(.*?)"', targets)
+    assert asked
+    assert [url for url in asked if not validate_host(url.partition(":")[0], hosts.split(","))] == []
 
 
 def test_every_point_of_death_has_its_line() -> None:
