@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 from django.test import Client
+from django.test.utils import override_script_prefix
 
 from journal.models import Document
 
@@ -30,6 +31,13 @@ def test_it_lists_what_visitors_may_see_and_nothing_else(page: str) -> None:
     assert "secret" not in page
     assert "closed" not in page
     assert "half" not in page
+
+
+def test_addresses_stand_below_where_the_site_does(db: None, client: Client) -> None:
+    Document.objects.create(slug="open", visibility="public-edit")
+    with override_script_prefix("/rtc/"):
+        response = client.get("/", headers={"host": "localhost:8123"})
+    assert "ws://localhost:8123/rtc/ws/rooms/open/?client=" in response.content.decode()
 
 
 def test_it_says_where_visitors_may_edit(page: str) -> None:

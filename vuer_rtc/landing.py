@@ -6,6 +6,7 @@ from urllib.parse import quote
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import get_script_prefix
 
 from journal.models import Document
 
@@ -31,7 +32,7 @@ def entry_of(document: Document, request: HttpRequest) -> Entry:
         slug=document.slug,
         title=document.title or document.slug,
         is_editable=document.visibility == Document.Visibility.PUBLIC_EDIT and not document.is_read_only,
-        websocket_url=f"{scheme}://{request.get_host()}/ws/rooms/{quote(document.slug)}/",
+        websocket_url=f"{scheme}://{request.get_host()}{get_script_prefix()}ws/rooms/{quote(document.slug)}/",
     )
 
 
