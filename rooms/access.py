@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_out
@@ -74,11 +75,14 @@ def connect_signals() -> None:
     """Afterwards changes of documents, accounts, groups and their permissions are noticed."""
     user = get_user_model()
     uid = "vuer_rooms.access"
-    post_save.connect(_document_saved, sender=Document, dispatch_uid=uid)
-    post_save.connect(_user_saved, sender=user, dispatch_uid=uid)
-    pre_delete.connect(_user_going, sender=user, dispatch_uid=uid)
-    pre_delete.connect(_group_going, sender=Group, dispatch_uid=uid)
-    post_delete.connect(_group_gone, sender=Group, dispatch_uid=uid)
+    for sender in _kinds_of(Document):
+        post_save.connect(_document_saved, sender=sender, dispatch_uid=uid)
+    for sender in _kinds_of(user):
+        post_save.connect(_user_saved, sender=sender, dispatch_uid=uid)
+        pre_delete.connect(_user_going, sender=sender, dispatch_uid=uid)
+    for sender in _kinds_of(Group):
+        pre_delete.connect(_group_going, sender=sender, dispatch_uid=uid)
+        post_delete.connect(_group_gone, sender=sender, dispatch_uid=uid)
     for model, name in ((user, "groups"), (user, "user_permissions"), (Group, "permissions")):
         relation = getattr(model, name, None)
         if relation is not None:
@@ -86,17 +90,22 @@ def connect_signals() -> None:
     user_logged_out.connect(_logged_out, dispatch_uid=uid)
 
 
-def _concerns_rights(sender: type[Model], update_fields: Iterable[str] | None) -> bool:
-    return update_fields is None or not set(update_fields) <= WITHOUT_RIGHTS[sender]
+def _kinds_of(model: type[Model]) -> list[type[Model]]:
+    """The model, and those of the site that show its rows (proxies, children): signals name only the one in use."""
+    return [kind for kind in apps.get_models() if issubclass(kind, model)]
 
 
-def _document_saved(sender: Any, instance: Document, created: bool, update_fields: Any, **_: Any) -> None:
-    if not created and _concerns_rights(sender, update_fields):
+def _concerns_rights(model: type[Model], update_fields: Iterable[str] | None) -> bool:
+    return update_fields is None or not set(update_fields) <= WITHOUT_RIGHTS[model]
+
+
+def _document_saved(instance: Document, created: bool, update_fields: Any, **_: Any) -> None:
+    if not created and _concerns_rights(Document, update_fields):
         touch([instance.pk])
 
 
-def _user_saved(sender: Any, instance: Any, created: bool, update_fields: Any, **_: Any) -> None:
-    if not created and _concerns_rights(sender, update_fields):
+def _user_saved(instance: Any, created: bool, update_fields: Any, **_: Any) -> None:
+    if not created and _concerns_rights(get_user_model(), update_fields):
         touch_users([instance.pk])
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.test import Client, TestCase
+from django.test.utils import isolate_apps
 from django.utils import timezone
 
 from journal.models import Document
@@ -64,6 +66,29 @@ def test_changes_of_an_account_concern_the_documents_it_is_connected_to(room: Do
     other = get_user_model()._default_manager.create(username="bob")
     assert_touched(room, other.save, is_touched=False)
     assert_touched(room, ann.delete)
+
+
+@isolate_apps("tests")
+def test_a_site_s_own_view_of_accounts_and_groups_counts_as_they_do(
+    room: Document, ann: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Colleague(get_user_model()):  # type: ignore[misc]
+        class Meta:
+            app_label, proxy = "tests", True
+
+    class Team(Group):
+        class Meta:
+            app_label, proxy = "tests", True
+
+    models = [*apps.get_models(), Colleague, Team]
+    monkeypatch.setattr(apps, "get_models", lambda: models)
+    access.connect_signals()
+    colleague = Colleague._default_manager.get()
+    assert_touched(room, colleague.save)
+    assert_touched(room, lambda: colleague.save(update_fields=["last_login"]), is_touched=False)
+    ann.groups.add(Team.objects.create(name="editors"))
+    assert_touched(room, Team.objects.get().delete)
+    assert_touched(room, colleague.delete)
 
 
 def test_permissions_concern_it_from_whichever_side_they_change(room: Document, ann: Any) -> None:
