@@ -1,5 +1,6 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest; JOBS=1: one at a time)
+# make test-lowest  the same on the lowest versions that pyproject.toml allows     (needs network and uv)
 # make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
 # make fuzz-frames  mutated frames against a live room in memory     (SEED=any MINUTES=10)
 # make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test test-mongodb fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
+.PHONY: run test test-lowest test-mongodb fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -29,6 +30,14 @@ run: $(VENV)/runtime.stamp
 test: $(VENV)/development.stamp $(PUBLISHED)/.stamp
 	@sh .ci/system-packages
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+LOWEST := $(VENV)/lowest
+test-lowest: $(PUBLISHED)/.stamp
+	uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	uv pip compile --quiet --resolution lowest-direct --no-annotate --no-header --python $(LOWEST) \
+	  --extra postgres --extra mongodb pyproject.toml -o $(LOWEST)/versions.txt
+	uv pip install --quiet --python $(LOWEST) -r $(LOWEST)/versions.txt --group dev
+	VUER_RTC_PUBLISHED=$(abspath $(PUBLISHED)) $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # All tests of the journal on a stand-in for MongoDB; MONGO_URI=mongodb://… names a replica set to be used instead.
 test-mongodb: $(VENV)/development.stamp
