@@ -65,8 +65,12 @@ class Author:
         """
         refuse_open_transaction()
         self.document_id = document_id
-        self.graph = hydrate(document_id).graph if graph is None else graph
+        self.graph = graph if graph is not None else Graph()
         """The document as far as this author has read it."""
+        self._last_batch: UUID | None = None
+        """Key of the batch that ends there, if it is known."""
+        if graph is None:
+            self.begin_again()
 
     def write(
         self,
@@ -117,21 +121,29 @@ class Author:
     def read_on(self) -> None:
         """Afterwards the graph holds what the journal holds.  Raises: as `begin_again`."""
         try:
-            batches = read_after(self.document_id, self.graph.head_seq)
+            batches = read_after(self.document_id, self.graph.head_seq, last_batch=self._last_batch)
         except JournalTruncated:
             self.begin_again()
         else:
-            for entry in (entry for _, entries in batches for entry in entries):
-                self.graph.apply(entry.message)
+            for batch in batches:
+                for message in batch.messages:
+                    self.graph.apply(message)
+                self._last_batch = batch.id
 
     def begin_again(self) -> None:
         """The same, from the newest snapshot.  Raises: CorruptJournal, UnknownDocument, JournalUnavailable."""
-        self.graph = hydrate(self.document_id).graph
+        hydrated = hydrate(self.document_id)
+        self.graph, self._last_batch = hydrated.graph, hydrated.last_batch
 
-    def applied(self, message: Message, seq: int) -> Message:
+    def draft(self, entry: Entry) -> Draft:
+        """Of a batch right behind what the graph holds."""
+        return Draft(self.document_id, self.graph.head_seq + 1, [entry], self._last_batch)
+
+    def applied(self, message: Message, appended: Appended) -> Message:
         """The message as the journal has it, which the graph holds afterwards."""
-        journalled = msgspec.structs.replace(message, server_seq=seq)
+        journalled = msgspec.structs.replace(message, server_seq=appended.first_seq)
         self.graph.apply(journalled)
+        self._last_batch = appended.batch
         return journalled
 
 
@@ -166,9 +178,9 @@ class _Attempt:
                 if message is None:
                     return None
                 match self._append(message):
-                    case Appended(first_seq=seq):
+                    case Appended() as appended:
                         reach("author.written")
-                        return Authored(seq, self._author.applied(message, seq))
+                        return Authored(appended.first_seq, self._author.applied(message, appended))
                     case Fenced():
                         self._author.begin_again()
                     case Conflict() if is_over:
@@ -214,7 +226,7 @@ class _Attempt:
     def _append(self, message: Message) -> Outcome:
         author = self._author
         entry = Entry(message, self._user, None, time.time())
-        draft = Draft(author.document_id, author.graph.head_seq + 1, [entry])
+        draft = author.draft(entry)
         reach("author.stamped")
         try:
             [outcome] = append_batches([draft], process_name())

@@ -14,9 +14,16 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import Error, transaction
-from msgspec.structs import astuple
 
-from journal.batch_table import BatchRow, BatchTable, Marks, OrmTable, TableByStep
+from journal.batch_table import (
+    BatchRow,
+    BatchTable,
+    Marks,
+    OrmTable,
+    TableByStep,
+    marks_of,
+    predecessors_of,
+)
 from journal.chunk import chunks, kept_chunks
 from journal.durability import Connection
 from journal.failpoint import reach
@@ -26,7 +33,7 @@ from journal.settings import settings
 
 ROWS_MAX = 100
 """Rows of one statement; bounds its parameters."""
-COLUMNS = ("_id", *BatchRow.__struct_fields__[1:])
+COLUMNS = ("_id", *BatchRow.__struct_fields__[1:-1])
 BATCHES, DOCUMENTS = JournalBatch._meta.db_table, Document._meta.db_table
 
 
@@ -79,19 +86,24 @@ class SqliteTable(DriverTable):
     def _commit(self) -> None:
         self._driver.execute("COMMIT")
 
-    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
-        marks: dict[uuid.UUID, Marks] = {}
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
+        marks: dict[uuid.UUID, Marks | None] = {}
         with self._connection.wrap_database_errors:
             for some in kept_chunks(rows, ROWS_MAX, lambda row: len(row.payload)):
                 values = [value for row in some for value in self._values(row)]
-                for key, truncated_seq, turns in self._driver.execute(_insert_and_read(len(some)), values):
-                    marks[uuid.UUID(key)] = None if truncated_seq is None else (truncated_seq, turns)
+                predecessors = {row.id.hex: row.predecessor for row in some}
+                for key, truncated, turns, found in self._driver.execute(_insert_and_read(len(some)), values):
+                    wanted = predecessors[key]
+                    follows = wanted is None or wanted.hex == found
+                    marks[uuid.UUID(key)] = (
+                        Marks(truncated, turns, follows) if truncated is not None else None
+                    )
         reach("append.inserted")
         return marks
 
     def _values(self, row: BatchRow) -> tuple[Any, ...]:
         """In the order of `COLUMNS`, as Django stores them."""
-        _, _, *plain, created_at = astuple(row)
+        _, _, *plain, created_at = row.values
         moment = self._connection.ops.adapt_datetimefield_value(created_at)
         return (row.id.hex, row.document_id.hex, *plain, moment)
 
@@ -111,7 +123,7 @@ class PostgresTable(DriverTable):
         super().__init__(connection)
         self._cursor = Cursor
 
-    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         """With a fence that fails, and the transaction with it, when it finds a row; then step by step."""
         if not self._is_free or len(rows) > ROWS_MAX:
             return super().append(rows)
@@ -120,9 +132,8 @@ class PostgresTable(DriverTable):
                 reach("append.begun")
                 written = self._insert(rows)
                 reach("append.inserted")
-                read = self._execute(
-                    _fence(len(rows)), [v for row in rows for v in (row.document_id, row.first_seq)]
-                )
+                places = [v for row in rows for v in (row.document_id, row.first_seq, row.predecessor)]
+                read = self._execute(_fence(len(rows)), places)
                 reach("append.fenced")
         except Error as error:
             from psycopg.errors import DivisionByZero, ForeignKeyViolation
@@ -130,7 +141,8 @@ class PostgresTable(DriverTable):
             if isinstance(error.__cause__, DivisionByZero | ForeignKeyViolation):  # or the document is gone
                 return super().append(rows)
             raise
-        return _marks_of(rows, written, read)
+        found = {document_id: Marks(truncated, turns, True) for document_id, truncated, turns, _ in read}
+        return {row.id: found.get(row.document_id) for row in _those(rows, written)}
 
     @contextmanager
     def _own_transaction(self) -> Iterator[None]:
@@ -149,18 +161,20 @@ class PostgresTable(DriverTable):
     def _commit(self) -> None:
         self._execute("COMMIT")
 
-    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
-        marks: dict[uuid.UUID, Marks] = {}
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
+        marks: dict[uuid.UUID, Marks | None] = {}
         with self._connection.wrap_database_errors:
             for some in chunks(rows, ROWS_MAX):
-                written = self._insert(some)
+                inserted = self._insert(some)
                 reach("append.inserted")
                 read = self._execute(_select_marks(len(some)), [row.document_id for row in some])
-                marks |= _marks_of(some, written, read)
+                predecessors = predecessors_of(some)
+                there = self._execute(_select(len(predecessors)), predecessors) if predecessors else ()
+                marks |= marks_of(_those(some, inserted), read, (key for (key,) in there))
         return marks
 
     def _insert(self, rows: Sequence[BatchRow]) -> Any:
-        return self._execute(_insert(len(rows)), [value for row in rows for value in astuple(row)])
+        return self._execute(_insert(len(rows)), [value for row in rows for value in row.values])
 
     def delete(self, keys: Sequence[uuid.UUID]) -> None:
         with self._connection.wrap_database_errors:
@@ -179,11 +193,10 @@ LASTING = (
 """Whatever somebody has told the server since it was asked at the start."""
 
 
-def _marks_of(rows: Sequence[BatchRow], written: Any, read: Any) -> dict[uuid.UUID, Marks]:
-    """From the cursors of `_insert` and of `_select_marks` or `_fence`."""
-    keys = {key for (key,) in written.fetchall()}
-    found = {key: (truncated, turns) for key, truncated, turns, *_ in read.fetchall()}
-    return {row.id: found.get(row.document_id) for row in rows if row.id in keys}
+def _those(rows: Sequence[BatchRow], inserted: Any) -> list[BatchRow]:
+    """The rows that went in, by the cursor of `_insert`."""
+    keys = {key for (key,) in inserted}
+    return [row for row in rows if row.id in keys]
 
 
 @lru_cache
@@ -207,9 +220,16 @@ def _insert(rows: int, mark: str = "%s") -> str:
 
 @lru_cache
 def _insert_and_read(rows: int) -> str:
-    return _insert(rows, "?") + "".join(
-        f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
-        for column in ("truncated_seq", "turns_wanted")
+    return (
+        _insert(rows, "?")
+        + "".join(
+            f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
+            for column in ("truncated_seq", "turns_wanted")
+        )
+        + (
+            f', (SELECT _id FROM "{BATCHES}" AS before WHERE before.document_id = "{BATCHES}".document_id'
+            f' AND before.last_seq = "{BATCHES}".first_seq - 1)'
+        )
     )
 
 
@@ -222,11 +242,19 @@ def _select_marks(documents: int) -> str:
 
 @lru_cache
 def _fence(rows: int) -> str:
-    """PostgreSQL's: `_select_marks` for pairs of a document and a first_seq, which fails where one is fenced."""
+    """PostgreSQL's: `_select_marks` for documents, each with a first_seq and a predecessor, which fails where one is
+    fenced."""
+    values = ", ".join(["(%s::uuid, %s::bigint, %s::uuid)"] * rows)
+    there = f'(SELECT count(*) FROM "{BATCHES}" AS before WHERE before._id = v.column3)'
     return (
-        "SELECT _id, truncated_seq, turns_wanted, 1 / (truncated_seq < v.column2)::int"
-        f' FROM "{DOCUMENTS}" JOIN (VALUES {", ".join(["(%s::uuid, %s::bigint)"] * rows)}) AS v ON _id = v.column1'
+        "SELECT _id, truncated_seq, turns_wanted, 1 / (truncated_seq < v.column2 AND"
+        f" (v.column3 IS NULL OR {there} = 1 OR truncated_seq = v.column2 - 1))::int"
+        f' FROM "{DOCUMENTS}" JOIN (VALUES {values}) AS v ON _id = v.column1'
     )
+
+
+def _select(rows: int) -> str:
+    return f'SELECT _id FROM "{BATCHES}" WHERE _id IN ({_marks(rows, "%s")})'
 
 
 def _delete(rows: int, mark: str) -> str:

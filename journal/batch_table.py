@@ -3,10 +3,10 @@ in `journal.batch_sql`."""
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from django.db import IntegrityError, transaction
@@ -15,8 +15,16 @@ from journal.durability import Connection
 from journal.failpoint import reach
 from journal.models import Document, JournalBatch
 
-Marks = tuple[int, int] | None
-"""A document's `truncated_seq` and `turns_wanted` (rules J8, J24); None: the document is gone."""
+
+class Marks(NamedTuple):
+    """What a writer reads after its insert and before its commit."""
+
+    truncated_seq: int
+    """Of the document (rule J8)."""
+    turns_wanted: int
+    """Of the document (rule J24)."""
+    has_predecessor: bool
+    """False when the batch that the row is to follow is not there (rule J66)."""
 
 
 class BatchRow(msgspec.Struct, frozen=True, gc=False):
@@ -34,38 +42,47 @@ class BatchRow(msgspec.Struct, frozen=True, gc=False):
     checksum: str
     writer: str
     created_at: datetime
+    predecessor: uuid.UUID | None = None
+    """No column: key of the batch that it is to follow; None: its writer does not know."""
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """In the order of `COLUMNS`."""
+        return msgspec.structs.astuple(self)[:-1]
 
     def as_model(self) -> JournalBatch:
         """The object of Django; not saved yet."""
-        return JournalBatch(**msgspec.structs.asdict(self))
+        return JournalBatch(**dict(zip(self.__struct_fields__, self.values, strict=False)))
 
 
 class BatchTable(Protocol):
     """One way to write batches over one connection."""
 
     def __init__(self, connection: Connection) -> None: ...
-    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         """One transaction, durable when this returns: writes the rows that do not conflict, and takes back those that
-        the fence finds (`is_fenced`).  The marks of both, by the keys of the rows.
+        the fence finds (`is_fenced`).  The marks of both, by the keys of the rows; None: the document is gone.
 
         Raises: as Django's `atomic(durable=True)` does.
         """
 
-    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         """Writes the rows that do not conflict, as part of the caller's transaction.  By their keys: the marks of their
         documents, as others have committed them when the rows are in."""
 
 
-def is_fenced(row: BatchRow, marks: Marks) -> bool:
+def is_fenced(row: BatchRow, marks: Marks | None) -> bool:
     """True for a row that went in only because the one that was there has been deleted: its writer had slept through a
-    compaction (rule J8)."""
-    return marks is None or row.first_seq <= marks[0]
+    compaction (rule J8).  And for one that would follow what is not there: the database has been put back (J66)."""
+    if marks is None or row.first_seq <= marks.truncated_seq:
+        return True
+    return not marks.has_predecessor and row.first_seq > marks.truncated_seq + 1
 
 
 class TableByStep(ABC):
     """A transaction, an insert and a look at the fence, one after the other."""
 
-    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def append(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         with self.transaction():
             reach("append.begun")
             marks = self.insert(rows)
@@ -79,12 +96,30 @@ class TableByStep(ABC):
         """What is written inside the block is there together, and durable, when the block has ended."""
 
     @abstractmethod
-    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         """See `BatchTable`."""
 
     @abstractmethod
     def delete(self, keys: Sequence[uuid.UUID]) -> None:
         """Takes rows back."""
+
+
+def predecessors_of(rows: Iterable[BatchRow]) -> list[uuid.UUID]:
+    """Keys of the batches that the rows are to follow, as far as these are known."""
+    return [row.predecessor for row in rows if row.predecessor is not None]
+
+
+def marks_of(
+    rows: Iterable[BatchRow], documents: Iterable[tuple[uuid.UUID, int, int]], batches: Iterable[uuid.UUID]
+) -> dict[uuid.UUID, Marks | None]:
+    """By the keys of the rows, from what is there: of documents key, `truncated_seq` and `turns_wanted`; of the rows'
+    predecessors the keys."""
+    found = {key: (truncated, turns) for key, truncated, turns in documents}
+    there = {None, *batches}
+    return {
+        row.id: Marks(*found[row.document_id], row.predecessor in there) if row.document_id in found else None
+        for row in rows
+    }
 
 
 class OrmTable(TableByStep):
@@ -96,13 +131,13 @@ class OrmTable(TableByStep):
     def transaction(self) -> AbstractContextManager[Any]:
         return transaction.atomic(using=self._alias, durable=True)
 
-    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks]:
+    def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:
         written = [row for row in rows if self._is_inserted(row)]
         reach("append.inserted")
         documents = Document.objects.using(self._alias).filter(pk__in=[row.document_id for row in written])
-        found = documents.order_by().values_list("pk", "truncated_seq", "turns_wanted")
-        marks = {key: (truncated, turns) for key, truncated, turns in found}
-        return {row.id: marks.get(row.document_id) for row in written}
+        marks = documents.order_by().values_list("pk", "truncated_seq", "turns_wanted")
+        batches = JournalBatch.objects.using(self._alias).filter(pk__in=predecessors_of(written))
+        return marks_of(written, marks, batches.order_by().values_list("pk", flat=True))
 
     def _is_inserted(self, row: BatchRow) -> bool:
         try:

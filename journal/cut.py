@@ -30,8 +30,8 @@ def journal_cut(document_id: UUID, head_seq: int, cut: int) -> None:
             case Appended():
                 return
             case Conflict(was_locked=was_locked):
-                for first_seq, entries in read_after(document_id, head_seq):
-                    head_seq = first_seq + len(entries) - 1
+                for batch in read_after(document_id, head_seq):
+                    head_seq = batch.last_seq
                 if was_locked:
                     time.sleep(random.uniform(0.005, 0.05))
             case _:

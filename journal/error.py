@@ -4,6 +4,7 @@
     ├── JournalUnavailable   the database did not answer or could not write: never acknowledge, try again
     later
     ├── JournalTruncated     what was asked for has been folded into a snapshot: hydrate instead
+    │   └── JournalPutBack   what was read before is not there any more: an older state of the database
     ├── OutOfReach           a point in time travel that cannot be told, or not exactly
     ├── BadLabel             a name that cannot be one
     ├── LabelTaken           the document has a label of that name
@@ -35,6 +36,11 @@ class JournalUnavailable(JournalError):
 
 class JournalTruncated(JournalError):
     """The messages asked for are no longer retained."""
+
+
+class JournalPutBack(JournalTruncated):
+    """A batch that was there, and is not folded away, is not there any more: the database is an older state of itself
+    (rule J66)."""
 
 
 class OutOfReach(JournalError):

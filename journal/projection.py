@@ -240,12 +240,14 @@ def _prepare_all(steps: Sequence[Step], marks: Mapping[UUID, _Mark]) -> list[_Wo
 def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
     """Writes the rows of a step, but for the last, by bounded transactions; what needs none is done before."""
     after, connection = mark.head_seq, connections[journal_alias()]
+    reached_seq = max(mark.head_seq, mark.truncated_seq)
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
     for batch in batches:
         if batch.first_seq > step.seq:
             break
+        reached_seq = batch.last_seq
         for entry in batch.entries:
             if after < entry.message.server_seq <= step.seq:
                 targets.update(targets_of(entry.message))
@@ -256,6 +258,8 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
             with nullcontext() if is_live else leaving_room(connection):
                 _write_operations(step.document_id, adapted_operations(pending))
             pending = []
+    if reached_seq < step.seq:
+        raise JournalGap(reached_seq + 1, None)  # its graph is of a journal that has been put back (rule J66)
     is_told = step.retained is None or step.retained >= targets
     undone = step.undone if is_told else undone_in(step.document_id)
     operations = adapted_operations(pending)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from itertools import islice
@@ -15,7 +15,14 @@ from django.db import Error, models
 from django.db.models import OuterRef, Q, Subquery
 
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
-from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.error import (
+    CorruptJournal,
+    JournalGap,
+    JournalPutBack,
+    JournalTruncated,
+    JournalUnavailable,
+    UnknownDocument,
+)
 from journal.models import Document, JournalBatch, Snapshot
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from journal.stored_row import (
@@ -72,6 +79,8 @@ class Hydrated:
     """How far the snapshot covered the journal: everything behind it was read."""
     ages: Sequence[tuple[float, int]] = ()
     """How old that is, roughly: (seconds since 1970, highest Lamport time by then), ascending."""
+    last_batch: UUID | None = None
+    """Key of the batch that ends at `head_seq`; None: none was read, or all of it is folded away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +174,17 @@ def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
 
 
 def read_after(
-    document_id: UUID, seq: int, batches_max: int | None = None, bytes_max: int | None = None
-) -> list[tuple[int, list[Entry]]]:
-    """Everything behind `seq`, as (first sequence, entries) per batch, contiguous from seq + 1; of the batches only
-    the first `batches_max`, and those with which `bytes_max` is reached, if they are given.
+    document_id: UUID,
+    seq: int,
+    batches_max: int | None = None,
+    bytes_max: int | None = None,
+    last_batch: UUID | None = None,
+) -> list[Batch]:
+    """Everything behind `seq`, contiguous from seq + 1; of the batches only the first `batches_max`, and those with
+    which `bytes_max` is reached, if they are given.  `last_batch`: key of the batch that ended at `seq`, if known.
 
-    Raises: JournalTruncated when some of it has been folded away; CorruptJournal; UnknownDocument;
-    JournalUnavailable.
+    Raises: JournalTruncated when some of it has been folded away; JournalPutBack when that batch is not there;
+    CorruptJournal; UnknownDocument; JournalUnavailable.
     """
     gap = None
     for _ in range(TRIES):
@@ -181,8 +194,11 @@ def read_after(
                 found = list(batches if bytes_max is None else _first_bytes(batches, bytes_max))
         except JournalGap as error:
             gap, found = error, []
-        if truncated_seq_of(document_id) > seq:
+        truncated_seq, is_there = _standing(document_id, last_batch)
+        if truncated_seq > seq:
             raise JournalTruncated(f"document {document_id} no longer holds seq {seq + 1}")
+        if truncated_seq < seq and not is_there:
+            raise JournalPutBack(f"document {document_id} does not hold what was at seq {seq}")
         if gap is None:
             return [_behind(batch, seq) for batch in found]
     assert gap is not None
@@ -197,9 +213,9 @@ def _first_bytes(batches: Iterable[Batch], bytes_max: int) -> Iterator[Batch]:
             return
 
 
-def _behind(batch: Batch, seq: int) -> tuple[int, list[Entry]]:
-    skipped = max(0, seq + 1 - batch.first_seq)
-    return batch.first_seq + skipped, batch.entries[skipped:]
+def _behind(batch: Batch, seq: int) -> Batch:
+    skipped = seq + 1 - batch.first_seq
+    return replace(batch, first_seq=seq + 1, entries=batch.entries[skipped:]) if skipped > 0 else batch
 
 
 def hydrate(document_id: UUID) -> Hydrated:
@@ -213,14 +229,15 @@ def hydrate(document_id: UUID) -> Hydrated:
 def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
     graph, head_seq = start.graph, max(start.truncated_seq, start.graph.head_seq)
     ages: list[tuple[float, int]] = []
+    last_batch = None
     for batch in batches:
         graph.apply_all(batch.messages)
-        head_seq = batch.last_seq
+        head_seq, last_batch = batch.last_seq, batch.id
         written_at = batch.created_at.timestamp()
         if not ages or written_at >= ages[-1][0] + AGE_STEP_S:
             ages.append((written_at, graph.lt))
     covered_seq = start.snapshot.covered_seq if start.snapshot is not None else 0
-    return Hydrated(graph, head_seq, covered_seq, ages)
+    return Hydrated(graph, head_seq, covered_seq, ages, last_batch)
 
 
 def with_history(
@@ -405,6 +422,23 @@ def truncated_seq_of(document_id: UUID) -> int:
     if found is None:
         raise UnknownDocument(str(document_id))
     return found
+
+
+def _standing(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
+    """The document's truncation point, and whether that batch is there, if one is named; both at one moment.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    if batch is None:
+        return truncated_seq_of(document_id), True
+    there = JournalBatch.objects.filter(pk=batch).order_by().values("last_seq")
+    with answering():
+        rows = still_there().filter(pk=document_id).order_by()
+        found = rows.values_list("truncated_seq", Subquery(there)).first()
+    if found is None:
+        raise UnknownDocument(str(document_id))
+    truncated_seq, last_seq = found
+    return truncated_seq, last_seq is not None
 
 
 def _lost(row: JournalBatch | LostRow, problem: str) -> CorruptJournal:

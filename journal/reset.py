@@ -11,7 +11,7 @@ from journal.failpoint import reach
 from journal.lease import process_name
 from journal.projection import note_epoch
 from journal.settings import settings
-from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
+from journal.writer import Appended, Conflict, Fenced, append_batches
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import INTEGER_MAX, Epoch, Message, reset_record
 
@@ -38,11 +38,11 @@ def reset_document(document_id: UUID, *, user: str | None = None, epoch: int | N
     while True:
         record = _record(author.graph, epoch)
         entry = Entry(record, user, None, time.time())
-        [outcome] = append_batches([Draft(document_id, author.graph.head_seq + 1, [entry])], process_name())
+        [outcome] = append_batches([author.draft(entry)], process_name())
         match outcome:
-            case Appended(first_seq=seq):
+            case Appended() as appended:
                 reach("reset.written")
-                journalled = author.applied(record, seq)
+                journalled = author.applied(record, appended)
                 note_epoch(document_id, author.graph.epoch.number)
                 return journalled
             case Fenced():

@@ -12,7 +12,7 @@ from django.utils import timezone
 from journal.entry import PayloadError, checksum_of, decompress
 from journal.error import CorruptJournal, SnapshotTooLarge, UnknownDocument
 from journal.failpoint import reach
-from journal.models import Document, Snapshot
+from journal.models import Document, JournalBatch, Snapshot
 from journal.settings import settings
 from journal.stored_row import readable, tells_damage, told
 from vuer_rtc.crdt.graph import Graph, SnapshotError
@@ -64,7 +64,8 @@ def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft
 
 
 def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> Snapshot | None:
-    """Writes a live room's state; None, and nothing written, when a compaction has overtaken it.
+    """Writes a live room's state; None, and nothing written, when a compaction has overtaken it, or the journal does
+    not reach so far (rule J66).
 
     Raises: UnknownDocument, SnapshotTooLarge.
     """
@@ -73,11 +74,17 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
         raise UnknownDocument(str(document_id))
     if draft.cut < document.cut or draft.seq < document.truncated_seq:
         return None
+    if draft.seq > document.truncated_seq and not _reaches(document_id, draft.seq):
+        return None
     row = write_snapshot(document_id, draft, document.truncated_seq, reason)
     if Document.objects.filter(pk=document_id, truncated_seq__gt=draft.seq).exists():
         row.delete()  # overtaken while it was written: it may hold what was redacted (rule J61)
         return None
     return row
+
+
+def _reaches(document_id: UUID, seq: int) -> bool:
+    return JournalBatch.objects.filter(document=document_id, last_seq__gte=seq).exists()
 
 
 def pack_snapshot(document_id: UUID, draft: SnapshotDraft) -> bytes:

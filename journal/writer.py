@@ -34,6 +34,9 @@ class Draft:
     """One more than the document's head as the caller knows it."""
     entries: Sequence[Entry]
     """At least one; the n-th gets server sequence first_seq + n."""
+    predecessor: uuid.UUID | None = None
+    """Key of the batch that ends right before, as the caller knows it: it is written behind that one only (rule J66).
+    None: the caller does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Appended:
     last_seq: int
     turns_wanted: int = field(default=0, compare=False)
     """`Document.turns_wanted` at the commit: when it has risen, another process asks for a turn (J24)."""
+    batch: uuid.UUID | None = field(default=None, compare=False)
+    """Its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """Nothing was written: the place is below the truncation point, or the document is gone.  Hydrate."""
+    """Nothing was written: the place is below the truncation point, what was to come before it is not there, or the
+    document is gone.  Hydrate."""
 
 
 Outcome = Appended | Conflict | Fenced
@@ -120,17 +126,17 @@ def build_row(draft: Draft, writer_id: str) -> BatchRow:
         checksum_of(payload, draft.document_id, draft.first_seq, last_seq),
         writer_id[:64],
         timezone.now(),
+        draft.predecessor,
     )
 
 
-def _outcome(row: BatchRow, marks: dict[uuid.UUID, Marks]) -> Outcome:
+def _outcome(row: BatchRow, marks: dict[uuid.UUID, Marks | None]) -> Outcome:
     if row.id not in marks:
         return Conflict()
     found = marks[row.id]
     if found is None or is_fenced(row, found):
         return Fenced()
-    _, turns_wanted = found
-    return Appended(row.first_seq, row.last_seq, turns_wanted)
+    return Appended(row.first_seq, row.last_seq, found.turns_wanted, row.id)
 
 
 # Failures

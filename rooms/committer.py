@@ -47,6 +47,8 @@ class CommittingRoom(Protocol):
     """Until when, by the loop's clock, another process counts as writing it too."""
     turns_wanted: int | None
     """As of its last commit; None: there was none yet."""
+    last_batch: UUID | None
+    """Key of the batch that ends at its head; None: not known."""
     is_closed: bool
 
     @property
@@ -301,11 +303,11 @@ class Committer:
 
     def _conclude(self, room: CommittingRoom, batch: Batch, outcome: Outcome) -> None:
         match outcome:
-            case Appended(turns_wanted=turns_wanted):
+            case Appended(turns_wanted=turns_wanted, batch=key):
                 room.conflicts_in_a_row = 0
                 if turns_wanted != room.turns_wanted is not None:
                     self._note_rival(room)
-                room.turns_wanted = turns_wanted
+                room.turns_wanted, room.last_batch = turns_wanted, key
                 with self._guard(room):
                     room.settle(batch)
                 if room.rival_until > asyncio.get_running_loop().time():

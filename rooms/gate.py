@@ -146,7 +146,7 @@ class Gate:
         except JournalError as error:
             logger.warning("document %s cannot be read now: %s", room.document_id, error)
             raise Refused(CloseCode.UNAVAILABLE) from error
-        return [entry.message for _, entries in batches for entry in entries]
+        return [message for batch in batches for message in batch.messages]
 
     async def _promised(self) -> Promise:
         try:

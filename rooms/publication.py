@@ -14,7 +14,7 @@ from journal.authoring import Author
 from journal.entry import Entry
 from journal.error import JournalBusy
 from journal.models import Document
-from journal.writer import Appended, Conflict, Draft, Fenced, append_batches
+from journal.writer import Appended, Conflict, Fenced, append_batches
 from rooms.admission import limits_of
 from rooms.batch import Bounds, Submission, build_batch
 from rooms.editor import find_document, refusals
@@ -72,12 +72,12 @@ class Publisher:
             if batch.known:
                 return batch.known[0][1]
             entry = Entry(batch.messages[0], user, None, submission.received_at)
-            [outcome] = append_batches([Draft(author.document_id, batch.first_seq, [entry])], self._process)
+            [outcome] = append_batches([author.draft(entry)], self._process)
             match outcome:
-                case Appended(first_seq=seq):
-                    author.applied(message, seq)
+                case Appended() as appended:
+                    author.applied(message, appended)
                     tell(author.document_id, entry)
-                    return seq
+                    return appended.first_seq
                 case Fenced():
                     author.begin_again()
                 case Conflict():  # read on after the pause, or what is read is old again

@@ -90,6 +90,7 @@ class Registry:
             notify=self._committer.notify,
             on_change=self._changed,
             on_empty=self._room_is_empty,
+            on_put_back=self._follow,
             damage=damage,
         )
         self._rooms[room.document_id] = room
@@ -161,14 +162,17 @@ class Registry:
     async def hydrate(self, document_id: UUID) -> Hydrated:
         return await self._worker.run(hydrate, document_id)
 
-    async def read_after(self, document_id: UUID, seq: int) -> AsyncIterator[Batches]:
+    async def read_after(
+        self, document_id: UUID, seq: int, last_batch: UUID | None
+    ) -> AsyncIterator[Batches]:
         while True:
-            batches = await self.read_part_after(document_id, seq)
+            batches = await self.read_part_after(document_id, seq, last_batch)
             yield batches
             if bytes_of(batches) < settings.since_bytes_max:
                 return
-            seq = batches[-1][1][-1].message.server_seq
+            seq, last_batch = batches[-1].last_seq, batches[-1].id
 
-    async def read_part_after(self, document_id: UUID, seq: int) -> Batches:
+    async def read_part_after(self, document_id: UUID, seq: int, last_batch: UUID | None = None) -> Batches:
         """The first of these parts.  Raises: as `journal.reader.read_after`."""
-        return await self._worker.run(read_after, document_id, seq, None, settings.since_bytes_max)
+        bytes_max = settings.since_bytes_max
+        return await self._worker.run(read_after, document_id, seq, None, bytes_max, last_batch)

@@ -6,6 +6,7 @@ has been committed and applied.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from time import thread_time
@@ -13,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from journal.entry import Entry
-from journal.error import CorruptJournal, JournalTruncated, UnknownDocument
+from journal.error import CorruptJournal, JournalPutBack, JournalTruncated, UnknownDocument
 from journal.failpoint import reach
 from journal.reader import Hydrated
 from journal.writer import Conflict, Draft, Fenced
@@ -39,6 +40,8 @@ from vuer_rtc.protocol.wire import (
     Standing,
 )
 
+logger = logging.getLogger(__name__)
+
 DAMAGED = "the document's journal is damaged; it can be looked at until an operator has repaired it"
 
 
@@ -46,8 +49,8 @@ class Reader(Protocol):
     """How a room reads its journal; the work is done elsewhere."""
 
     async def hydrate(self, document_id: UUID) -> Hydrated: ...
-    def read_after(self, document_id: UUID, seq: int) -> AsyncIterator[Batches]:
-        """Everything behind `seq`, in parts that memory has room for."""
+    def read_after(self, document_id: UUID, seq: int, last_batch: UUID | None) -> AsyncIterator[Batches]:
+        """Everything behind `seq`, where that batch ended if it is known, in parts that memory has room for."""
         ...
 
 
@@ -66,6 +69,7 @@ class LiveRoom:
         notify: Callable[["LiveRoom"], None],
         on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
+        on_put_back: Callable[["LiveRoom", Hydrated], None],
         damage: CorruptJournal | None = None,
     ) -> None:
         self.document_id = document_id
@@ -81,10 +85,12 @@ class LiveRoom:
         self.conflicts_in_a_row = 0
         self.rival_until = 0.0
         self.turns_wanted: int | None = None
+        self.last_batch = hydrated.last_batch
         self._reader = reader
         self._notify = notify
         self._on_change = on_change
         self._on_empty = on_empty
+        self._on_put_back = on_put_back
         self._waiting = Waiting(budget)
         self._answers = Answers(self.graph)
 
@@ -197,7 +203,7 @@ class LiveRoom:
             Entry(message, submission.user, submission.session, submission.received_at)
             for message, submission in zip(batch.messages, batch.accepted, strict=True)
         ]
-        return Draft(self.document_id, batch.first_seq, entries)
+        return Draft(self.document_id, batch.first_seq, entries, self.last_batch)
 
     def settle(self, batch: Batch) -> None:
         """The batch is on disk: apply, acknowledge to the senders, broadcast to the others."""
@@ -264,12 +270,15 @@ class LiveRoom:
 
     async def _catch_up(self) -> None:
         try:
-            async for batches in self._reader.read_after(self.document_id, self.graph.head_seq):
+            place = self.document_id, self.graph.head_seq, self.last_batch
+            async for batches in self._reader.read_after(*place):
                 for step in in_steps(batches):
                     if self.is_closed:
                         return
                     self._absorb(step)
                     await asyncio.sleep(0)
+        except JournalPutBack:
+            await self._go_back()
         except JournalTruncated:
             await self._rehydrate()
 
@@ -280,12 +289,12 @@ class LiveRoom:
         acknowledgement follows when the next batch is built and finds it journalled.
         """
         head_seq = self.graph.head_seq
-        entries = [
-            entry for _, entries in batches for entry in entries if entry.message.server_seq > head_seq
+        messages = [
+            message for batch in batches for message in batch.messages if message.server_seq > head_seq
         ]
-        if not entries:
+        if not messages:
             return
-        messages = [entry.message for entry in entries]
+        self.last_batch = batches[-1].id
         deliveries = self._apply(messages)
         index_of = {message.id: index for index, message in enumerate(messages)}
         silence: dict[Peer, dict[int, list[Frame]]] = {}
@@ -300,6 +309,19 @@ class LiveRoom:
         """Start again from the newest snapshot: something of what was missed is folded away, so everybody gets
         the whole state."""
         self._replace_by(await self._reader.hydrate(self.document_id))
+
+    async def _go_back(self) -> None:
+        """The database is an older one than the room has seen (rule J66): everybody gets the state that it has."""
+        hydrated = await self._reader.hydrate(self.document_id)
+        logger.error(
+            "document %s: the database does not hold what was acknowledged up to seq %d, it has been put back; the"
+            " room goes on from seq %d",
+            self.document_id,
+            self.graph.head_seq,
+            hydrated.head_seq,
+        )
+        self._replace_by(hydrated)
+        self._on_put_back(self, hydrated)
 
     def suffer(self, damage: CorruptJournal) -> None:
         """It is open for looking only.  What waits may be journalled or not; it waits on, and its senders know."""
@@ -318,7 +340,7 @@ class LiveRoom:
 
     def _replace_by(self, hydrated: Hydrated) -> None:
         has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
-        self.graph = hydrated.graph
+        self.graph, self.last_batch = hydrated.graph, hydrated.last_batch
         self._answers = Answers(self.graph)
         self._audience.begin_anew(self._answers, has_reset=has_reset)
         self._on_change(self)

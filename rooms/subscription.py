@@ -78,7 +78,7 @@ class Subscription:
             await self._skip()
             return True
         self.has_begun.set()
-        for entry in (entry for _, entries in batches for entry in entries):
+        for entry in (entry for batch in batches for entry in batch.entries):
             await self._deliver(entry.message)
         return len(batches) == BATCHES_MAX
 

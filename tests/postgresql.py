@@ -3,6 +3,7 @@
     with PostgreSQL() as server:
         url = server.create_database("somewhere")    # a DATABASE_URL
         server.restart()                             # `crash()` and `start()`: without saying goodbye
+    with PostgreSQL(server) as standby:          # what that one writes streams to it, until `standby.promote()`
 
 Nothing is configured but what keeps it apart from others: fsync, synchronous_commit and full_page_writes stay on.
 """
@@ -35,10 +36,10 @@ GUARD = '"$@" & server=$!; read -r _; kill -INT "$server" 2>/dev/null; wait "$se
 
 
 class PostgreSQL:
-    """A server with an empty cluster; as a context manager it runs inside the block, and leaves nothing
-    behind."""
+    """A server with an empty cluster, or a standby of one that runs; as a context manager it runs inside the block, and
+    leaves nothing behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, primary: Self | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vuer-pg-"))
         self.data = self.folder / "data"
         self.programs = find_programs()
@@ -46,7 +47,12 @@ class PostgreSQL:
         self._guard: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             self._lend_to_nobody()
-        self._run("initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "-U", USER)
+        if primary is not None:
+            self._run(
+                "pg_basebackup", "-R", "-c", "fast", "-h", str(primary.folder), "-p", str(PORT), "-U", USER
+            )
+        else:
+            self._run("initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "-U", USER)
 
     def _lend_to_nobody(self) -> None:
         """PostgreSQL refuses to run as root; `nobody` may have to be given programs that it can read."""
@@ -104,6 +110,11 @@ class PostgreSQL:
     def crash(self) -> None:
         """As a power cut: nothing is flushed; the next start recovers from the write-ahead log."""
         self._end(signal.SIGQUIT)
+
+    def promote(self) -> None:
+        """Afterwards a standby follows no other any more, and can be written."""
+        with self.connect() as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
 
     def restart(self) -> None:
         """The same databases at the same address."""

@@ -68,8 +68,8 @@ def ranges(document_id: UUID) -> list[tuple[int, int]]:
 
 def copy_records(compacted: Document, whole: Document) -> None:
     """The cuts of the compacted journal, journalled at the same place in the other one."""
-    for _, found in read_after(compacted.pk, head_of(whole)):
-        append(whole, *[entry.message for entry in found])
+    for batch in read_after(compacted.pk, head_of(whole)):
+        append(whole, *batch.messages)
 
 
 ALL = KeepRules(messages=0, days=0)

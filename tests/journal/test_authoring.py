@@ -27,7 +27,7 @@ def value(document: Document) -> Any:
 
 
 def ids(document: Document) -> list[str]:
-    return [entry.message.id for _, entries in read_after(document.pk, 0) for entry in entries]
+    return [entry.message.id for batch in read_after(document.pk, 0) for entry in batch.entries]
 
 
 def test_j18_a_message_of_the_site_stands_behind_all_there_is(document: Document) -> None:
@@ -36,7 +36,8 @@ def test_j18_a_message_of_the_site_stands_behind_all_there_is(document: Document
     assert authored is not None
     assert (authored.seq, authored.message.client, authored.message.lt) == (3, "=site", 42)
     assert authored.message.clock == {"=site": 1}
-    [(_, [entry])] = read_after(document.pk, 2)
+    [batch] = read_after(document.pk, 2)
+    [entry] = batch.entries
     assert (entry.message, entry.user, entry.session) == (authored.message, "5", None)
     assert value(document) == 7
 
@@ -45,8 +46,23 @@ def test_j18_two_authors_count_as_one_client(document: Document) -> None:
     first, second = Author(document.pk), Author(document.pk)
     for author in (first, second, first):
         author.write([insert("n")] if author.graph.node_count == 0 else [SET])
-    found = [entry.message.clock for _, entries in read_after(document.pk, 0) for entry in entries]
+    found = [entry.message.clock for batch in read_after(document.pk, 0) for entry in batch.entries]
     assert found == [{"=site": 1}, {"=site": 2}, {"=site": 3}]
+
+
+def test_j66_an_author_goes_back_with_the_database(document: Document) -> None:
+    append(document, message(1, insert("n", x=1)))
+    author = Author(document.pk)
+    for _ in range(3):
+        author.write([SET])
+    for read_on in (author.read_on, lambda: None):
+        JournalBatch.objects.filter(document=document, first_seq__gt=2).delete()
+        read_on()
+        authored = author.write([SET])
+        assert authored is not None
+        assert authored.seq == 3
+        assert author.graph.clock == {"ann": 1, "=site": 2}
+        append(document, message(9))
 
 
 def test_operations_are_read_in_any_published_form_and_refused_like_a_clients(document: Document) -> None:

@@ -303,7 +303,7 @@ def test_j15_a_live_writer_may_append_all_the_time(
     found = hydrate(document.pk)
     assert found.head_seq == 12
     assert found.graph.nodes()["a"].properties["x"] == 0
-    assert [first for first, _ in read_after(document.pk, 8)] == [9, 10, 11, 12]
+    assert [batch.first_seq for batch in read_after(document.pk, 8)] == [9, 10, 11, 12]
 
 
 def test_writers_that_leave_no_room_make_it_give_up_and_change_nothing_else(

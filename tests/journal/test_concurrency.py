@@ -59,7 +59,7 @@ class Writer:
                 except JournalTruncated:
                     self.hydrate()
                 else:
-                    self.head_seq += sum(len(entries) for _, entries in batches)
+                    self.head_seq += sum(len(batch.entries) for batch in batches)
 
     def hydrate(self) -> None:
         self.head_seq = hydrate(self.document_id).head_seq

@@ -52,9 +52,9 @@ class Histories(TestCase):
             head_seq = hydrate(document.pk).head_seq
             if given_step is not None and not isinstance(given_step, KeepRules):
                 self.take(document, given_step, counters, written)
-                for _, entries in read_after(document.pk, head_seq):
+                for batch in read_after(document.pk, head_seq):
                     for copy in copies:
-                        append(copy, *[entry.message for entry in entries])
+                        append(copy, *batch.messages)
             graph = hydrate(document.pk).graph
             for copy in copies:
                 other = hydrate(copy.pk).graph

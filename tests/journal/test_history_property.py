@@ -67,7 +67,7 @@ class Histories(TestCase):
     def assert_told(self, compacted: Document, whole: Document) -> None:
         """Every state of the reach is that of the whole journal; those before are refused; the reach is all that is
         retained."""
-        messages = [entry.message for _, entries in read_after(whole.pk, 0) for entry in entries]
+        messages = [entry.message for batch in read_after(whole.pk, 0) for entry in batch.entries]
         compacted.refresh_from_db()
         reach = reach_of(compacted.pk)
         assert compacted.truncated_seq <= reach.oldest_seq <= reach.head_seq == len(messages)

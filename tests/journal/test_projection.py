@@ -20,7 +20,7 @@ from journal.compaction import KeepRules
 from journal.entry import Entry
 from journal.error import JournalError, JournalGap, UnknownDocument
 from journal.history import graph_at
-from journal.models import Document, Operation, SceneObject, Snapshot
+from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
 from journal.projection import catch_up, project, rebuild
 from journal.reader import hydrate
@@ -49,6 +49,16 @@ def project_all(document: Document, since: int | None = None) -> bool:
 
 def objects(document: Document) -> dict[str, SceneObject]:
     return {row.key: row for row in SceneObject.objects.filter(document=document)}
+
+
+def test_j66_nothing_is_written_of_a_state_that_the_journal_does_not_reach(document: Document) -> None:
+    append_each(document, HISTORY)
+    nodes = hydrate(document.pk).graph.nodes()
+    JournalBatch.objects.filter(first_seq__gt=2).delete()
+    with pytest.raises(JournalGap):
+        project(document.pk, 4, set(), nodes)
+    assert not SceneObject.objects.exists()
+    assert project_all(document)
 
 
 def test_every_op_has_a_row_that_says_who_what_and_when(document: Document) -> None:

@@ -9,7 +9,14 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 
-from journal.error import CorruptJournal, JournalGap, JournalTruncated, JournalUnavailable, UnknownDocument
+from journal.error import (
+    CorruptJournal,
+    JournalGap,
+    JournalPutBack,
+    JournalTruncated,
+    JournalUnavailable,
+    UnknownDocument,
+)
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import (
     Batch,
@@ -98,9 +105,9 @@ def test_j12_the_tail_behind_a_sequence_is_contiguous_whatever_the_batches(
 ) -> None:
     append_each(document, HISTORY, size)
     read = [
-        (first + n, entry.message.id)
-        for first, batch in read_after(document.pk, seq)
-        for n, entry in enumerate(batch)
+        (batch.first_seq + n, entry.message.id)
+        for batch in read_after(document.pk, seq)
+        for n, entry in enumerate(batch.entries)
     ]
     assert read == [(n, f"ann:{n}") for n in range(seq + 1, 8)]
 
@@ -109,7 +116,7 @@ def test_a_tail_is_read_as_far_as_somebody_has_use_for_it(document: Document) ->
     append_each(document, [message(lt, put("n", "x", "y" * 1000)) for lt in range(1, 9)], size=2)
 
     def firsts(**bounds: int) -> list[int]:
-        return [first for first, _ in read_after(document.pk, 2, **bounds)]
+        return [batch.first_seq for batch in read_after(document.pk, 2, **bounds)]
 
     assert firsts() == [3, 5, 7]
     assert firsts(batches_max=2) == [3, 5]
@@ -121,9 +128,22 @@ def test_a_tail_is_read_as_far_as_somebody_has_use_for_it(document: Document) ->
 def test_j12_a_tail_that_was_folded_away_is_said_to_be(document: Document) -> None:
     append_each(document, HISTORY, size=2)
     truncate(document, cut=4, seq=4)
-    assert read_after(document.pk, 4)[0][0] == 5
+    assert read_after(document.pk, 4)[0].first_seq == 5
     with pytest.raises(JournalTruncated):
         read_after(document.pk, 3)
+
+
+def test_j66_a_tail_is_not_read_behind_a_batch_that_is_not_there_any_more(document: Document) -> None:
+    append_each(document, HISTORY[:4])
+    known = hydrate(document.pk).last_batch
+    assert read_after(document.pk, 4, last_batch=known) == []
+    JournalBatch.objects.filter(first_seq__gte=3).delete()
+    for _ in range(2):
+        with pytest.raises(JournalPutBack):
+            read_after(document.pk, 4, last_batch=known)
+        append_each(document, HISTORY[4:])
+    truncate(document, cut=4, seq=4)
+    assert read_after(document.pk, 4, last_batch=known)[0].first_seq == 5
 
 
 def test_j12_a_row_below_the_truncation_point_is_nobodys(document: Document) -> None:
@@ -141,7 +161,7 @@ def test_j12_a_missing_row_is_damage_and_names_its_place(document: Document) -> 
     ) as caught:
         read_after(document.pk, 1)
     assert (caught.value.seq, caught.value.document_id) == (4, document.pk)
-    assert read_after(document.pk, 4)[0][0] == 5
+    assert read_after(document.pk, 4)[0].first_seq == 5
 
 
 def test_j4_a_damaged_row_is_damage_and_names_its_place(document: Document, other: Document) -> None:

@@ -256,9 +256,8 @@ def test_j62_later_merges_are_those_of_a_document_that_was_only_folded(scene: Do
     ]
     for item in later:
         append(scene, item)
-    for _, entries in read_after(scene.pk, folded.head_seq):
-        for entry in entries:
-            folded.apply(entry.message)
+    for batch in read_after(scene.pk, folded.head_seq):
+        folded.apply_all(batch.messages)
     assert hydrate(scene.pk).graph.digest() == folded.digest()
 
 

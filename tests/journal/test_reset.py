@@ -45,8 +45,9 @@ def test_a_reset_empties_the_document_and_keeps_its_journal(document: Document) 
     assert (graph.digest(), graph.head_seq) == (Graph().digest(), 3)
     assert graph.epoch == Epoch(1, 2 + LAMPORT_STEP)
     assert epoch_of(document) == 1
-    [(first_seq, [entry])] = read_after(document.pk, 2)
-    assert (first_seq, entry.message, entry.user) == (3, record, "5")
+    [batch] = read_after(document.pk, 2)
+    [entry] = batch.entries
+    assert (batch.first_seq, entry.message, entry.user) == (3, record, "5")
     assert len(graph_at(document.pk, 2).nodes()) == 1
 
 
@@ -200,7 +201,7 @@ def test_authors_and_resets_at_the_same_time_leave_epochs_that_nothing_crosses()
     for thread in threads:
         thread.join()
     assert failures == []
-    written = [entry.message for _, entries in read_after(document.pk, 0) for entry in entries]
+    written = [entry.message for batch in read_after(document.pk, 0) for entry in batch.entries]
     assert [item.server_seq for item in written] == list(range(1, 65))
     floor, resets = 0, 0
     for item in written:

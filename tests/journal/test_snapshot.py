@@ -35,10 +35,17 @@ def snapshot_now(document: Document) -> Snapshot:
 def replay(document_id: UUID) -> Graph:
     """The fold of every batch there is, without snapshots."""
     graph = Graph()
-    for _, entries in read_after(document_id, 0):
-        for entry in entries:
-            graph.apply(entry.message)
+    for batch in read_after(document_id, 0):
+        graph.apply_all(batch.messages)
     return graph
+
+
+def test_j66_no_snapshot_is_written_of_what_the_journal_does_not_reach(document: Document) -> None:
+    append_each(document, HISTORY[:3])
+    draft = draft_snapshot(hydrate(document.pk).graph)
+    JournalBatch.objects.filter(first_seq=3).delete()
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
+    assert not Snapshot.objects.exists()
 
 
 def assert_recovers(document: Document) -> None:
@@ -149,8 +156,8 @@ class Histories(TestCase):
     def follow(self, document: Document, whole: Document, live: Graph) -> None:
         """The live room reads what was written, and so does a journal that is never compacted."""
         behind: list[Message] = []
-        for _, entries in read_after(document.pk, live.head_seq):
-            behind += [entry.message for entry in entries]
+        for batch in read_after(document.pk, live.head_seq):
+            behind += batch.messages
         for item in behind:
             live.apply(item)
             append(whole, item)

@@ -356,7 +356,7 @@ def test_pages_are_as_long_as_their_rows_allow(
     monkeypatch.setattr("journal.stored_row.PAGE_BYTES", page_bytes)
     with CaptureQueriesContext(connection) as captured:
         found = read_after(document.pk, 0)
-    assert [first for first, _ in found] == list(range(1, 31))
+    assert [batch.first_seq for batch in found] == list(range(1, 31))
     assert sum("payload" in query["sql"] for query in captured) == queries
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -110,6 +111,32 @@ def test_j8_a_document_that_is_gone_fences_its_writer_and_nobody_else(
     gone = Document(id=uuid4(), slug="gone")
     assert append(draft(gone, 1), draft(document, 1)) == [Fenced(), Appended(1, 1)]
     assert JournalBatch.objects.count() == 1
+
+
+def test_j66_a_batch_goes_only_behind_the_one_that_its_writer_knows(
+    append: Append, document: Document, other: Document
+) -> None:
+    """A database that was put back has nothing at that place, or something else."""
+    [first, _] = append(draft(document, 1), draft(other, 1))
+    [second] = append(behind(first, draft(document, 2)))
+    assert second == Appended(2, 2)
+    JournalBatch.objects.filter(document=document, first_seq=2).delete()
+    assert append(behind(second, draft(document, 3)), draft(other, 2)) == [Fenced(), Appended(2, 2)]
+    append(draft(document, 2, 20))
+    assert append(behind(second, draft(document, 3))) == [Fenced()]
+    assert (ranges(document.pk), ranges(other.pk)) == ([(1, 1), (2, 2)], [(1, 1), (2, 2)])
+
+
+def test_j66_what_a_compaction_has_folded_away_may_be_gone(append: Append, document: Document) -> None:
+    [first] = append(draft(document, 1))
+    Document.objects.filter(pk=document.pk).update(truncated_seq=1)
+    JournalBatch.objects.all().delete()
+    assert append(behind(first, draft(document, 2))) == [Appended(2, 2)]
+
+
+def behind(outcome: Outcome, draft: Draft) -> Draft:
+    assert isinstance(outcome, Appended)
+    return replace(draft, predecessor=outcome.batch)
 
 
 @pytest.mark.sql

@@ -158,9 +158,11 @@ class Arena:
             decoded = decode_entries(encode_entries(entries), batch.first_seq)
             assert [entry.message for entry in decoded] == [entry.message for entry in entries]
             self.entries += decoded
+            self.journal.messages += [entry.message for entry in decoded]
             for submission in batch.accepted:
                 seat = self.seats[submission.message.client]
                 seat.replica.sent[submission.message.id] = submission.message
+            self.room.last_batch = uuid.UUID(int=self.entries[-1].message.server_seq)
             self.room.settle(batch)
             for entry in decoded:
                 for row in operation_rows(UUID, UUID, entry, ()):

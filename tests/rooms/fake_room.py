@@ -4,12 +4,14 @@ import base64
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from journal.entry import Entry
-from journal.error import JournalTruncated
+from journal.error import JournalPutBack, JournalTruncated
+from journal.reader import Batch as JournalledBatch
 from journal.reader import Hydrated
 from rooms.batch import Batch
 from rooms.foreign import Batches
@@ -112,16 +114,26 @@ class Journal:
     def add(self, *messages: Message, first_seq: int) -> None:
         self.messages += [numbered(item, seq) for seq, item in enumerate(messages, first_seq)]
 
-    async def read_after(self, document_id: uuid.UUID, seq: int) -> AsyncIterator[Batches]:
+    async def read_after(
+        self, document_id: uuid.UUID, seq: int, last_batch: uuid.UUID | None
+    ) -> AsyncIterator[Batches]:
         if self.is_truncated:
             raise JournalTruncated("gone")
-        yield [(m.server_seq, [Entry(m)]) for m in self.messages if m.server_seq > seq]
+        if last_batch is not None and seq not in {message.server_seq for message in self.messages}:
+            raise JournalPutBack("gone")
+        yield [batch_of(message) for message in self.messages if message.server_seq > seq]
 
     async def hydrate(self, document_id: uuid.UUID) -> Hydrated:
         graph = Graph()
         for item in self.messages:
             graph.apply(item)
         return Hydrated(graph, graph.head_seq)
+
+
+def batch_of(message: Message) -> JournalledBatch:
+    """A batch of one message."""
+    seq = message.server_seq
+    return JournalledBatch(uuid.UUID(int=seq), seq, seq, datetime.now(UTC), [Entry(message)])
 
 
 class Room(LiveRoom):
@@ -131,6 +143,7 @@ class Room(LiveRoom):
         self.notified = 0
         self.emptied = 0
         self.changes = 0
+        self.put_back_to = 0
         self.budget = Budget(budget)
         document_id, limits = uuid.UUID(int=1), limits or Limits()
         super().__init__(
@@ -143,10 +156,14 @@ class Room(LiveRoom):
             notify=self._count_notification,
             on_change=self._count_change,
             on_empty=self._count_emptying,
+            on_put_back=self._note_put_back,
         )
 
     def _count_change(self, room: LiveRoom) -> None:
         self.changes += 1
+
+    def _note_put_back(self, room: LiveRoom, hydrated: Hydrated) -> None:
+        self.put_back_to = hydrated.head_seq
 
     def _count_notification(self, room: LiveRoom) -> None:
         self.notified += 1

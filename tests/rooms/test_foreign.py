@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from journal.entry import Entry
@@ -6,13 +7,16 @@ from rooms import foreign
 from rooms.foreign import bytes_of, in_steps
 
 from .build import insert, message
-from .fake_room import Journal, Room
+from .fake_room import Journal, Room, batch_of, numbered
 
 
 def test_batches_are_taken_in_a_few_at_a_time_and_in_order(monkeypatch: Any) -> None:
     monkeypatch.setattr(foreign, "MESSAGES_PER_TURN", 3)
-    batches = [(seq, [Entry(message("ann", seq))] * count) for seq, count in ((1, 2), (3, 2), (5, 4), (9, 1))]
-    assert [[seq for seq, _ in step] for step in in_steps(batches)] == [[1, 3], [5], [9]]
+    batches = [
+        replace(batch_of(numbered(message("ann", seq), seq)), entries=[Entry(message("ann", seq))] * count)
+        for seq, count in ((1, 2), (3, 2), (5, 4), (9, 1))
+    ]
+    assert [[batch.first_seq for batch in step] for step in in_steps(batches)] == [[1, 3], [5], [9]]
     assert list(in_steps([])) == []
     assert bytes_of(batches) > 9 * 30
     assert bytes_of([]) == 0

@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 from journal.reader import Position
 from rooms.head import HeadWatch
 from rooms.reviewer import Reviewer
 from tests.rooms.patience import until
+from vuer_rtc.crdt.graph import Graph
 
 DOCUMENT = uuid.UUID(int=1)
 
@@ -28,7 +30,7 @@ class Database:
 async def test_nothing_is_noted_of_a_room_that_leaves_while_the_database_is_asked(settings: Any) -> None:
     """Nobody would ever take it out again."""
     settings.VUER_RTC = {"HEAD_POLL_S": 0.001}
-    rooms: dict[uuid.UUID, Any] = {DOCUMENT: object()}
+    rooms: dict[uuid.UUID, Any] = {DOCUMENT: SimpleNamespace(graph=Graph())}
     database: Any = Database(rooms)
     nothing: Any = None
     reviewer = Reviewer(database, set())

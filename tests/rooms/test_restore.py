@@ -5,13 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from journal.entry import Entry
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import RESTORE_PREFIX, SITE_CLIENT, Message, Op
 from vuer_rtc.crdt.restore import restoring_ops
 
 from .build import insert, message, put, submission, undo
-from .fake_room import NATIVE, Journal, Room
+from .fake_room import NATIVE, Journal, Room, batch_of, numbered
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def restore_of(room: Room, target: Graph) -> Message:
 def absorb(room: Room, written: Message) -> None:
     """Another process wrote it, and the room reads it."""
     seq = room.graph.head_seq + 1
-    room._absorb([(seq, [Entry(msgspec.structs.replace(written, server_seq=seq))])])
+    room._absorb([batch_of(numbered(written, seq))])
 
 
 def removed(key: str) -> Op:

@@ -127,6 +127,20 @@ async def test_when_what_was_missed_is_folded_away_everybody_gets_the_whole_stat
     assert room.changes == 1
 
 
+async def test_j66_when_the_database_has_been_put_back_everybody_gets_what_it_has(
+    room: Room, journal: Journal
+) -> None:
+    ann = room.enter("ann")
+    journal.add(message("far", 1, insert("n")), message("far", 2), first_seq=1)
+    await room.catch_up(Conflict())
+    room.submit(submission(message("ann", 1), ann))
+    journal.messages.pop()
+    await room.catch_up(Fenced())
+    assert ann.got == ["state 0", "far:1 at 1", "far:2 at 2", "state 1"]
+    assert [m.server_seq for m in room.commit().messages] == [2]
+    assert room.put_back_to == 1
+
+
 async def test_behind_the_fence_a_room_that_missed_nothing_is_told_what_is_new(
     room: Room, journal: Journal
 ) -> None:

@@ -53,7 +53,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_an_edit_is_journalled_told_and_read_back(document: Document, ann: User, told: list[Any]) -> None:
     authored = rooms.edit("stage", [LAMP], user=ann)
     assert told == [Committed(document.pk, 1)]
-    [(_, [entry])] = read_after(document.pk, 0)
+    [batch] = read_after(document.pk, 0)
+    [entry] = batch.entries
     assert (entry.message, entry.user) == (authored.message, str(ann.pk))
     rooms.edit(document, [DIM])
     scene = rooms.read(document.pk)

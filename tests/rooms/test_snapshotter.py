@@ -46,9 +46,8 @@ def hub_settings() -> dict[str, Any]:
 def replay(document: Document) -> Graph:
     """The fold of every batch there is, without snapshots."""
     graph = Graph()
-    for _, entries in read_after(document.pk, 0):
-        for entry in entries:
-            graph.apply(entry.message)
+    for batch in read_after(document.pk, 0):
+        graph.apply_all(batch.messages)
     return graph
 
 

@@ -43,7 +43,7 @@ def report(slug: str) -> str:
     found = Audit(
         truncated_seq=document.truncated_seq,
         head_seq=hydrated.head_seq,
-        retained={entry.message.server_seq: entry.message.id for _, batch in batches for entry in batch},
+        retained={message.server_seq: message.id for batch in batches for message in batch.messages},
         clock=dict(hydrated.graph.clock),
         counts={key: view.properties.get("count", 0) for key, view in hydrated.graph.nodes().items()},
         digest=hydrated.graph.digest(),
