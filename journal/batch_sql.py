@@ -42,7 +42,7 @@ def batch_table(connection: Connection) -> BatchTable:
     connection.ensure_connection()
     if connection.vendor == "sqlite" and connection.features.can_return_columns_from_insert:
         return SqliteTable(connection)
-    if connection.vendor == "postgresql" and _has_pipelines():
+    if connection.vendor == "postgresql" and has_pipelines():
         return PostgresTable(connection)
     return OrmTable(connection)
 
@@ -200,7 +200,7 @@ def _those(rows: Sequence[BatchRow], inserted: Any) -> list[BatchRow]:
 
 
 @lru_cache
-def _has_pipelines() -> bool:
+def has_pipelines() -> bool:
     """False for psycopg2, and for libpq before 14."""
     try:
         from psycopg import Pipeline

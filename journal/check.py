@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import DatabaseError, connections, router
 
 from journal.archive import has_storage
+from journal.batch_sql import has_pipelines
 from journal.durability import (
     BROKEN,
     Connection,
@@ -74,7 +75,8 @@ def check_durability(databases: Sequence[str] | None = None, **_: Any) -> Iterab
         return []
     connection = connections[alias]
     try:
-        return [*_check_promise(connection), *_check_transactions(connection), *_check_encoding(connection)]
+        checks = (_check_promise, _check_transactions, _check_encoding, _check_driver)
+        return [found for check in checks for found in check(connection)]
     except DatabaseError as error:
         return [Error(f"The journal's database does not answer: {error}", id="vuer_journal.E010")]
 
@@ -120,3 +122,12 @@ def _check_encoding(connection: Connection) -> Iterable[CheckMessage]:
         text += "of operations and objects any more, and a client with one in its id cannot come in."
         hint = "Move to a database that was made with ENCODING 'UTF8', by pg_dump and pg_restore."
         yield Warning(text, hint=hint, id="vuer_journal.W015")
+
+
+def _check_driver(connection: Connection) -> Iterable[CheckMessage]:
+    """The portable way to write asks PostgreSQL for nothing beside the rows (rules J8, J9)."""
+    if connection.vendor == "postgresql" and not has_pipelines():
+        text = "The driver of PostgreSQL has no pipelines: commits of the journal are slower, wait for somebody's lock "
+        text += "for ever, and for the disk only as long as nobody switches `synchronous_commit` off."
+        hint = "Install psycopg 3 with libpq 14 or newer: django-vuer-rtc[postgres]."
+        yield Warning(text, hint=hint, id="vuer_journal.W016")

@@ -106,6 +106,18 @@ def test_a_postgresql_that_does_not_store_every_character_is_warned_of(
     postgresql.drop_database(encoding.lower())
 
 
+def test_a_driver_of_postgresql_that_asks_it_for_less_is_warned_of(
+    database: Any, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As psycopg2 is, which many sites have."""
+    settings = {**connections["default"].settings_dict, **dj_database_url.parse(postgresql.url())}
+    settings["OPTIONS"] = {}
+    database(connection=PostgreSQLWrapper(settings, alias="own"))
+    assert ids(check.check_durability(databases=["own"])) == []
+    monkeypatch.setattr(check, "has_pipelines", lambda: False)
+    assert ids(check.check_durability(databases=["own"])) == ["vuer_journal.W016"]
+
+
 def test_the_check_asks_only_the_database_it_was_told_to(database: Any) -> None:
     database("PRAGMA journal_mode=DELETE")
     assert ids(check.check_durability(databases=["other"])) == []
