@@ -61,6 +61,16 @@ def test_postgres_comes_with_a_pool_and_a_decoded_password(
     assert found["DISABLE_SERVER_SIDE_CURSORS"]
 
 
+def test_postgres_prepares_statements_only_where_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's own default is that it does not; psycopg takes numbers only."""
+    monkeypatch.setenv("DATABASE_URL", "postgres://db.example/scenes")
+    assert "prepare_threshold" not in environment.database(tmp_path)["OPTIONS"]
+    monkeypatch.setenv("DATABASE_URL", "postgres://db.example/scenes?prepare_threshold=5")
+    assert environment.database(tmp_path)["OPTIONS"]["prepare_threshold"] == 5
+
+
 def test_a_postgres_that_does_not_answer_at_all_is_given_up_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,21 @@ def test_j9_a_commit_waits_for_the_disk_whatever_the_server_has_been_told_since(
     assert shown[0].fetchone() == (found,)
 
 
+@pytest.mark.sql
+def test_statements_may_be_prepared(append: Append, document: Document, other: Document) -> None:
+    """Where no pooler shares sessions between transactions; a fence that fails a transaction is none to the next."""
+    if connection.vendor == "postgresql":
+        connection.ensure_connection()
+        connection.connection.prepare_threshold = 0
+    for seq in range(1, 4):
+        assert append(draft(document, seq), draft(other, seq)) == [Appended(seq, seq)] * 2
+    Document.objects.filter(pk=document.pk).update(truncated_seq=5)
+    assert append(draft(document, 4), draft(other, 4)) == [Fenced(), Appended(4, 4)]
+    assert append(draft(document, 6), draft(other, 4)) == [Appended(6, 6), Conflict()]
+    if connection.vendor == "postgresql":
+        connection.connection.prepare_threshold = None
+
+
 def test_many_documents_go_in_one_transaction(append: Append, db: None) -> None:
     documents = [Document.objects.create(slug=f"room-{n}") for n in range(230)]
     assert append(*[draft(d, 1) for d in documents]) == [Appended(1, 1)] * 230
