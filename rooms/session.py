@@ -19,8 +19,8 @@ CLOSED_ABNORMALLY = 1006
 """Close code of a connection that ended without one, as RFC 6455 has it."""
 MEMBER_TRANSPORT = "broker"
 """Of rows that site code writes for members of its own (`rooms.member`)."""
-READ_ONLY = "25006"
-"""PostgreSQL's read_only_sql_transaction."""
+READ_ONLY = {"25006", "42501"}
+"""PostgreSQL's read_only_sql_transaction and insufficient_privilege."""
 ROWS_MAX = 500
 """Rows of sessions that one statement closes or deletes, at most: nobody may have asked for years."""
 
@@ -51,9 +51,9 @@ def is_away(error: Exception) -> bool:
 
 
 def is_read_only(error: Exception) -> bool:
-    """True when a PostgreSQL only lets itself be read: a standby, or `default_transaction_read_only`.  Django has an
-    InternalError for that, SQLite's driver an OperationalError."""
-    return getattr(error.__cause__, "sqlstate", None) == READ_ONLY
+    """True when a PostgreSQL only lets itself be read: a standby, `default_transaction_read_only`, or a role that may
+    not write.  Django has an InternalError or a ProgrammingError for that, SQLite's driver an OperationalError."""
+    return getattr(error.__cause__, "sqlstate", None) in READ_ONLY
 
 
 def owner_of_client(document_id: UUID, client: str) -> Any:

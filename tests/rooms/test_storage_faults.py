@@ -303,18 +303,30 @@ async def test_a_postgresql_that_restarts_under_load_loses_and_repeats_nothing(t
             assert "good" in server.manage("verify_journals", "--json")
 
 
-async def test_a_postgresql_that_only_lets_itself_be_read_lets_people_look(tmp_path: Path) -> None:
-    """As a standby does."""
+@pytest.mark.parametrize("way", ["read-only", "revoked"])
+async def test_a_postgresql_that_only_lets_itself_be_read_lets_people_look(tmp_path: Path, way: str) -> None:
+    """As a standby does, or to a role that may only select."""
+    set_access = set_read_only if way == "read-only" else set_revoked
     with PostgreSQL() as database:
         url = database.create_database("rooms")
+        with database.connect() as connection:
+            connection.execute("CREATE ROLE site LOGIN; ALTER DATABASE rooms OWNER TO site")
+        url = url.replace("//postgres@", "//site@")
         with ServerProcess(tmp_path, settings=SETTINGS, database_url=url) as server:
             server.create_documents(["stage", "quiet", "closed"])
             async with company(server) as (ann, bob):
-                await asyncio.to_thread(set_read_only, database, "on")
+                await asyncio.to_thread(set_access, database, "on")
                 await assert_nothing_is_acked_and_all_are_told(ann)
                 await assert_people_look_on(server, bob)
-                await asyncio.to_thread(set_read_only, database, "off")
+                await asyncio.to_thread(set_access, database, "off")
                 await assert_all_is_as_if_nothing_had_been(server, ann, bob)
+
+
+def set_revoked(database: PostgreSQL, value: str) -> None:
+    """Afterwards the site's role may only select, or do all again."""
+    change, role = ("REVOKE", "FROM site") if value == "on" else ("GRANT", "TO site")
+    with database.connect("rooms") as connection:
+        connection.execute(f"{change} INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public {role}")
 
 
 def set_read_only(database: PostgreSQL, value: str) -> None:
