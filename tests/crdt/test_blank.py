@@ -121,6 +121,22 @@ def test_b1_a_text_that_has_become_a_number_is_all_hidden() -> None:
     assert not holds(graph, "secret")
 
 
+def test_b1_the_characters_of_a_string_stay_that_only_undone_typing_made_a_text() -> None:
+    """X6: it stays a string, until an op that counts shows its characters."""
+    graph, told = blank(
+        folded(
+            message(1, insert("n", t="before")),
+            message(2, Op(ot="string.set", key="n", path="t", value="plain"), id="ann:2"),
+            message(3, text("ann:0", "=ann:2/0:4", "secret", 1), id="ann:3"),
+            message(4, Op(ot="meta.undo", key="_meta", path="_meta", target="ann:3")),
+        )
+    )
+    assert told.characters == 6
+    assert not holds(graph, "secret")
+    graph.apply(numbered(message(9, text("bob:0", "=ann:2/0:4", "!", 9), client="bob"), graph.head_seq + 1))
+    assert graph.nodes()["n"].properties == {"t": "plain!"}
+
+
 def test_b2_what_a_node_began_with_and_no_longer_has_is_forgotten() -> None:
     graph, told = blank(
         folded(

@@ -76,7 +76,7 @@ def blanked(data: bytes, authorship: Authorship) -> tuple[bytes, Blanked]:
             _forget_overwritten(node, told)
             for register in (node.registers or {}).values():
                 if register.text is not None:
-                    register.text = _blank_rows(register.text, told, is_whole=not register.is_text)
+                    register.text = _blank_rows(register, told)
     _drop_waiting(content, authorship, told)
     return encode_content(content), told
 
@@ -95,13 +95,18 @@ def _forget_overwritten(node: Node, told: Blanked) -> None:
         node.initial = {path: value for path, value in node.initial.items() if path not in gone}
 
 
-def _blank_rows(rows: Json, told: Blanked, *, is_whole: bool) -> Json:
-    agents, encoded = rows
-    blank = []
+def _blank_rows(register: Register, told: Blanked) -> Json:
+    """The rows of a text; of a plain string that an undone op gave characters, these stay: an op that counts shows them
+    (rule X6)."""
+    agents, encoded = register.text
+    plain = None if register.is_text else implicit_agent(register.writer, register.index)
+    blank, agent = [], ""
     for row in encoded:
         place, text, *more = row
+        if place is not None:
+            agent = agents[place[0]]
         content = list(text)
-        for at in _hidden(row, is_whole=is_whole):
+        for at in () if agent == plain else _hidden(row, is_whole=not register.is_text):
             mark = BLANK if content[at] <= BASIC_MAX else BLANK_ASTRAL
             told.characters += content[at] != mark
             content[at] = mark
