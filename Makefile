@@ -1,7 +1,7 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest; JOBS=1: one at a time)
 # make test-lowest  the same on the lowest versions that pyproject.toml allows     (needs network and uv)
-# make fuzz   random histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
+# make fuzz   random and hostile histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
 # make fuzz-frames  mutated frames against a live room in memory     (SEED=any MINUTES=10)
 # make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
 # make check  what .ci/run checks beside the tests

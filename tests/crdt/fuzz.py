@@ -1,7 +1,8 @@
 """Random histories, as many as time allows: `python -m tests.crdt.fuzz --seed S --minutes M [--histories N]`.
 
-Every history is made from `seed/number`, so one that fails can be made again.  The first failure is shrunk, printed and
-kept in `tests/crdt/seeds/`; the exit status is 1 then.
+Every history is made from its name, so one that fails can be made again: by turns `seed/number` (`history.py`) and
+`hostile/seed/number` (`hostile.py`).  The first failure is shrunk, printed and kept in `tests/crdt/seeds/`; the exit
+status is 1 then.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tests.crdt.history import History, live_through, make_history, with_resets
+from tests.crdt.hostile import hostile_history
 
 SEEDS = Path(__file__).parent / "seeds"
 MUST_MEET = (
@@ -35,8 +37,10 @@ THOROUGH_EVERY = 50
 
 
 def history_of(seed: str) -> History:
-    """With resets in its journal, if it has one and the seed begins with `reset/`."""
+    """A hostile one if the seed begins with `hostile/`; with resets in its journal, if it has one, if with `reset/`."""
     rng = random.Random(seed)
+    if seed.startswith("hostile/"):
+        return hostile_history(rng)
     history = make_history(rng)
     return with_resets(rng, history) if seed.startswith("reset/") and history.journal else history
 
@@ -84,7 +88,7 @@ def _without_message(history: History, gone: int) -> History:
     position = next((p for p, entry in enumerate(history.journal) if entry == ("message", gone)), None)
     steps = []
     for replica, action, argument in history.steps:
-        if action == "deliver":
+        if action in ("deliver", "hear"):
             if argument == gone:
                 continue
             argument -= argument > gone
@@ -106,11 +110,12 @@ def run(seed: str, minutes: float, histories: int) -> int:
     met: Counter[str] = Counter()
     started, done = time.monotonic(), 0
     while done < histories and time.monotonic() - started < minutes * 60:
-        name = f"{seed}/{done}"
+        number, is_hostile = divmod(done, 2)
+        name = f"hostile/{seed}/{number}" if is_hostile else f"{seed}/{number}"
         history = history_of(name)
         done += 1
         try:
-            live_through(history, met, is_thorough=done % THOROUGH_EVERY == 0)
+            live_through(history, met, is_thorough=(number + 1) % THOROUGH_EVERY == 0)
         except Exception:
             _report(name, history)
             return 1

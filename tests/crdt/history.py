@@ -14,11 +14,13 @@ import msgspec
 from tests.crdt.oracle.graph import OracleGraph
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import UNSET, Epoch, Message, Op, cut_record, epoch_of, reset_record
+from vuer_rtc.crdt.size import size_of, value_size
 
 KEYS = ("a", "b", "c", "d")
 CLIENTS = ("al", "bo", "cy")
 Step = tuple[int, str, int]
-"""Replica, action, argument: `deliver` message i, not journalled; `read` the journal up to entry i; `again` entry i
+"""Replica, action, argument: `deliver` message i, not journalled; `hear` it, without its `auth`; `read` the journal up
+to entry i; `again` entry i
 that was read before; `reload` from a snapshot and replay; `compare` with the oracle."""
 
 
@@ -312,6 +314,8 @@ class Replica:
         _, action, argument = step
         if action == "deliver":
             self.apply(self.history.messages[argument], met)
+        elif action == "hear":
+            self.apply(msgspec.structs.replace(self.history.messages[argument], auth=False), met)
         elif action == "read":
             for position in range(self.position, min(argument + 1, len(self.history.journal))):
                 self.apply(self.history.record(position), met)
@@ -366,6 +370,32 @@ def assert_equal_views(engine: Graph, oracle: OracleGraph) -> None:
     assert engine.nodes() == oracle.nodes(), ("nodes", engine.nodes(), oracle.nodes())
     for tail in STATE_TAILS:
         assert_equal_states(engine, oracle, tail)
+    assert_equal_sizes(engine, oracle)
+    snapshot = engine.snapshot()
+    assert Graph.restore(snapshot).snapshot() == snapshot, "snapshot of what was restored"
+
+
+def assert_equal_sizes(engine: Graph, oracle: OracleGraph) -> None:
+    """What the engine counts without looking is what there is."""
+    messages, state = oracle._messages.values(), oracle._state()
+    assert engine.pending_count == sum(not message.server_seq for message in messages), "pending_count"
+    assert engine.retained_bytes == sum(map(size_of, messages)), "retained_bytes"
+    assert engine.waiting_count == sum(map(len, state.waiting.values())), "waiting_count"
+    children: dict[str, set[str]] = {}
+    for key, node in state.nodes.items():
+        if not node.removed:
+            children.setdefault(node.parent, set()).add(key)
+        for path, register in node.registers.items():
+            value, text = register.value, register.text
+            characters = len(value) if type(value) is str else 0
+            if text is not None:
+                characters = sum(map(len, text.claims))
+            assert engine.text_size(key, path) == characters, ("text_size", key, path)
+            members = len(value) if type(value) in (list, dict) else 0
+            assert engine.member_count(key, path) == members, ("member_count", key, path)
+            size = None if value is UNSET else value_size(value)
+            assert engine.value_bytes(key, path) == size, ("value_bytes", key, path)
+    assert engine.scene.children == children, "children"
 
 
 def assert_equal_states(engine: Graph, oracle: OracleGraph, tail: int) -> None:

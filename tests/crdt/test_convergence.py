@@ -24,6 +24,7 @@ from vuer_rtc.crdt.message import Epoch, Message, cut_record, reset_record
 
 HISTORIES = 3000
 RESET_HISTORIES = 1500
+HOSTILE_HISTORIES = 200
 THOROUGH_EVERY = 10
 
 
@@ -47,6 +48,14 @@ def test_random_histories_with_resets_converge_on_what_the_oracle_says() -> None
             live_through(history, met, is_thorough=number % THOROUGH_EVERY == 0)
     assert resets > RESET_HISTORIES / 3
     assert all(met[what] for what in ("late", "reloads", "undone", "texts")), met
+
+
+def test_hostile_histories_converge_on_what_the_oracle_says() -> None:
+    """O4: odd names, values at the edges, and what the server alone may set, heard without it first."""
+    met: Counter[str] = Counter()
+    for number in range(HOSTILE_HISTORIES):
+        live_through(history_of(f"hostile/ci/{number}"), met, is_thorough=number % THOROUGH_EVERY == 0)
+    assert all(met[what] for what in MUST_MEET), met
 
 
 def kept_seeds() -> list[str]:
