@@ -179,7 +179,7 @@ def _empty(document_id: UUID, authorship: Authorship) -> int:
 
 def _folded(graph: Graph) -> Graph:
     """The same graph, everything in it folded away; at one sequence more."""
-    record = cut_record(f"=server:{uuid4().hex}", max(graph.lt, graph.cut, 1), time())
+    record = cut_record(f"=server:{uuid4().hex}", max(graph.lt, graph.cut), time())
     graph.apply(numbered(record, graph.head_seq + 1))
     return graph
 

@@ -261,6 +261,16 @@ def test_j62_later_merges_are_those_of_a_document_that_was_only_folded(scene: Do
     assert hydrate(scene.pk).graph.digest() == folded.digest()
 
 
+def test_j62_what_is_written_first_in_an_empty_document_can_be_undone(document: Document, eve: User) -> None:
+    """K1: no Lamport time that is still to come is folded away with nothing."""
+    redact(document, eve)
+    append(document, message(1, insert("n")))
+    graph = hydrate(document.pk).graph
+    assert graph.refusal(message(2, undo("ann:1"))) is None
+    append(document, message(2, undo("ann:1")))
+    assert seen(document) == {}
+
+
 def test_j63_with_content_nothing_of_the_person_is_seen_either(scene: Document, eve: User) -> None:
     report = redact(scene, eve, empties_content=True)
     assert report.emptied == 2
