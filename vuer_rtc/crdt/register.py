@@ -122,13 +122,11 @@ def _touch_text(register: Register, origin: Origin) -> None:
 
 
 def _write(text: Text, op: Op, placed: Placed, order: Any, is_text: bool) -> tuple[bool, bool]:
-    """Whether the op fits, and whether characters came to the text, hidden if it is undone."""
+    """Whether the op fits though no characters come, and whether some came to the text, hidden if it is undone."""
     if op.ot == "text.init":
-        inserts = _init(text, op, placed, order)
-        return inserts or not is_text, inserts
+        return not is_text, _init(text, op, placed, order)
     removes = op.ot != "text.insert" and text.delete(op.rm, order=order, dry=placed.is_undone)
-    inserts = op.ot != "text.delete" and _insert(text, op, placed, order)
-    return inserts or removes, inserts
+    return removes, op.ot != "text.delete" and _insert(text, op, placed, order)
 
 
 def _init(text: Text, op: Op, placed: Placed, order: Any) -> bool:
