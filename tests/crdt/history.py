@@ -334,6 +334,8 @@ class Replica:
         if message.lt < self.engine.lt:
             met["out of order"] += 1
         self.has_lost_pending |= epoch_of(message) is not None and self.engine.pending_count > 0
+        assert self.engine.identify(message) is self.oracle.identify(message), "identify"
+        assert self.engine.refusal(message) == self.oracle.refusal(message), "refusal"
         applied = self.engine.apply(message)
         expected = self.oracle.apply(message)
         assert (applied.is_new, applied.is_late) == (expected.is_new, expected.is_late), "is_new, is_late"

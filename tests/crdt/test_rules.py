@@ -215,6 +215,15 @@ def test_a_move_that_comes_late_is_followed_past_an_undone_one_of_its_node() -> 
     assert (node(graph, "a").parent, node(graph, "b").parent) == ("b", "")
 
 
+def test_a_string_has_its_characters_once_however_much_typing_was_undone() -> None:
+    """X6."""
+    al, bo = Author("al"), Author("bo")
+    made, taken_back = al(1, insert("n", t="plain")), al(2, typed("al:0", "=al:1/0:4", "?"), undo("al:2"))
+    more = al(3, typed("al:1", "=al:1/0:4", "?"))
+    graph = converged(made, taken_back, more, al(4, undo("al:3")), bo(5, typed("bo:0", "=al:1/0:4", "!")))
+    assert value(graph, "t") == "plain!"
+
+
 @pytest.mark.parametrize("cut", [2, 1, 0, -1])
 def test_a_cut_at_or_below_the_one_in_force_changes_nothing(cut: int) -> None:
     """K4."""

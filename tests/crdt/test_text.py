@@ -352,6 +352,24 @@ def test_a_delete_undone_shows_only_what_no_other_delete_covers() -> None:
     assert text.visible() == "abcd"
 
 
+@pytest.mark.parametrize("length", [1, 300])
+@pytest.mark.parametrize("others", [0, 1, 40])
+def test_a_string_whose_characters_are_taken_back_leaves_the_text_as_it_was(others: int, length: int) -> None:
+    """X1: an op that has no effect converts nothing, also where there is nothing else, or much at the start."""
+    text, rope = Text(), PlainRope()
+    for number in range(others):
+        for each in (text, rope):
+            each.place(f"al{number}", 0, "ab", None, number % 3, 1)
+    for agent in ("=x:1/0", "=x:2/0"):
+        text.place(agent, 0, "s" * length, None, 0, 0, is_counted=False)
+        text.unplace(agent)
+        assert_same(text, rope)
+    for each in (text, rope):
+        each.place("bo", 0, "cd", None, 1, 2)
+        each.place("bo", 2, "e", each.latest("bo:0"), 2, 2)
+    assert_same(text, rope)
+
+
 def test_an_undone_insert_keeps_its_place() -> None:
     """X6: the published client sends what others typed inside to the start."""
     text = Text()
