@@ -180,6 +180,47 @@ def test_everything_up_to_the_folded_seq_is_in_the_snapshot(cut: int, folded_seq
     assert graph.folded_seq == folded_seq
 
 
+def test_what_is_not_journalled_says_nothing_of_what_is_folded() -> None:
+    graph = graph_of(journalled([*scene(), 3]))
+    graph.apply(Author("bo")(9, prop("number.set", "x", 9)))
+    assert (graph.folded_seq, graph.head_seq) == (4, 4)
+
+
+def test_what_waits_in_a_snapshot_is_no_change_of_what_begins_from_it() -> None:
+    """P2."""
+    waiting = Author("al")(1, prop("number.set", "x", 1))
+    graph = Graph.restore(graph_of(journalled([waiting, 1])).snapshot())
+    assert graph.waiting_count == 1
+    assert graph.apply(Author("bo")(2, insert("m"))).changed == {"m"}
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ("al:1", "too-late"),
+        ("al:2", None),
+        ("al:9", None),
+        ("bo:3", "foreign-undo"),
+        ("bo:1", "too-late"),
+        ("bo:9", "unknown-target"),
+        ("nobody:1", "unknown-target"),
+        ("bo:\u0661", "unknown-target"),
+        ("bo:\u00b2", "unknown-target"),
+        ("bo:" + "0" * 16 + "1", "unknown-target"),
+        ("bo:", "unknown-target"),
+        ("", "unknown-target"),
+    ],
+)
+def test_an_undo_that_cannot_count_is_refused_for_its_reason(target: str, code: str | None) -> None:
+    """U4: a folded message is told by its name."""
+    al, bo = Author("al"), Author("bo")
+    graph = graph_of(
+        journalled([al(1, insert("n")), 1, al(2, prop("number.set", "x", 1)), bo(3, insert("m"))])
+    )
+    assert graph.refusal(al(4, prop("number.set", "x", 2), undo(target))) == code
+    assert graph.refusal(al(4, undo(target), auth=True)) == (code if code == "too-late" else None)
+
+
 def test_replay_skips_what_the_snapshot_holds() -> None:
     """K5."""
     graph = graph_of(journalled([*scene(), 2]))

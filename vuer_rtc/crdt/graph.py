@@ -198,7 +198,7 @@ class Graph:
         """A retained message has got its sequence, and perhaps `auth`."""
         old = known.message
         targets = {*self._undo.drop(old), *self._undo.add(message)}
-        if known.is_late or message.lt <= self.cut or old.ops != message.ops or old.stamp != message.stamp:
+        if known.is_late or old.ops != message.ops or old.stamp != message.stamp:
             self._scene.detach(known)
             self._log.remove(known)
             placed = self._retain(message)
