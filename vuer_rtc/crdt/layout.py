@@ -156,7 +156,7 @@ def _register_layout(register: Register) -> dict[str, Json]:
 def waiting_entries(item: Item) -> list[Entry]:
     """Property and text ops on a key, each once, in total order: they wait while there is no node (rule P2)."""
     entries = (entry for path, prop in item.properties.items() for entry in prop.log
-               if entry[2].path == path and not (is_spread(entry[2]) and not is_reserved(path)))  # fmt: skip
+               if is_reserved(path) or not is_spread(entry[2]))  # fmt: skip
     return sorted(entries, key=lambda entry: entry[:2])
 
 
