@@ -193,6 +193,32 @@ class TestCreatedAt:
         assert told.ts is UNSET
 
 
+LARGE = 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    ("ops", "expected"),
+    [
+        ([("set", [1, 2.0, LARGE])], [1, 2.0, LARGE]),
+        ([("set", [1, 2, 2**53])], [1, 2, 2.0**53]),
+        ([("set", [LARGE, 1, -LARGE]), ("add", [1, 1, -1])], [2.0**53, 2, -(2.0**53)]),
+        ([("set", [1e308, 1, 1]), ("add", [1e308, 1, 1])], [1e308, 1, 1]),
+        *[([("set", [7, 7, 7]), (verb, odd)], [7, 7, 7])
+          for verb in ("set", "add")
+          for odd in ([1, True, 2], [1, "x", 2], [2**53, None, 2], [2**53, 1, "x"], [1, 2], [1, 2, 3, 4],
+                      [float("inf"), 1, 2], [1, 2, float("nan")], "abc", None, 7, UNSET)],
+    ],
+)  # fmt: skip
+def test_the_components_of_a_vector_are_numbers_as_they_are_stored(
+    ops: list[tuple[str, Any]], expected: list[float]
+) -> None:
+    """N1, N2, N3, P3: an integer while it is exact, then a double; and nothing raises."""
+    al = Author("al")
+    messages = [al(lt, prop(f"vector3.{verb}", "v", operand)) for lt, (verb, operand) in enumerate(ops, 2)]
+    found = value(converged(al(1, insert("n")), *messages), "v")
+    assert (found, [type(each) for each in found]) == (expected, [type(each) for each in expected])
+
+
 def test_a_removal_and_a_move_before_the_first_insert_have_no_effect() -> None:
     """T9: though they arrive after it, and though they would wait for nothing."""
     al, bo, cy = Author("al"), Author("bo"), Author("cy")
