@@ -123,6 +123,8 @@ class Committer:
         self._last_commit_s = 0.0
         self._progressed_at = 0.0
         """When a transaction last met no lock of others, or the first message came that waits."""
+        self._answered_at = 0.0
+        """The same, of any transaction that returned."""
 
     def notify(self, room: CommittingRoom) -> None:
         """`room` has messages waiting.  Cheap; called for every message."""
@@ -169,12 +171,21 @@ class Committer:
         """From now on there is something to do."""
         if self._has_drained.is_set():
             self._has_drained.clear()
-            self._progressed_at = time.monotonic()
+            self._progressed_at = self._answered_at = time.monotonic()
 
     @property
     def stuck_s(self) -> float:
         """How long nothing has been written although something waits, in seconds."""
-        return 0.0 if self._has_drained.is_set() else time.monotonic() - self._progressed_at
+        return self._waiting_since(self._progressed_at)
+
+    @property
+    def unanswered_s(self) -> float:
+        """As `stuck_s`, but the database's word that somebody's lock is in the way counts: whatever is not locked would
+        be written."""
+        return self._waiting_since(self._answered_at)
+
+    def _waiting_since(self, moment: float) -> float:
+        return 0.0 if self._has_drained.is_set() else time.monotonic() - moment
 
     @property
     def is_idle(self) -> bool:
@@ -286,8 +297,9 @@ class Committer:
                     room.isolate(batch)
         else:
             self._pause_ms = 0.0
+            self._answered_at = time.monotonic()
             if any(outcome != Conflict(was_locked=True) for outcome in outcomes):
-                self._progressed_at = time.monotonic()
+                self._progressed_at = self._answered_at
             self._last_commit_s = loop.time() - begun_at
             tally.commit_s.note(self._last_commit_s)
             for (room, batch), outcome in zip(batches, outcomes, strict=True):

@@ -160,6 +160,7 @@ class Hub:
         return Vitals(
             is_leaving=self.is_leaving,
             stuck_s=self._committer.stuck_s,
+            unanswered_s=self._committer.unanswered_s,
             rooms=len(rooms),
             native_sessions=native,
             published_sessions=len(connections) - native,

@@ -23,9 +23,9 @@ async def obstacles() -> list[str]:
     if hub is not None and hub.is_leaving:
         return ["the server is stopping"]
     if hub is not None and hub.loop is asyncio.get_running_loop():
-        stuck_s = hub.vitals().stuck_s
-        if stuck_s > settings.ready_stuck_s:
-            found.append(f"messages wait, and nothing was written for {stuck_s:.0f} s")
+        unanswered_s = hub.vitals().unanswered_s
+        if unanswered_s > settings.ready_stuck_s:
+            found.append(f"messages wait, and nothing was written for {unanswered_s:.0f} s")
     try:
         async with asyncio.timeout(settings.ready_timeout_s):
             await in_database_thread(ask_database)()

@@ -155,7 +155,8 @@ class RoomSettings:
     """Who scrapes `/metrics` sends it: `Authorization: Bearer …`.  Without one the page is there for staff only:
     behind a proxy on the same machine, everybody comes from the loopback address."""
     ready_stuck_s: float = 10
-    """Messages that wait this long, while none is written, make the process not ready."""
+    """Messages that wait this long, while none is written, make the process not ready; not where PostgreSQL says that
+    others' locks are in the way, which another process would meet as well."""
     ready_timeout_s: float = 2
     """How long the database may take to answer `/readyz`."""
 

@@ -11,6 +11,8 @@ class Vitals:
     """It was told to stop."""
     stuck_s: float
     """How long nothing has been written although something waits."""
+    unanswered_s: float
+    """The same, unless somebody's lock is all that is in the way."""
     rooms: int
     native_sessions: int
     published_sessions: int

@@ -19,7 +19,7 @@ from rooms.vitals import Vitals
 from vuer_rtc.protocol import session, wire
 from vuer_rtc.protocol.codes import CloseCode
 
-QUIET = Vitals(False, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+QUIET = Vitals(False, *[0] * 15)
 
 
 @pytest.fixture
