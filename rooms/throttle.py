@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
 
 from vuer_rtc.protocol.limit import TokenBucket
 
@@ -23,3 +24,14 @@ class Throttle:
             while len(self._buckets) > self._visitors_max:
                 self._buckets.popitem(last=False)
             return bucket.take(time.monotonic())
+
+
+def household_of(address: str) -> str:
+    """The address itself; of IPv6 its first half: who has one of such a network has all of them (RFC 6177)."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # on a Unix socket there is none
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))

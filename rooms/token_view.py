@@ -25,7 +25,7 @@ from rooms.address import SUBPROTOCOL, TOKEN_SUBPROTOCOL, is_client_id
 from rooms.doorplate import document_of, is_there
 from rooms.policy import policy
 from rooms.settings import settings
-from rooms.throttle import Throttle
+from rooms.throttle import Throttle, household_of
 from vuer_rtc.protocol.session import Right
 
 BODY_BYTES_MAX = 4096
@@ -113,7 +113,9 @@ def _wish_of(body: bytes) -> Wish:
 
 
 def _visitor(request: HttpRequest, user: Any) -> str:
-    return f"user {user.pk}" if user.is_authenticated else f"address {request.META.get('REMOTE_ADDR')}"
+    if user.is_authenticated:
+        return f"user {user.pk}"
+    return f"address {household_of(request.META.get('REMOTE_ADDR', ''))}"
 
 
 def _refusal(status: HTTPStatus, text: str) -> JsonResponse:

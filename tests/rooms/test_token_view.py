@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from journal.models import Document
 from rooms import token_view
-from rooms.throttle import Throttle
+from rooms.throttle import Throttle, household_of
 from rooms.tokens import read
 from vuer_rtc.protocol.session import Right
 
@@ -125,6 +125,28 @@ def test_who_asks_too_often_has_to_wait_and_others_do_not(room: Document, ann: A
     browser = browser_of(ann)
     assert [ask(browser).status_code for _ in range(4)] == [200, 200, 200, 429]
     assert ask(browser_of(), slug="nowhere").status_code == 404
+
+
+def test_a_visitor_with_many_addresses_is_one(room: Document, settings: Any) -> None:
+    settings.VUER_RTC = {"TOKEN_REQUESTS_PER_MINUTE_MAX": 2}
+    browsers = [Client(REMOTE_ADDR=f"2001:db8:0:7::{number}") for number in range(3)]
+    assert [ask(browser).status_code for browser in browsers] == [404, 404, 429]
+    assert ask(Client(REMOTE_ADDR="2001:db8:0:8::1")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "household"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_what_counts_as_one_visitor(address: str, household: str) -> None:
+    assert household_of(address) == household
 
 
 def test_a_throttle_forgets_who_was_away_for_longest() -> None:
