@@ -99,6 +99,7 @@ async def test_with_a_synchronous_standby_nothing_is_lost_and_all_go_on_by_thems
         await ann.until(lambda: not ann.unacked)
         await bob.until(lambda: not bob.unacked)
         await ann.until(lambda: len(ann.broadcasts) == len(bob.acks))
+        await bob.until(lambda: len(bob.broadcasts) == len(ann.acks))
         total = len(ann.acks) + len(bob.acks)
         assert ann.seqs() == list(range(1, total + 1))
         assert (await bob.status())["digest"] == ann.replica().digest()
