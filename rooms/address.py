@@ -37,6 +37,8 @@ class Address:
     """Those asked for that there are; none for a published client."""
     since: int | None = None
     """The sequence up to which a native client holds everything; None: it begins anew."""
+    at: str | None = None
+    """Id of the message that it holds at that sequence; None: it does not say."""
     token: str | None = field(default=None, repr=False)
     """Room token; kept out of logs."""
 
@@ -75,6 +77,7 @@ def read_address(scope: Scope) -> Address:
         edition=edition,
         features=_features(given.get("features", "")) if is_native else frozenset(),
         since=_sequence(given.get("since")) if is_native else None,
+        at=given.get("at"),
         token=_token(scope, given.get("token")),
     )
 

@@ -120,6 +120,11 @@ class Answers:
         """True when everything behind `seq` is in memory."""
         return self._recent.holds_after(seq)
 
+    def message_id_at(self, seq: int) -> str | None:
+        """Of the message of that sequence; None when it is not held."""
+        delivery = self._recent.at(seq)
+        return None if delivery is None else delivery.message.id
+
     def after(self, since: int, read: Sequence[Message]) -> list[Delivery] | None:
         """What came behind `since`, of which `read` is from the journal; None when not all of it is known."""
         found = [Delivery(m, None) for m in read if since < m.server_seq <= self._graph.head_seq]

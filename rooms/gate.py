@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from journal.durability import NotDurable
 from journal.error import CorruptJournal, JournalError, JournalTruncated
-from rooms.address import Scope, read_address
+from rooms.address import Address, Scope, read_address
 from rooms.admission import Admission, admit
 from rooms.connection import Connection
 from rooms.head import HeadWatch
@@ -94,8 +95,9 @@ class Gate:
             room = await self._room_for(admission)
             # Its client may have been told more by another process, and builds on that (rule A7).
             await self._heads.refresh(room, max(admission.head_seq, address.since or 0))
-            read = await self._read_missing(room, address.since) if address.since is not None else ()
-            if not read and not (address.since is not None and room.holds_after(address.since)):
+            since = await self._known_since(room, address)
+            read = await self._read_missing(room, since) if since is not None else ()
+            if not read and not (since is not None and room.holds_after(since)):
                 await room.prepare(address.client, address.dialect)
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
             if self.is_closed:
@@ -112,7 +114,7 @@ class Gate:
                 arrival=arrival,
             )
             room.take_limits(admission.limits)  # the newest there are
-            room.join(connection, address.since, read)
+            room.join(connection, since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)
             raise Refused(CloseCode.ROOM_FULL) from None
@@ -134,19 +136,37 @@ class Gate:
             logger.warning("document %s cannot be opened now: %s", admission.document_id, error)
             raise Refused(CloseCode.UNAVAILABLE) from error
 
+    async def _known_since(self, room: LiveRoom, address: Address) -> int | None:
+        """How far the client holds what the journal holds; None: not at all, or the journal has been put back (J66)."""
+        since, at = address.since, address.at
+        if since is None or at is None or not 0 < since <= room.graph.head_seq:
+            return since
+        found = room.message_id_at(since)
+        if found is None:
+            with self._reading(room):
+                found = await self._registry.read_id_at(room.document_id, since)
+        return since if found in (at, None) else None
+
+    @contextmanager
+    def _reading(self, room: LiveRoom) -> Iterator[None]:
+        """What is folded away or damaged is passed over: who asks for it gets the state.  Raises: Refused."""
+        try:
+            yield
+        except (JournalTruncated, CorruptJournal):
+            pass
+        except JournalError as error:
+            logger.warning("document %s cannot be read now: %s", room.document_id, error)
+            raise Refused(CloseCode.UNAVAILABLE) from error
+
     async def _read_missing(self, room: LiveRoom, since: int) -> list[Message]:
         """What the journal holds behind `since`, when the room does not; nothing, or not all, when that is too much."""
         missed = room.graph.head_seq - since
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []
-        try:
+        with self._reading(room):
             batches = await self._registry.read_part_after(room.document_id, since)
-        except (JournalTruncated, CorruptJournal):
-            return []  # it gets the state
-        except JournalError as error:
-            logger.warning("document %s cannot be read now: %s", room.document_id, error)
-            raise Refused(CloseCode.UNAVAILABLE) from error
-        return [message for batch in batches for message in batch.messages]
+            return [message for batch in batches for message in batch.messages]
+        return []
 
     async def _promised(self) -> Promise:
         try:

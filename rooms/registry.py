@@ -176,3 +176,8 @@ class Registry:
         """The first of these parts.  Raises: as `journal.reader.read_after`."""
         bytes_max = settings.since_bytes_max
         return await self._worker.run(read_after, document_id, seq, None, bytes_max, last_batch)
+
+    async def read_id_at(self, document_id: UUID, seq: int) -> str | None:
+        """Id of the message that the journal holds at that sequence.  Raises: as `journal.reader.read_after`."""
+        batches = await self._worker.run(read_after, document_id, seq - 1, 1)
+        return batches[0].entries[0].message.id if batches else None

@@ -136,6 +136,10 @@ class LiveRoom:
         """True when everything behind `seq` is in memory."""
         return self._answers.holds_after(seq)
 
+    def message_id_at(self, seq: int) -> str | None:
+        """Of the message of that sequence; None when it is not in memory."""
+        return self._answers.message_id_at(seq)
+
     def leave(self, peer: Peer) -> None:
         """Afterwards `peer` gets nothing; a newer connection of the same client is not touched.
         Idempotent."""

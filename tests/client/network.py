@@ -51,8 +51,9 @@ class FakeServer:
             self._kept, since = self._state(), []
         return [self._kept, *(broadcast(message) for message in since)]
 
-    def greeting(self, client: str, since: int | None) -> list[Wire]:
+    def greeting(self, client: str, since: int | None, at: str = "") -> list[Wire]:
         """What who joins is sent."""
+        assert not at or self.journal[(since or 0) - 1].id == at
         if since is None or since < self.truncated_seq:
             return [self.welcome(resumed=False), *self.state(client)]
         missed = [broadcast(message) for message in self.journal[since:]]
@@ -122,7 +123,7 @@ class Line:
     def connect(self) -> None:
         self.syncer.connected()
         self.is_up = True
-        self.down.extend(self.server.greeting(self.store.client, self.syncer.since))
+        self.down.extend(self.server.greeting(self.store.client, self.syncer.since, self.syncer.at))
 
     def cut(self) -> None:
         """Break the connection; what was on the way is lost."""

@@ -72,6 +72,7 @@ def assert_converged(run: Run) -> None:
     ids = [message.id for message in run.server.journal]
     assert len(ids) == len(set(ids))
     for line in run.lines:
+        assert line.syncer.at in (run.server.journal[-1].id, "")
         assert line.store.inner.replica.graph.digest() == run.server.graph.digest()
         assert line.store.inner.replica.graph.full_digest() == run.server.graph.full_digest()
     scenes = [shown(line.store.graph) for line in run.lines]
@@ -385,6 +386,19 @@ def test_a4_a_client_is_live_when_it_has_what_followed_the_state_too() -> None:
     for wire, is_live in ((welcome, False), (state, False), (missed, True)):
         line.syncer.receive(wire)
         assert line.syncer.is_live is is_live
+
+
+def test_n5_a_client_names_the_message_behind_which_it_goes_on() -> None:
+    server = FakeServer()
+    alice, bob = joined(server, "alice"), joined(server, "bob")
+    assert (alice.syncer.since, alice.syncer.at) == (0, "")
+    for number in range(2):
+        alice.store.edit(insert_op("", f"n{number}", x=0))
+        alice.commit()
+        settle(list(server.lines.values()), random.Random(0))
+    written, told, begun = alice.syncer, bob.syncer, joined(server, "carol").syncer
+    for syncer in (written, told, begun):
+        assert (syncer.since, syncer.at) == (2, server.journal[-1].id)
 
 
 def test_pending_edits_survive_a_document_that_begins_anew() -> None:

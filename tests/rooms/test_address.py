@@ -40,6 +40,8 @@ def test_a_native_address_names_features_and_where_to_go_on() -> None:
     address = read_address(scope("client=ann&v=2&features=batch,telepathy&since=12"))
     assert (address.edition, address.features, address.since) == (Edition.NATIVE, {Feature.BATCH}, 12)
     assert address.transport == "websocket, native"
+    assert address.at is None
+    assert read_address(scope("client=ann&v=2&since=12&at=bob%3A%C3%BC%26")).at == "bob:ü&"
     address = read_address(scope("client=ann&v=2&format=msgpack"))
     assert (address.features, address.since) == (frozenset(), None)
 

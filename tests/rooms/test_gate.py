@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
+from journal.compaction import KeepRules, compact_document
 from journal.models import Document
 from rooms import admission, gate, recorder, registry
 from rooms.admission import admit
@@ -15,10 +16,11 @@ from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
 from rooms.models import Session
 from rooms.record import NotRecorded
+from tests.journal.history import append_each
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
 
-from .build import insert
+from .build import insert, message
 from .in_process import close_codes, in_database
 from .socket import Socket
 
@@ -61,6 +63,45 @@ async def test_n5_who_missed_more_than_is_read_gets_the_state(
                 await bob.until(lambda bob=bob: len(bob.frames) > 1)
                 assert bob.frames[0]["resumed"] is is_resumed
                 assert (bob.frames[1]["mtype"] == "state") is not is_resumed
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+async def test_n5_who_was_told_what_a_journal_that_was_put_back_does_not_hold_gets_the_state(
+    hub: Hub, open_document: Document, is_in_memory: bool, settings: Any
+) -> None:
+    """It came from a process that had seen more, and others have filled these places since (rule J66)."""
+    settings.VUER_RTC = {**settings.VUER_RTC, "RECENT_MESSAGES_MAX": 5 if is_in_memory else 1}
+    async with Socket("room", "ann", query="&format=json&v=2") as ann:
+        for number in range(4):
+            ann.edit(Op("number.set", "n", "x", number) if number else insert("n"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        ids = {seq: message_id for message_id, seq in ann.acks.items()}
+        for since, at, is_resumed in (
+            (4, ids[4], True),
+            (3, ids[3], True),
+            (2, ids[2], True),
+            (4, "ann:lost", False),
+            (3, "ann:lost", False),
+            (2, ids[3], False),
+            (0, "ann:lost", True),
+        ):
+            query = f"&format=json&v=2&since={since}&at={at}"
+            async with Socket("room", "bob", query=query) as bob:
+                await bob.until(lambda bob=bob, n=0 if since == 4 and is_resumed else 1: len(bob.frames) > n)
+                assert bob.frames[0]["resumed"] is is_resumed, (since, at)
+                assert is_resumed or bob.frames[1]["mtype"] == "state"
+
+
+async def test_n5_who_holds_what_is_folded_away_since_is_believed(hub: Hub, open_document: Document) -> None:
+    def fold() -> int:
+        append_each(open_document, [message("ann", 1, insert("n"))])
+        compact_document(open_document, KeepRules(0, 0))
+        return Document.objects.get(pk=open_document.pk).truncated_seq
+
+    seq = await in_database(fold)
+    async with Socket("room", "bob", query=f"&format=json&v=2&since={seq}&at=ann:1") as bob:
+        await bob.until(lambda: bob.frames)
+        assert bob.frames[0]["resumed"] is True
 
 
 async def test_a7_a_crowd_at_the_gate_does_not_hold_up_what_else_is_asked_of_the_database(

@@ -149,7 +149,7 @@ class Connection:
     async def _attend(self) -> None:
         """One connection, from handshake to end."""
         headers = await self._handshake.all_headers()
-        address = self._handshake.address(self._syncer.since)
+        address = self._handshake.address(self._syncer.since, self._syncer.at)
         async with connect(
             address, additional_headers=headers, max_size=None, compression=None, close_timeout=1
         ) as socket:

@@ -33,11 +33,14 @@ class Handshake:
         """True when the next connection has another token."""
         return callable(self.token)
 
-    def address(self, since: int | None) -> str:
-        """Where to connect; `since` is the sequence up to which everything is known, None: nothing is."""
+    def address(self, since: int | None, at: str = "") -> str:
+        """Where to connect; `since` is the sequence up to which everything is known, None: nothing is; `at` the id of
+        the message there, empty: not known."""
         query = {"client": self.client, "format": "msgpack", "v": "2", "features": FEATURES}
         if since is not None:
             query["since"] = str(since)
+        if at:
+            query["at"] = at
         return f"{self.url}?{urlencode(query)}"
 
     async def all_headers(self) -> dict[str, str]:

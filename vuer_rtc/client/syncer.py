@@ -63,6 +63,8 @@ class Syncer:
         """How often the document began from a `state`."""
         self._seq = 0
         """Everything up to here is known."""
+        self._message_id = ""
+        """Of the message at that sequence; empty: not known."""
         self._live_at = 0
         """The sequence at which this connection has caught up."""
         self.is_welcome = False
@@ -98,6 +100,11 @@ class Syncer:
     def since(self) -> int | None:
         """The sequence up to which this client knows everything, for the next connection; None: it begins anew."""
         return self._seq if self.is_joined else None
+
+    @property
+    def at(self) -> str:
+        """Id of the message at `since`, by which the server finds a journal that was put back; empty: not known."""
+        return self._message_id if self.is_joined else ""
 
     def connected(self) -> None:
         """A connection stands; the server will send `welcome`."""
@@ -214,10 +221,12 @@ class Syncer:
     def _take_state(self, wire: Wire) -> None:
         if "native" not in wire:
             raise NotNative("the server does not speak protocol version 2 (v=2)")
-        fresh = Store.native(self.store.client, wire["native"], map(native_message, wire["journal"]))
+        journal = [native_message(each) for each in wire["journal"]]
+        fresh = Store.native(self.store.client, wire["native"], journal)
         self._carry_over(self.store.inner, fresh)
         self.store.replace(fresh)
         self._seq = wire["serverSeq"]
+        self._message_id = journal[-1].id if journal and journal[-1].server_seq == self._seq else ""
         self._window.clear()
         self.is_joined = self._may_send = True
         self.beginnings += 1
@@ -243,7 +252,7 @@ class Syncer:
         fresh.pending.take(old.pending)
 
     def _take_message(self, message: Message) -> None:
-        if not self._note_seq(message.server_seq):
+        if not self._note_seq(message.server_seq, message.id):
             return
         is_own = message.id in self.store.inner.unacked
         if epoch_of(message) is not None:
@@ -271,21 +280,22 @@ class Syncer:
 
     def _take_ack(self, message_id: str, seq: int, *, auth: bool) -> None:
         if message_id not in self.store.inner.unacked:
-            self._note_seq(seq)
+            self._note_seq(seq, message_id)
         elif not seq:
             # It stands in history that is folded away, and so may more of what we show.
             self._lose_track(begin_anew=True)
-        elif self._note_seq(seq):
+        elif self._note_seq(seq, message_id):
             self.store.ack(message_id, seq, auth=auth)
             self._forget(message_id)
         self._look_whether_live()
 
-    def _note_seq(self, seq: int) -> bool:
-        """Note that this sequence has come; False when others before it have not."""
+    def _note_seq(self, seq: int, message_id: str) -> bool:
+        """Note that this message has come, at that sequence; False when others before it have not."""
         if seq > self._seq + 1:
             self._lose_track()
             return False
-        self._seq = max(self._seq, seq)
+        if seq > self._seq:
+            self._seq, self._message_id = seq, message_id
         return True
 
     def _lose_track(self, *, begin_anew: bool = False) -> None:
