@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from journal.admin_text import deleted_keys
 from journal.column import bounded, storable
 from journal.models import Document
 from vuer_rtc.crdt.dtype import CLIENT_OPS
@@ -163,7 +164,8 @@ class ClientFilter(TextFilter):
 
 
 class UserFilter(TextFilter):
-    """Operations, or sessions, of the account of that name; where there is none, of those whose name begins so."""
+    """Operations, or sessions, of the account of that name; where there is none, of those whose name begins so, and of
+    the deleted account of that key."""
 
     title = "user"
     parameter_name = "user"
@@ -175,9 +177,10 @@ class UserFilter(TextFilter):
         model: type[Model] = get_user_model()
         name, wanted = getattr(model, "USERNAME_FIELD"), storable(self.value())  # noqa: B009
         keys = model._default_manager.values_list("pk", flat=True)
-        found = list(keys.filter(**{name: wanted})) or list(
-            keys.filter(**{f"{name}__istartswith": wanted}).order_by(name)[: self.accounts_max + 1]
-        )
+        found = list(keys.filter(**{name: wanted})) or [
+            *deleted_keys(wanted),
+            *keys.filter(**{f"{name}__istartswith": wanted}).order_by(name)[: self.accounts_max + 1],
+        ]
         if len(found) > self.accounts_max:
             told = f"The names of more than {self.accounts_max} accounts begin so: these are the first. Type more."
             messages.warning(request, told)

@@ -22,6 +22,7 @@ from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT
 EMPTY_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs by their category, blanks on the screen."""
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+DELETED = "deleted account "
 
 _encoder = json.JSONEncoder(ensure_ascii=False)
 
@@ -113,7 +114,7 @@ def who(row: Operation) -> str:
     if row.user is not None:
         return str(row.user)
     if row.user_id is not None:
-        return f"deleted account {row.user_id}"
+        return deleted_account(row.user_id)
     return nobody(row.client)
 
 
@@ -122,11 +123,23 @@ def nobody(client: str) -> str:
     return {SERVER_CLIENT: "server", SITE_CLIENT: "the site"}.get(client, "anonymous")
 
 
+def deleted_account(key: Any) -> str:
+    """Who wrote what an account is named for that is there no more."""
+    return f"{DELETED}{key}"
+
+
+def deleted_keys(text: str) -> list[Any]:
+    """The key of that account, told as above or alone; empty when it is none, or that of an account there is."""
+    key = user_key(text.removeprefix(DELETED))
+    is_none = key is None or get_user_model()._default_manager.filter(pk=key).exists()
+    return [] if is_none else [key]
+
+
 def names_of(texts: set[str]) -> dict[str, str]:
     """Names of accounts by the text of their primary keys, in one query."""
     keys = {text: user_key(text) for text in texts}
     accounts = get_user_model()._default_manager.in_bulk([key for key in keys.values() if key is not None])
-    return {text: str(accounts.get(key, f"deleted account {text}")) for text, key in keys.items()}
+    return {text: str(accounts.get(key, deleted_account(text))) for text, key in keys.items()}
 
 
 def command_line(command: str, slug: str, **options: Any) -> str:

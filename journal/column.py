@@ -79,10 +79,13 @@ def as_column(moment: datetime) -> datetime:
 
 
 def user_key(text: str | None) -> Any:
-    """The primary key of an account from its text; None for none and for text that is no key."""
+    """The primary key of an account from its text; None for none and for text that is no key, or no column holds."""
     if text is None:
         return None
+    field = get_user_model()._meta.pk
     try:
-        return get_user_model()._meta.pk.to_python(text)
+        key = field.to_python(text)
+        field.run_validators(key)
     except ValidationError:
         return None
+    return key

@@ -216,6 +216,27 @@ def test_operations_of_a_deleted_account_stay(operator: Client, scene: Document,
     assert f"deleted account {key}" in row_page(operator, JournalBatch.objects.get(first_seq=3))
 
 
+def test_operations_of_a_deleted_account_are_found_by_what_the_admin_calls_it(
+    operator: Client, scene: Document, ann: User
+) -> None:
+    key = ann.pk
+    ann.delete()
+    for user in (f"deleted account {key}", str(key)):
+        html = list_page(operator, "operation", f"?user={user}")
+        assert sorted(re.findall(r">(\d+)/\d+</a>", html)) == ["2", "3"], user
+    User.objects.create_user(str(key))
+    assert "0 operations" in list_page(operator, "operation", f"?user={key}"), "the account of that name"
+    assert ">2/0<" in list_page(operator, "operation", f"?user=deleted account {key}")
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["deleted account", "deleted account x", "deleted account -1", "9" * 30, "-" + "9" * 30],
+)
+def test_the_key_of_no_account_is_no_error(operator: Client, scene: Document, user: str) -> None:
+    assert "0 operations" in list_page(operator, "operation", f"?user={user}")
+
+
 def test_for_whoever_may_not_look_nothing_is_read(
     client: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
