@@ -1,6 +1,7 @@
 """The whole server on MongoDB: what is acknowledged outlives it, pages and commands work."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,8 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_compaction(
         server.stop()
         server.manage("rebuild_projections", "--document", "demo")
         assert '"findings": []' in server.manage("verify_journals", "--json")
+        [told] = server.manage("compact_journals", "--dry-run", "--json").splitlines()
+        assert json.loads(told)["size"]["journal_bytes"] > 0
 
 
 def test_no_migration_is_missing_there(mongodb: MongoDB, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from journal.management.argument import count, days
 from journal.management.per_document import DocumentCommand
 from journal.models import Document
 from journal.projection import catch_up
+from journal.size import size_of
 
 
 class Command(DocumentCommand):
@@ -38,7 +39,11 @@ class Command(DocumentCommand):
             action=BooleanOptionalAction,
             help="Keep what is deleted as files in the storage for archives (default: the setting JOURNAL_ARCHIVE).",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Say what would be done; write nothing.")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="Say how much each document holds, and what would be done; write nothing.",
+        )
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         keep = KeepRules.of(document, options["keep"], options["older_than"])
@@ -49,11 +54,20 @@ class Command(DocumentCommand):
             is_archiving=options["archive"],
             tell=self.progress.tell,
         )
-        if not options["dry_run"]:
+        result = asdict(report) | {"damage": document.damage}
+        if options["dry_run"]:
+            size = size_of(document.pk)
+            result["size"] = {"about_bytes": size.about_bytes} | asdict(size)
+        else:
             catch_up(document.pk)
-        return asdict(report) | {"damage": document.damage}, not document.damage
+        return result, not document.damage
 
     def describe(self, result: dict[str, Any]) -> Iterator[str]:
+        if size := result.get("size"):
+            yield (
+                f"{size['about_bytes']} bytes or so: {size['journal_bytes']} of {size['batches']} batches, "
+                f"{size['snapshot_bytes']} of {size['snapshots']} snapshots, {size['operations']} rows of operations"
+            )
         yield from (f"damaged, {line}" for line in result["damage"].splitlines())
         if result["leftover_batches"]:
             yield f"{result['leftover_batches']} batches of an interrupted run"
