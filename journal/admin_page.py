@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from journal.admin_forget import forget_command
 from journal.admin_link import list_url, row_url
 from journal.admin_replay import refuse_long, refuse_long_way
 from journal.admin_text import brief, command_line, names_of, nobody, who
@@ -116,6 +117,7 @@ def operation_page(row: Operation) -> dict[str, Any]:
         "undoing": _lines(undoing.order_by("-server_seq")[:HISTORY_MAX]),
         "object_url": list_url("vuer_journal_operation", document=row.document_id, key=row.key),
         "is_undoable": row.is_about_a_node,
+        "forget_command": forget_command(row.document, row.client, row.user_id, row.user),
         **_effect(row),
     }
 

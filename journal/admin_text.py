@@ -142,8 +142,8 @@ def names_of(texts: set[str]) -> dict[str, str]:
     return {text: str(accounts.get(key, deleted_account(text))) for text, key in keys.items()}
 
 
-def command_line(command: str, slug: str, **options: Any) -> str:
-    """A command about a document, to be pasted into a shell; options that are None are left out."""
+def command_line(command: str, slug: str | None, **options: Any) -> str:
+    """A command about a document, or all of them, to be pasted into a shell; options that are None are left out."""
     given = {"document": slug, **options}
     words = [_option(name, str(value)) for name, value in given.items() if value is not None]
     return " ".join(["manage.py", command, *words])

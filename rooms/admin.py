@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
 from journal.admin_filter import ClientFilter, DocumentFilter, UserFilter
+from journal.admin_forget import forget_command
 from journal.admin_link import list_url, row_link
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import clipped
@@ -133,6 +134,7 @@ class SessionAdmin(ReadOnlyAdmin):
             "may_close": row.is_connected and bool(_moderated(request, Session.objects.filter(pk=row.pk))),
             "other_sessions_url": list_url("vuer_rooms_session", client=row.client),
             "operations_url": list_url("vuer_journal_operation", client=row.client, document=row.document_id),
+            "forget_command": forget_command(row.document, row.client, row.user_id, row.user),
         }
 
 

@@ -331,7 +331,7 @@ def test_what_is_too_long_for_a_page_is_left_to_a_command(moderator: Client, sce
         assert_left_to(told, "look_back", *room, "--since", "3", "--seq", "5")
         assert_left_to(object_page(moderator, scene), "look_back", *room, "--key", "arm")
         told = page(moderator, reverse("admin:vuer_journal_operation_change", args=[late.pk]))
-        assert_left_to(told, "look_back", *room, "--since", "4", "--seq", "5")
+        assert_left_to(told.partition('id="forget"')[0], "look_back", *room, "--since", "4", "--seq", "5")
         told = act(moderator, scene, "label", seq=5, name="v 1")
         assert_left_to(told, "label_document", *room, "--label", "v 1", "--seq", "5")
         told = act(moderator, scene, "undo", message_id="ann:5")

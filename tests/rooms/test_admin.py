@@ -93,6 +93,15 @@ def test_a_session_shows_its_clock_escaped_and_links_to_its_document(
     assert "Sessions of this client" in page
 
 
+def test_the_page_of_a_session_shows_what_forgets_whoever_it_was(
+    admin_client: Client, sessions: list[Session]
+) -> None:
+    told = [admin_client.get(f"{LIST}{row.pk}/change/").content.decode() for row in sessions]
+    command = "<code>manage.py redact_user --document room --client &#x27;ann&lt;script&gt;&#x27;</code>"
+    assert command in told[0]
+    assert "<code>manage.py redact_user --user bob</code>" in told[1]
+
+
 def test_of_an_open_connection_nobody_says_that_it_was_lost(
     admin_client: Client, sessions: list[Session]
 ) -> None:
