@@ -13,15 +13,18 @@ from journal.admin_forget import forget_command
 from journal.admin_link import list_url, row_link
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import clipped
+from journal.models import Document
 from rooms.models import Session
 from rooms.moderation import close_sessions
-from rooms.policy import policy
+from rooms.policy import RoomPolicy, policy
 from rooms.session import CLOSED_ABNORMALLY
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.session import Right
 
 NOTHING = "–"
 CLOCK_ENTRIES_SHOWN_MAX = 200
+DOCUMENTS_ASKED_MAX = 50
+"""So many the policy is asked about, each time the list is shown, before an action is offered."""
 CLIENTS_REASONS = {
     1000: "left",
     1001: "left",
@@ -88,7 +91,19 @@ class SessionAdmin(ReadOnlyAdmin):
         ("Progress", {"fields": ("acked_seq",)}),
     )
 
-    @admin.action(description="Close these connections")
+    def has_moderate_permission(self, request: HttpRequest) -> bool:
+        """False for who may moderate none of the documents that people are in: no action is offered then.  Where there
+        are many, who may moderate only some has it offered all the same."""
+        if request.user.has_perm(RoomPolicy.PERMISSIONS[Right.MODERATE]):
+            return True
+        live = Document.objects.filter(pk__in=Session.objects.connected().values("document"))
+        documents = list(live[: DOCUMENTS_ASKED_MAX + 1])
+        ask = policy().rights
+        return len(documents) > DOCUMENTS_ASKED_MAX or any(
+            Right.MODERATE in ask(request.user, document) for document in documents
+        )
+
+    @admin.action(description="Close these connections", permissions=["moderate"])
     def close_connections(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """Those of documents that the user may moderate; the servers close them within about a second."""
         opened = queryset.filter(closed_at=None)  # few, of all the rows there are

@@ -127,6 +127,30 @@ def test_one_connection_is_closed_from_its_own_page_by_who_may_moderate(
     assert "Close this" not in client.get(f"{LIST}{sessions[0].pk}/change/").content.decode()
 
 
+def test_to_close_connections_is_offered_to_who_may_and_to_nobody_else(
+    client: Client, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk = get_user_model()._default_manager.create(username="clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="view_session"))
+    client.force_login(clerk)
+
+    def is_offered() -> bool:
+        return "close_connections" in client.get(LIST).content.decode()
+
+    assert not is_offered()
+    fields = {"action": "close_connections", "_selected_action": str(sessions[0].pk), "index": "0"}
+    assert client.post(LIST, fields).status_code == 200
+    assert Session.objects.get(pk=sessions[0].pk).close_requested_at is None
+    Document.objects.update(owner=clerk)
+    assert is_offered()
+    Document.objects.update(owner=None)
+    monkeypatch.setattr("rooms.admin.DOCUMENTS_ASKED_MAX", 0)
+    assert is_offered(), "nobody knows of so many"
+    monkeypatch.undo()
+    clerk.user_permissions.add(Permission.objects.get(codename="moderate_document"))
+    assert is_offered()
+
+
 def test_of_connections_that_have_ended_nobody_says_that_they_are_being_closed(
     admin_client: Client, sessions: list[Session]
 ) -> None:
