@@ -142,7 +142,7 @@ class Migration(migrations.Migration):
                     "archived_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When the room was closed for everybody; its journal stays. Empty: open.",
+                        help_text="When the room was closed for everybody; its journal stays. A time that is yet to come closes it now, too. Empty: open.",
                         null=True,
                     ),
                 ),

@@ -117,7 +117,8 @@ class Document(models.Model):
     archived_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="When the room was closed for everybody; its journal stays. Empty: open.",
+        help_text="When the room was closed for everybody; its journal stays. A time that is yet to come closes it "
+        "now, too. Empty: open.",
     )
     condition = models.CharField(
         max_length=20,

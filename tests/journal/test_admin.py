@@ -1,7 +1,7 @@
 """An operator finds who changed an object, when, and from what; and can change nothing that is journalled."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -480,6 +480,12 @@ def test_the_list_says_which_documents_are_closed_and_finds_them(operator: Clien
         ["archived"],
         [state for state in states if state != "archived"],
     ]
+
+
+def test_a_time_to_come_closes_a_document_now_and_the_form_says_so(operator: Client, scene: Document) -> None:
+    assert "A time that is yet to come closes it now" in row_page(operator, scene)
+    Document.objects.update(archived_at=timezone.now() + timedelta(days=365))
+    assert scene.slug in list_page(operator, "document", "?archived=yes")
 
 
 def test_a_document_that_is_yet_to_be_shows_nothing_of_a_journal(operator: Client) -> None:
