@@ -40,6 +40,17 @@ COPY_BYTES = 1 << 20
 _encoder = msgspec.msgpack.Encoder()
 
 
+class Unlisted(ArchiveFailed):
+    """The storage cannot say what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the storage of archives cannot list what it holds, so nobody knows what there is of this document. Put "
+            f"a backend that has `listdir` into STORAGES[{settings.archive_storage!r}]; or take that out, if nothing "
+            "was ever archived"
+        )
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ArchiveFile:
     """One file of a document's archive."""
@@ -79,6 +90,8 @@ def _names(document_id: UUID) -> list[str]:
             return archive_storage().listdir(document_id.hex)[1]
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except NotImplementedError as error:
+            raise Unlisted from error
 
 
 def chain_up_to(files: Iterable[ArchiveFile], seq: int) -> list[ArchiveFile]:
@@ -97,12 +110,25 @@ def read_archive(file: ArchiveFile) -> Iterator[tuple[int, Line]]:
         yield from read_lines(opened(stored))
 
 
-def delete_archives(document_id: UUID, upto: int | None = None) -> int:
+def may_have_archives(document_id: UUID) -> bool:
+    """False while nothing of the document was ever folded away, which is all that archives keep."""
+    return not Document.objects.filter(pk=document_id, cut=0).exists()
+
+
+def delete_archives(document_id: UUID, upto: int | None = None, *, may_be_there: bool = True) -> int:
     """Afterwards nothing is in the document's folder, also of what the storage has given another name; with `upto`,
-    nothing but files that begin behind it.  How many files went.  Raises: ArchiveFailed."""
+    nothing but files that begin behind it.  How many files went.
+
+    `may_be_there`: False, and a storage that cannot list is let alone.  Raises: ArchiveFailed.
+    """
     if not has_storage():
         return 0
-    names = {f"{document_id.hex}/{name}" for name in _names(document_id)}
+    try:
+        names = {f"{document_id.hex}/{name}" for name in _names(document_id)}
+    except Unlisted:
+        if may_be_there:
+            raise
+        return 0
     if upto is not None:
         names -= {file.name for file in files_of(document_id) if file.first_seq > upto}
     storage = archive_storage()

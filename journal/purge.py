@@ -19,7 +19,7 @@ from django.db.models.deletion import CASCADE, PROTECT, RESTRICT, Collector, Pro
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from journal.archive import delete_archives
+from journal.archive import delete_archives, may_have_archives
 from journal.durability import journal_alias
 from journal.error import JournalBusy, PurgeRefused
 from journal.failpoint import reach
@@ -93,7 +93,8 @@ def delete_document(held: Lease, tell: Tell | None = None) -> dict[str, int]:
     Raises: ArchiveFailed: it stays marked; JournalBusy.
     """
     deleted: Counter[str] = Counter()
-    if archives := delete_archives(held.document_id):
+    may_be_there = may_have_archives(held.document_id)
+    if archives := delete_archives(held.document_id, may_be_there=may_be_there):
         deleted["archives"] = archives
     for relation in filter(_goes_along, relations()):
         kind = str(relation.related_model._meta.verbose_name_plural)

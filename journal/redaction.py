@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from django.db import OperationalError, connections, transaction
 from django.db.models import Q
 
-from journal.archive import delete_archives
+from journal.archive import delete_archives, may_have_archives
 from journal.authoring import Author
 from journal.batch_sql import batch_table
 from journal.column import bounded
@@ -134,6 +134,7 @@ def redact_document(
     catch_up(document.pk)
     with lease(document.pk) as held:
         authorship = _authorship(document.pk, person, clients)
+        may_be_archives = may_have_archives(document.pk)
         if empties_content:
             report.emptied = _empty(document.pk, authorship)
         reach("redact.begun")
@@ -144,7 +145,7 @@ def redact_document(
             report.outcome = "partly redacted" if report.left else report.outcome
         report.head_seq, report.blanked = snapshot.seq, asdict(told)
         project(document.pk, graph.head_seq, graph.undone_ids(), graph.nodes())
-        report.archives = delete_archives(document.pk, snapshot.seq)
+        report.archives = delete_archives(document.pk, snapshot.seq, may_be_there=may_be_archives)
         _delete_snapshots(snapshot, report)
         held.renew()
         # The rows that tell of the person go last: the next run finds the document by them.

@@ -12,7 +12,7 @@ import pytest
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.core.files.storage import storages
+from django.core.files.storage import Storage, storages
 from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test import Client, override_settings
@@ -21,7 +21,7 @@ from django.utils import timezone
 from journal import live_side, purge
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
-from journal.error import JournalBusy, PurgeRefused, UnknownDocument
+from journal.error import ArchiveFailed, JournalBusy, PurgeRefused, UnknownDocument
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
@@ -201,6 +201,23 @@ def test_a_storage_that_fails_leaves_it_marked_and_the_next_run_goes_on(
     monkeypatch.undo()
     call_command("purge_document", "--document=room", "--yes")
     assert not Document.objects.exists()
+
+
+def test_j53_a_storage_that_cannot_list_holds_nothing_of_a_document_that_was_never_folded(
+    full: Document, other: Document, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was folded may be in it, and nobody would know."""
+    append_each(other, HISTORY[:3])
+    storage = storages["journal-archive"]
+    monkeypatch.setattr(storage, "listdir", lambda path: Storage.listdir(storage, path))
+    assert "archives" not in purge_document(other)
+    assert not Document.objects.filter(pk=other.pk).exists()
+    with pytest.raises(ArchiveFailed, match=r"cannot list .* a backend that has `listdir`"):
+        purge_document(full)
+    monkeypatch.undo()
+    full.refresh_from_db()
+    assert purge_document(full)["archives"] == 1
+    assert not any(place.rglob("*.zst"))
 
 
 @pytest.mark.parametrize("dies_at", ["purge.marked", "purge.deleting", "purge.emptied"])

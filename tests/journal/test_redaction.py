@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.core.files.storage import Storage, storages
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -20,7 +21,7 @@ from journal.authoring import Author
 from journal.batch_table import BatchRow
 from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
-from journal.error import JournalBusy, JournalTruncated, OutOfReach
+from journal.error import ArchiveFailed, JournalBusy, JournalTruncated, OutOfReach
 from journal.export import Export
 from journal.intake import import_lines
 from journal.label import label_state
@@ -438,6 +439,19 @@ def test_j50_a_redaction_that_is_overtaken_spares_what_was_archived_behind_it(
     scene.refresh_from_db()
     assert [file.last_seq for file in files_of(scene.pk)] == [scene.truncated_seq]
     assert len(list(place.rglob("*.zst"))) == 1
+
+
+def test_j50_a_storage_that_cannot_list_stops_no_redaction_of_what_was_never_folded(
+    document: Document, eve: User, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(document, message(1, insert("n", note=SECRET), client="pad"), user=str(eve.pk))
+    append(document, message(2, string("note", "public")))
+    storage = storages["journal-archive"]
+    monkeypatch.setattr(storage, "listdir", lambda path: Storage.listdir(storage, path))
+    assert redact(document, eve).archives == 0
+    assert_nowhere(SECRET)
+    with pytest.raises(ArchiveFailed, match="cannot list"):
+        redact(document, eve)  # it is folded now
 
 
 def test_an_export_afterwards_has_nothing_of_it(scene: Document, eve: User) -> None:
