@@ -19,7 +19,7 @@ from rooms.doorplate import document_of, is_there
 from rooms.models import Session, SpentToken
 from rooms.policy import policy
 from rooms.process import ProcessIdentity
-from rooms.record import NotRecorded, record_session
+from rooms.record import NotRecorded, record_newcomer
 from rooms.refusal import Refused
 from rooms.settings import settings
 from rooms.tokens import Grant
@@ -141,7 +141,7 @@ def _claim_client(
         last_seen_at=now,
     )
     try:
-        if not record_session(session):
+        if not record_newcomer(session):
             raise Refused(CloseCode.CLIENT_TAKEN)
     except NotRecorded as error:
         logger.warning("%s joins %s without a row, to look: %s", address.client, document.slug, error)

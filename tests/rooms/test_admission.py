@@ -125,6 +125,37 @@ def test_a_database_that_takes_no_rows_lets_people_in_to_look(
     assert enter(account("ann2"), client="other").unrecorded is None
 
 
+class LockNotAvailable(Exception):
+    """As PostgreSQL's driver has it."""
+
+    sqlstate = "55P03"
+
+
+def test_who_comes_behind_somebody_whom_a_lock_was_in_the_way_of_does_not_wait_for_it(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def fail(*_: Any, **__: Any) -> None:
+        nonlocal tries
+        tries += 1
+        raise OperationalError("canceling statement due to lock timeout") from LockNotAvailable()
+
+    enter(account("ann"), client="hers")
+    other = Document.objects.create(slug="other", visibility="public-edit")
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "save", fail)
+        waiting = [enter(client=f"c{number}").unrecorded for number in range(9)]
+        assert (tries, None in waiting) == (1, False)
+        assert_refused(CloseCode.CLIENT_TAKEN, account("bob"), client="hers")
+        enter(slug=other.slug)
+        assert tries == 2, "that is another document"
+    assert enter(slug=document.slug, client="late").unrecorded is not None
+    assert waiting[0] is not None
+    assert record_session(waiting[0])
+    assert enter(client="later").unrecorded is None, "the lock is gone"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_was_written_although_the_connection_broke_is_found_by_the_next_try(
     document: Document, monkeypatch: pytest.MonkeyPatch

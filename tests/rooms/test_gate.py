@@ -157,8 +157,8 @@ async def test_who_came_without_a_row_and_left_again_leaves_nothing_behind(
     def refuse(session: Session) -> bool:
         raise NotRecorded("the disk is full")
 
-    for where in (admission, recorder):
-        monkeypatch.setattr(where, "record_session", refuse)
+    monkeypatch.setattr(admission, "record_newcomer", refuse)
+    monkeypatch.setattr(recorder, "record_session", refuse)
     async with Socket("room", "ann"):
         async with Socket("room", "bob"):
             assert len(hub._recorder._due) == 2

@@ -367,6 +367,36 @@ async def test_j9_a_document_whose_row_somebody_holds_holds_up_no_other(tmp_path
             assert "Traceback" not in server.log()
 
 
+async def test_a_crowd_that_comes_to_a_document_whose_row_somebody_holds_delays_nobody_else(
+    tmp_path: Path,
+) -> None:
+    """Each join would wait for the lock, in one of four threads, and others behind all of them."""
+    with PostgreSQL() as database:
+        url = database.create_database("rooms")
+        with ServerProcess(tmp_path, settings=SETTINGS, database_url=url) as server:
+            server.create_documents(["stage", "quiet"])
+            with database.connect("rooms") as other, other.transaction():
+                other.execute("SELECT 1 FROM vuer_journal_document WHERE slug = 'stage' FOR UPDATE")
+                crowd = [Client(server, "stage", f"c{number}") for number in range(40)]
+                coming = [asyncio.create_task(client.open()) for client in crowd]
+                await asyncio.sleep(1)
+                began_at = time.monotonic()
+                async with Client(server, "quiet", "dan") as dan:
+                    joined_s = time.monotonic() - began_at
+                    await dan.edit(insert("n"))
+                await asyncio.gather(*coming)
+            ann = crowd[-1]
+            message = await ann.send(insert("n"))
+            while message.id not in ann.acks:  # until her row is there
+                await asyncio.sleep(0.2)
+                await ann.resend(message)
+            await asyncio.gather(*(client.leave() for client in crowd))
+            assert joined_s < PATIENCE_S, (
+                "of forty who wait for two seconds each, in four threads, he met all"
+            )
+            assert "Traceback" not in server.log()
+
+
 async def test_who_comes_after_a_postgresql_has_restarted_unnoticed_is_let_in(tmp_path: Path) -> None:
     idle = {**SETTINGS, "HEAD_POLL_S": 0, "SESSION_FLUSH_S": 60, "PROJECTION_INTERVAL_S": 60}
     with PostgreSQL() as database:
