@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import Error
 
 from rooms.connection import Connection
-from rooms.record import NotRecorded, record_session
+from rooms.record import NotRecorded, forget_sessions, record_session
 from rooms.session import is_away
 from rooms.settings import settings
 from rooms.tally import tally
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 TRIES_MAX = 3
 """Failures of one row, while the database answers, before it is given up."""
+LEFT_MAX = 1000
+"""Sessions that are over of which it is remembered that a row may be there; of more, it stays open as long as this
+process lives."""
 
 
 class Recorder:
@@ -33,6 +36,8 @@ class Recorder:
         self._connections = connections
         self._due: dict[Connection, int] = {}
         """How often each has failed for a reason of its own."""
+        self._left: set[UUID] = set()
+        """Sessions that are over, and of which nobody knows whether a try that failed has written the row."""
         self._has_due = asyncio.Event()
 
     def joined(self, connection: Connection) -> None:
@@ -42,19 +47,24 @@ class Recorder:
             self._has_due.set()
 
     def left(self, connection: Connection) -> None:
-        """The connection is gone: nobody waits for its row."""
+        """The connection is gone: nobody waits for its row, which is not to be there."""
         self._due.pop(connection, None)
+        if not connection.is_recorded and len(self._left) < LEFT_MAX:
+            self._left.add(connection.admission.session_id)
+            self._has_due.set()
 
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
             await self._has_due.wait()
             await asyncio.sleep(settings.retry_delay_max_ms / 1000)
-            try:
-                await self._try_all()
-            except (NotRecorded, Error) as error:
-                logger.warning("%d sessions have no rows yet: %s", len(self._due), error)
-            if not self._due:  # or somebody has joined meanwhile
+            for step in (self._try_all, self._forget_left):
+                try:
+                    await step()
+                except (NotRecorded, Error) as error:
+                    told = "%d sessions have no rows yet, %d that are over may have some: %s"
+                    logger.warning(told, len(self._due), len(self._left), error)
+            if not self._due and not self._left:  # or somebody has joined, or left, meanwhile
                 self._has_due.clear()
 
     async def _try_all(self) -> None:
@@ -62,6 +72,12 @@ class Recorder:
         for connection in list(self._due):
             if connection in self._due:  # or it has left meanwhile
                 await self._try(connection)
+
+    async def _forget_left(self) -> None:
+        """Afterwards a row that was written although the connection to the database broke is not there any more."""
+        if left := frozenset(self._left):
+            await self._worker.run(forget_sessions, left)
+            self._left -= left
 
     async def _try(self, connection: Connection) -> None:
         """Afterwards its row is there, or is not to be, or will be tried again behind the others.

@@ -15,7 +15,7 @@ from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
 from rooms.models import Session
-from rooms.record import NotRecorded
+from rooms.record import NotRecorded, record_session
 from tests.journal.history import append_each
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
@@ -164,3 +164,23 @@ async def test_who_came_without_a_row_and_left_again_leaves_nothing_behind(
             assert len(hub._recorder._due) == 2
         assert [connection.client for connection in hub._recorder._due] == ["ann"]
         assert not hub._register._ends, "there is no row that could say how it ended"
+
+
+async def test_a_row_that_was_written_although_nobody_was_told_goes_with_who_leaves_before_the_next_try(
+    hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(session: Session) -> bool:
+        record_session(session)
+        raise NotRecorded("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(admission, "record_newcomer", break_off)
+    monkeypatch.setattr(recorder, "record_session", break_off)
+    settings.VUER_RTC = {**settings.VUER_RTC, "RETRY_DELAY_MAX_MS": 20}
+    async with Socket("room", "ann") as ann:
+        await ann.until(lambda: ann.frames)
+        assert await in_database(Session.objects.connected().count) == 1
+    for _ in range(200):
+        if not await in_database(Session.objects.count):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it would stay open as long as the process lives")

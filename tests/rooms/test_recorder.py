@@ -5,12 +5,12 @@ import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import DataError
 
 from rooms.record import NotRecorded
-from rooms.recorder import TRIES_MAX, Recorder
+from rooms.recorder import LEFT_MAX, TRIES_MAX, Recorder
 from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
 
@@ -23,7 +23,9 @@ class Newcomer:
     def __init__(self, document: int = 1) -> None:
         self.client = "newcomer"
         self.is_recorded = False
-        self.admission = SimpleNamespace(unrecorded=object(), document_id=UUID(int=document))
+        self.admission = SimpleNamespace(
+            unrecorded=object(), document_id=UUID(int=document), session_id=uuid4()
+        )
         self.closed: list[CloseCode] = []
 
     def close(self, code: CloseCode) -> None:
@@ -126,6 +128,19 @@ async def test_who_has_a_row_is_not_remembered(settings: Any) -> None:
     await until(lambda: all(connection.is_recorded for connection in connections))
     gone = weakref.ref(connections.pop())
     await until(lambda: gone() is None)
+    task.cancel()
+
+
+async def test_of_those_who_leave_without_a_row_only_so_many_are_remembered(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    database = PickyDatabase(None, away=9)
+    recorder = Recorder(database, set())  # type: ignore[arg-type]
+    for _ in range(LEFT_MAX + 100):
+        recorder.left(Newcomer())  # type: ignore[arg-type]
+    assert len(recorder._left) == LEFT_MAX
+    task = asyncio.create_task(recorder.run())
+    await until(lambda: not recorder._left)
+    assert not database.away
     task.cancel()
 
 
