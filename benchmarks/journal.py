@@ -69,7 +69,7 @@ def entries(first: int, count: int) -> list[Any]:
 
 def fill(document_id: UUID, first: int, count: int) -> None:
     """Appends messages `first` to `first + count - 1`, so many a commit."""
-    from journal.reader import read_heads
+    from journal.position import read_heads
     from journal.writer import Appended, Draft, append_batches
 
     head_seq = read_heads([document_id])[document_id]

@@ -6,7 +6,7 @@ from journal.admin_text import command_line
 from journal.error import JournalError
 from journal.history import replay_length
 from journal.models import Document
-from journal.reader import read_heads
+from journal.position import read_heads
 from journal.settings import settings
 
 

@@ -13,7 +13,7 @@ from journal.admin_act import DocumentHistory, Refused, act_url, told_failure, w
 from journal.error import JournalBusy, JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
-from journal.reader import read_heads
+from journal.position import read_heads
 from journal.reset import StaleEpoch, reset_document
 
 MODERATE = "vuer_journal.moderate_document"

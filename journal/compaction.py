@@ -29,11 +29,12 @@ from journal.lease import Lease, lease
 from journal.models import Document, Snapshot
 from journal.origin import write_origin
 from journal.plan import KeepRules, Outline, Plan, may_let_go, plan_truncation, read_outline
+from journal.position import truncated_seq_of
 from journal.projection import project
 from journal.proof import prove
-from journal.reader import answering, truncated_seq_of
 from journal.settings import settings
 from journal.snapshot import prune_snapshots, write_snapshot, write_spare
+from journal.stored_row import answering
 from journal.truncation import Tell, delete_truncated, has_truncated, truncate
 from vuer_rtc.crdt.graph import Graph
 

@@ -13,8 +13,9 @@ from journal.failpoint import reach
 from journal.imported import Imported, Keys, Tell
 from journal.lease import Lease, lease
 from journal.models import Document
+from journal.position import truncated_seq_of
 from journal.projection import note_epoch
-from journal.reader import hydrate, read_batches, truncated_seq_of
+from journal.reader import hydrate, read_batches
 from journal.transfer_line import BatchLine, End, Header, Line, Names
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.graph import Graph

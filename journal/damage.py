@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from journal.error import CorruptJournal, JournalGap
 from journal.models import Document, Snapshot
-from journal.reader import Hydrated, answering, hydrate, read_batches, restored, truncated_seq_of
-from journal.stored_row import readable
+from journal.position import truncated_seq_of
+from journal.reader import Hydrated, hydrate, read_batches, restored
+from journal.stored_row import answering, readable
 from vuer_rtc.crdt.graph import Graph
 
 logger = logging.getLogger(__name__)

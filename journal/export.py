@@ -18,18 +18,10 @@ from journal.error import CorruptJournal, JournalGap, OutOfReach, TransferRefuse
 from journal.history import graph_at
 from journal.lease import Lease
 from journal.models import Document, Snapshot
-from journal.reader import (
-    Batch,
-    backup_hint,
-    read_heads,
-    restored,
-    retained,
-    starting_point,
-    truncated_seq_of,
-    usable_snapshots,
-)
+from journal.position import read_heads, truncated_seq_of
+from journal.reader import Batch, restored, retained, starting_point, usable_snapshots
 from journal.snapshot import draft_snapshot, pack_snapshot
-from journal.stored_row import readable
+from journal.stored_row import backup_hint, readable
 from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Names, SnapshotLine
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record

@@ -12,18 +12,9 @@ from journal.depth import Depths, last_at_or_below
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalGap, OutOfReach
 from journal.models import JournalBatch, Snapshot
-from journal.reader import (
-    answering,
-    backup_hint,
-    read_batches,
-    read_heads,
-    restored,
-    retained,
-    truncated_seq_of,
-    usable_snapshots,
-    while_retained,
-)
-from journal.stored_row import readable
+from journal.position import read_heads, truncated_seq_of
+from journal.reader import read_batches, restored, retained, usable_snapshots, while_retained
+from journal.stored_row import answering, backup_hint, readable
 from vuer_rtc.crdt.graph import Graph
 
 T = TypeVar("T")

@@ -30,8 +30,9 @@ from journal.failpoint import reach
 from journal.imported import Accounts, Imported, Keys, Tell
 from journal.lease import Lease, lease, process_name
 from journal.models import Document, JournalBatch, Snapshot
+from journal.position import truncated_seq_of
 from journal.purge import delete_document, mark_purged
-from journal.reader import hydrate, truncated_seq_of, usable_snapshots
+from journal.reader import hydrate, usable_snapshots
 from journal.settings import settings
 from journal.snapshot import SnapshotDamaged, restore_snapshot, write_spare
 from journal.transfer_line import BatchLine, End, Header, Line, Names, SnapshotLine

@@ -9,9 +9,10 @@ from journal.durability import journal_alias
 from journal.error import BadLabel, CorruptJournal, LabelTaken, OutOfReach
 from journal.history import graph_at
 from journal.models import Snapshot
-from journal.reader import answering, backup_hint, restored, truncated_seq_of
+from journal.position import truncated_seq_of
+from journal.reader import restored
 from journal.snapshot import SnapshotDraft, write_snapshot
-from journal.stored_row import readable
+from journal.stored_row import answering, backup_hint, readable
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
 

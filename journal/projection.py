@@ -23,18 +23,8 @@ from journal.failpoint import reach
 from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
 from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows, seq_of
-from journal.reader import (
-    Batch,
-    answering,
-    hydrate,
-    oldest_start,
-    read_batches,
-    read_heads,
-    read_tails,
-    retained,
-    still_there,
-    while_retained,
-)
+from journal.position import read_heads, still_there
+from journal.reader import Batch, hydrate, oldest_start, read_batches, read_tails, retained, while_retained
 from journal.row_insert import Row
 from journal.row_update import update_rows
 from journal.scene_object import (
@@ -47,6 +37,7 @@ from journal.scene_object import (
     write_what_differs,
 )
 from journal.settings import settings
+from journal.stored_row import answering
 from journal.turnstile import leaving_room
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Epoch, epoch_of

@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from itertools import islice
 from operator import or_
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from django.db import Error, models
-from django.db.models import OuterRef, Q, Subquery
+from django.db import models
+from django.db.models import Q
 
 from journal.entry import Entry, PayloadError, checksum_of, decode_entries
 from journal.error import (
@@ -21,20 +20,19 @@ from journal.error import (
     JournalPutBack,
     JournalTruncated,
     JournalUnavailable,
-    UnknownDocument,
 )
-from journal.models import Document, JournalBatch, Snapshot
+from journal.models import JournalBatch, Snapshot
+from journal.position import standing_of, truncated_seq_of
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from journal.stored_row import (
     PAGE_ROWS,
     LostRow,
     Unreadable,
+    answering,
     backup_hint,
     batch_rows,
     readable,
     stored,
-    tells_damage,
-    told,
 )
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message
@@ -94,85 +92,6 @@ class Start:
     snapshot: Snapshot | None
 
 
-@contextmanager
-def answering(
-    document_id: UUID | None = None, seq: int = 0, model: type[models.Model] = JournalBatch
-) -> Iterator[None]:
-    """Database errors inside the block come out as JournalUnavailable; of the document that is read, if one is named,
-    those that tell damage as CorruptJournal, at `seq` when nobody knows better, of the table of `model`."""
-    try:
-        yield
-    except Error as error:
-        if document_id is not None and tells_damage(error):
-            hint = backup_hint(document_id, seq, model)
-            raise CorruptJournal(document_id, seq, told(error), hint) from error
-        raise JournalUnavailable(f"the journal could not be read: {error}") from error
-
-
-def load_document(slug: str) -> Document:
-    """The document of that slug.
-
-    Raises: UnknownDocument, JournalUnavailable.
-    """
-    with answering():
-        document = Document.objects.filter(slug=slug, condition=Document.Condition.WHOLE).first()
-    if document is None:
-        raise UnknownDocument(slug)
-    return document
-
-
-class Position(NamedTuple):
-    """How far a document is, which answers about its rights hold, and whether it is said to be damaged."""
-
-    head_seq: int
-    access_version: int
-    is_damaged: bool = False
-
-
-def still_there() -> models.QuerySet[Document]:
-    """The documents but those that are being deleted: for all who read, they are gone already (rule J52)."""
-    return Document.objects.exclude(condition=Document.Condition.PURGING)
-
-
-def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Server sequence of the newest message of each document, in one query; documents that are gone, or going
-    (rule J52), are missing.
-
-    Raises: JournalUnavailable.
-    """
-    positions = read_positions(document_ids)
-    return {pk: position.head_seq for pk, position in positions.items() if position is not None}
-
-
-def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
-    """The same, with what else open rooms ask for all the time; None: of several, the row of this one cannot be read.
-
-    Raises: JournalUnavailable.
-    """
-    wanted = list(document_ids)
-    try:
-        return dict(_positions(wanted))
-    except Error as error:
-        if len(wanted) < 2 or not tells_damage(error):
-            raise JournalUnavailable(f"the journal could not be read: {error}") from error
-    found: dict[UUID, Position | None] = {}
-    for document_id in wanted:
-        try:
-            found |= read_positions([document_id])
-        except JournalUnavailable as error:
-            logger.error("nobody knows how far document %s is: %s", document_id, error)
-            found[document_id] = None
-    return found
-
-
-def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
-    last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
-    documents = still_there().filter(pk__in=document_ids).order_by()
-    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
-    for pk, truncated_seq, last_seq, version, damaged_at in rows:
-        yield pk, Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
-
-
 def read_after(
     document_id: UUID,
     seq: int,
@@ -194,7 +113,7 @@ def read_after(
                 found = list(batches if bytes_max is None else _first_bytes(batches, bytes_max))
         except JournalGap as error:
             gap, found = error, []
-        truncated_seq, is_there = _standing(document_id, last_batch)
+        truncated_seq, is_there = standing_of(document_id, last_batch)
         if truncated_seq > seq:
             raise JournalTruncated(f"document {document_id} no longer holds seq {seq + 1}")
         if truncated_seq < seq and not is_there:
@@ -412,35 +331,6 @@ def verified(row: JournalBatch | LostRow) -> Batch:
     return Batch(row.pk, row.first_seq, row.last_seq, row.created_at, entries, row.writer)
 
 
-def truncated_seq_of(document_id: UUID) -> int:
-    """The document's truncation point.
-
-    Raises: UnknownDocument, JournalUnavailable.
-    """
-    with answering():
-        found = still_there().filter(pk=document_id).values_list("truncated_seq", flat=True).first()
-    if found is None:
-        raise UnknownDocument(str(document_id))
-    return found
-
-
-def _standing(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
-    """The document's truncation point, and whether that batch is there, if one is named; both at one moment.
-
-    Raises: UnknownDocument, JournalUnavailable.
-    """
-    if batch is None:
-        return truncated_seq_of(document_id), True
-    there = JournalBatch.objects.filter(pk=batch).order_by().values("last_seq")
-    with answering():
-        rows = still_there().filter(pk=document_id).order_by()
-        found = rows.values_list("truncated_seq", Subquery(there)).first()
-    if found is None:
-        raise UnknownDocument(str(document_id))
-    truncated_seq, last_seq = found
-    return truncated_seq, last_seq is not None
-
-
 def _lost(row: JournalBatch | LostRow, problem: str) -> CorruptJournal:
     hint = backup_hint(row.document_id, row.first_seq)
     return CorruptJournal(row.document_id, row.first_seq, problem, hint)
@@ -461,31 +351,3 @@ def _missing(document_id: UUID, gap: JournalGap) -> CorruptJournal:
     )
     seq = gap.expected_seq
     return CorruptJournal(document_id, seq, f"{gap}; {behind}", backup_hint(document_id, seq))
-
-
-__all__ = [
-    "Batch",
-    "CorruptJournal",
-    "Hydrated",
-    "JournalTruncated",
-    "Start",
-    "answering",
-    "backup_hint",
-    "hydrate",
-    "load_document",
-    "oldest_start",
-    "read_after",
-    "read_batches",
-    "read_heads",
-    "read_positions",
-    "read_tails",
-    "restored",
-    "retained",
-    "starting_point",
-    "still_there",
-    "truncated_seq_of",
-    "usable_snapshots",
-    "verified",
-    "while_retained",
-    "with_history",
-]

@@ -28,11 +28,13 @@ from journal.failpoint import reach
 from journal.lease import Lease, lease, process_name
 from journal.live_side import current_live_side
 from journal.models import Document, Operation, Snapshot
+from journal.position import truncated_seq_of
 from journal.projection import catch_up, project
 from journal.purge import relations
-from journal.reader import answering, hydrate, truncated_seq_of
+from journal.reader import hydrate
 from journal.settings import settings
 from journal.snapshot import SnapshotDraft, pack_snapshot, write_snapshot, write_spare
+from journal.stored_row import answering
 from journal.truncation import Tell, delete_truncated, truncate
 from journal.writer import Draft, build_row
 from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left_count

@@ -12,8 +12,9 @@ from journal.history import graph_at, seq_at
 from journal.label import graph_of_label, label_named
 from journal.lease import lease
 from journal.models import Snapshot
-from journal.reader import answering, truncated_seq_of
+from journal.position import truncated_seq_of
 from journal.snapshot import SnapshotDamaged, restore_snapshot
+from journal.stored_row import answering
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import RESTORE_PREFIX, Op
 from vuer_rtc.crdt.restore import restoring_ops

@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 from django.db import Error, models
 
-from journal.error import CorruptJournal
+from journal.error import CorruptJournal, JournalUnavailable
 from journal.models import JournalBatch, Snapshot
 
 PAGE_ROWS = 100
@@ -59,6 +60,21 @@ def tells_damage(error: BaseException) -> bool:
 def told(error: BaseException) -> str:
     """What the error says, without the content that it could not decode."""
     return f"the database says: {str(error).partition(' with text ')[0]}"
+
+
+@contextmanager
+def answering(
+    document_id: UUID | None = None, seq: int = 0, model: type[models.Model] = JournalBatch
+) -> Iterator[None]:
+    """Database errors inside the block come out as JournalUnavailable; of the document that is read, if one is named,
+    those that tell damage as CorruptJournal, at `seq` when nobody knows better, of the table of `model`."""
+    try:
+        yield
+    except Error as error:
+        if document_id is not None and tells_damage(error):
+            hint = backup_hint(document_id, seq, model)
+            raise CorruptJournal(document_id, seq, told(error), hint) from error
+        raise JournalUnavailable(f"the journal could not be read: {error}") from error
 
 
 def stored(rows: models.QuerySet[Row]) -> list[Row]:

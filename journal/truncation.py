@@ -12,7 +12,7 @@ from journal.lease import Lease
 from journal.models import JournalBatch, Operation
 from journal.operation import delete_operations
 from journal.pace import Pace
-from journal.reader import truncated_seq_of
+from journal.position import truncated_seq_of
 from journal.settings import settings
 
 BATCHES_MAX = 1000

@@ -10,19 +10,20 @@ from django.db import Error
 from journal.column import bounded, is_stored
 from journal.error import CorruptJournal, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.reader import (
-    Batch,
-    Hydrated,
-    answering,
-    backup_hint,
-    hydrate,
-    still_there,
-    verified,
-    while_retained,
-)
+from journal.position import still_there
+from journal.reader import Batch, Hydrated, hydrate, verified, while_retained
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
-from journal.stored_row import LostRow, Unreadable, batch_rows, readable, stored, tells_damage
+from journal.stored_row import (
+    LostRow,
+    Unreadable,
+    answering,
+    backup_hint,
+    batch_rows,
+    readable,
+    stored,
+    tells_damage,
+)
 from vuer_rtc.crdt.seen import Seen
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."

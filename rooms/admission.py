@@ -12,7 +12,7 @@ from django.utils import timezone
 from journal.column import as_column
 from journal.error import JournalUnavailable
 from journal.models import Document
-from journal.reader import read_heads
+from journal.position import read_heads
 from rooms.address import Address, Scope
 from rooms.credential import Accounts, Credential, credential_of, rights_of, user_of
 from rooms.doorplate import document_of, is_there

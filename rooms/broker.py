@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from journal.error import JournalError, UnknownDocument
-from journal.reader import read_heads
+from journal.position import read_heads
 from rooms.bus import Bus
 from rooms.member import Member, delete_member, delete_members, read_members, save_member
 from rooms.news import Committed

@@ -16,9 +16,10 @@ from django.db import Error
 from journal.authoring import Author, Authored, Ops
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document
-from journal.reader import answering, read_batches
+from journal.reader import read_batches
 from journal.restore import Point, point_at, point_at_time, point_of_label
 from journal.restore import restore as restore_document
+from journal.stored_row import answering
 from rooms.admission import limits_of
 from rooms.capacity import Capacity
 from rooms.policy import policy

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from journal.error import JournalError
-from journal.reader import read_positions
+from journal.position import read_positions
 from rooms.committer import Committer
 from rooms.damage import DamageWatch
 from rooms.news import Committed

@@ -8,7 +8,7 @@ from journal.durability import (
     read_durability,
     refuse_unless_durable,
 )
-from journal.reader import answering
+from journal.stored_row import answering
 from rooms.thread import Worker
 from vuer_rtc.protocol.wire import Promise
 

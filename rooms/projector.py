@@ -13,7 +13,7 @@ from django.db import Error
 from journal.error import JournalError, UnknownDocument
 from journal.models import Document, SceneObject
 from journal.projection import Step, project_together
-from journal.reader import answering
+from journal.stored_row import answering
 from rooms.room import LiveRoom
 from rooms.settings import settings
 from rooms.tally import tally

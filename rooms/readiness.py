@@ -5,7 +5,7 @@ import logging
 
 from journal.error import JournalUnavailable
 from journal.models import Document
-from journal.reader import answering
+from journal.stored_row import answering
 from rooms.hub import hub_of_this_process
 from rooms.settings import settings
 from rooms.thread import in_database_thread

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from journal.error import JournalError, JournalTruncated, JournalUnavailable, UnknownDocument
-from journal.reader import read_after, read_heads, truncated_seq_of
+from journal.position import read_heads, truncated_seq_of
+from journal.reader import read_after
 from rooms.thread import Worker
 from vuer_rtc.crdt.message import Message
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import Error
 
 from journal.models import Document
-from journal.reader import still_there
+from journal.position import still_there
 from rooms.admission import limits_of
 from rooms.credential import Accounts, Credential, rights_of
 from rooms.models import Session

@@ -28,7 +28,7 @@ from journal.management.pipe import quiet_without_reader, write_anything
 from journal.management.progress import Progress
 from journal.management.visible import visible
 from journal.models import Document
-from journal.reader import load_document
+from journal.position import load_document
 from journal.renewal import renew_if_dead
 from journal.stored_row import tells_damage
 

@@ -7,7 +7,8 @@ from uuid import UUID
 from journal.compaction import KeepRules, Report, compact_document
 from journal.entry import Entry
 from journal.models import Document, JournalBatch, Operation, SceneObject
-from journal.reader import hydrate, read_after, read_heads
+from journal.position import read_heads
+from journal.reader import hydrate, read_after
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.message import Message, Op
 

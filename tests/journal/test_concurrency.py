@@ -12,8 +12,9 @@ from journal.compaction import KeepRules, compact_document
 from journal.entry import Entry
 from journal.error import JournalBusy, JournalTruncated, JournalUnavailable
 from journal.models import Document
+from journal.position import read_heads
 from journal.projection import catch_up
-from journal.reader import hydrate, read_after, read_heads
+from journal.reader import hydrate, read_after
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
 from tests.journal.history import append, insert, message, put

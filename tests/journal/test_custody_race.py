@@ -18,9 +18,10 @@ from journal.export import Export
 from journal.intake import import_lines
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.position import read_heads
 from journal.projection import catch_up
 from journal.purge import purge_document
-from journal.reader import hydrate, read_heads
+from journal.reader import hydrate
 from journal.redaction import Person, redact_document
 from journal.snapshot import draft_snapshot, take_snapshot
 from journal.transfer_line import read_lines

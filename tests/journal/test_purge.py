@@ -25,9 +25,10 @@ from journal.error import ArchiveFailed, JournalBusy, PurgeRefused, UnknownDocum
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.position import load_document, read_heads
 from journal.projection import catch_up, project
 from journal.purge import delete_document, mark_purged, purge_document
-from journal.reader import hydrate, load_document, read_after, read_heads
+from journal.reader import hydrate, read_after
 from journal.writer import Draft, Fenced, append_batches
 from rooms.models import Session
 from tests.journal.history import append, append_each, insert, message, put

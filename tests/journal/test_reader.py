@@ -18,17 +18,7 @@ from journal.error import (
     UnknownDocument,
 )
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import (
-    Batch,
-    Start,
-    hydrate,
-    load_document,
-    read_after,
-    read_batches,
-    read_heads,
-    while_retained,
-    with_history,
-)
+from journal.reader import Batch, Start, hydrate, read_after, read_batches, while_retained, with_history
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
 from journal.stored_row import PAGE_ROWS
 from tests.journal.history import append, append_each, insert, message, put
@@ -66,33 +56,6 @@ def damage(row: Any) -> None:
     payload = bytearray(row.payload)
     payload[zlib.crc32(payload) % len(payload)] ^= 1
     type(row).objects.filter(pk=row.pk).update(payload=bytes(payload))
-
-
-# Documents and heads
-
-
-def test_a_document_is_found_by_its_slug(document: Document) -> None:
-    assert load_document("room") == document
-    with pytest.raises(UnknownDocument):
-        load_document("no-such-room")
-
-
-def test_heads_of_many_documents_take_one_query(
-    document: Document, other: Document, django_assert_num_queries: Any
-) -> None:
-    empty = Document.objects.create(slug="empty")
-    append_each(document, HISTORY, size=3)
-    append(other, HISTORY[0])
-    with django_assert_num_queries(1):
-        heads = read_heads([document.pk, other.pk, empty.pk, uuid4()])
-    assert heads == {document.pk: 7, other.pk: 1, empty.pk: 0}
-
-
-def test_the_head_of_a_document_whose_batches_are_all_folded_is_the_truncation_point(
-    document: Document,
-) -> None:
-    Document.objects.filter(pk=document.pk).update(truncated_seq=9)
-    assert read_heads([document.pk]) == {document.pk: 9}
 
 
 # The tail

@@ -27,8 +27,9 @@ from journal.intake import import_lines
 from journal.label import label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
+from journal.position import read_heads
 from journal.projection import catch_up
-from journal.reader import hydrate, read_after, read_heads
+from journal.reader import hydrate, read_after
 from journal.redaction import Person, Redacted, RedactionFailed, documents_of, redact_document
 from journal.restore import point_at, point_of_label, restore
 from journal.snapshot import draft_snapshot, restore_snapshot, take_snapshot

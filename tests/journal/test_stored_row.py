@@ -24,16 +24,8 @@ from journal.export import state_not_after
 from journal.history import graph_at, reach_length, reach_of, replay_length
 from journal.label import label_rows, label_state
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import (
-    hydrate,
-    oldest_start,
-    read_after,
-    read_heads,
-    read_positions,
-    read_tails,
-    truncated_seq_of,
-    usable_snapshots,
-)
+from journal.position import read_heads, read_positions, truncated_seq_of
+from journal.reader import hydrate, oldest_start, read_after, read_tails, usable_snapshots
 from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document

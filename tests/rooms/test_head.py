@@ -5,7 +5,7 @@ import uuid
 from types import SimpleNamespace
 from typing import Any
 
-from journal.reader import Position
+from journal.position import Position
 from rooms.head import HeadWatch
 from rooms.reviewer import Reviewer
 from tests.rooms.patience import until

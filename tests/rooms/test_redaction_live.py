@@ -120,7 +120,7 @@ async def test_nothing_of_a_person_is_in_the_statistics_of_postgresql(
 LABEL = """
 from journal.label import label_state
 from journal.models import Document
-from journal.reader import read_heads
+from journal.position import read_heads
 document = Document.objects.get(slug="stage")
 label_state(document.pk, read_heads([document.pk])[document.pk], "draft")
 """

@@ -19,7 +19,7 @@ from journal.management.per_document import NamedDocumentCommand, Result
 from journal.management.pipe import quiet_without_reader
 from journal.models import Document
 from journal.packed import packing
-from journal.reader import truncated_seq_of
+from journal.position import truncated_seq_of
 from journal.transfer_line import Line, joined
 
 STANDARD_OUTPUT = "-"

@@ -9,7 +9,7 @@ from journal.label import drop_label, label_rows, label_state
 from journal.management.argument import Senseless
 from journal.management.per_document import NamedDocumentCommand, Result
 from journal.models import Document, Snapshot
-from journal.reader import read_heads
+from journal.position import read_heads
 
 
 class Command(NamedDocumentCommand):

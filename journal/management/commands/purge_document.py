@@ -8,7 +8,7 @@ from journal.management.argument import Senseless
 from journal.management.per_document import NamedDocumentCommand, Result, unknown
 from journal.models import Document
 from journal.purge import purge_document
-from journal.reader import answering
+from journal.stored_row import answering
 
 
 class Command(NamedDocumentCommand):

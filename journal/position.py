@@ -1,0 +1,111 @@
+"""Which documents are there, and how far each is: from where on it is kept, and up to where.
+
+What is asked for all the time, and of many at once; no batch is read for it.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import Error, models
+from django.db.models import OuterRef, Subquery
+
+from journal.error import JournalUnavailable, UnknownDocument
+from journal.models import Document, JournalBatch
+from journal.stored_row import answering, tells_damage
+
+logger = logging.getLogger(__name__)
+
+
+def load_document(slug: str) -> Document:
+    """The document of that slug.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    with answering():
+        document = Document.objects.filter(slug=slug, condition=Document.Condition.WHOLE).first()
+    if document is None:
+        raise UnknownDocument(slug)
+    return document
+
+
+class Position(NamedTuple):
+    """How far a document is, which answers about its rights hold, and whether it is said to be damaged."""
+
+    head_seq: int
+    access_version: int
+    is_damaged: bool = False
+
+
+def still_there() -> models.QuerySet[Document]:
+    """The documents but those that are being deleted: for all who read, they are gone already (rule J52)."""
+    return Document.objects.exclude(condition=Document.Condition.PURGING)
+
+
+def read_heads(document_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Server sequence of the newest message of each document, in one query; documents that are gone, or going
+    (rule J52), are missing.
+
+    Raises: JournalUnavailable.
+    """
+    positions = read_positions(document_ids)
+    return {pk: position.head_seq for pk, position in positions.items() if position is not None}
+
+
+def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
+    """The same, with what else open rooms ask for all the time; None: of several, the row of this one cannot be read.
+
+    Raises: JournalUnavailable.
+    """
+    wanted = list(document_ids)
+    try:
+        return dict(_positions(wanted))
+    except Error as error:
+        if len(wanted) < 2 or not tells_damage(error):
+            raise JournalUnavailable(f"the journal could not be read: {error}") from error
+    found: dict[UUID, Position | None] = {}
+    for document_id in wanted:
+        try:
+            found |= read_positions([document_id])
+        except JournalUnavailable as error:
+            logger.error("nobody knows how far document %s is: %s", document_id, error)
+            found[document_id] = None
+    return found
+
+
+def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
+    last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
+    documents = still_there().filter(pk__in=document_ids).order_by()
+    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
+    for pk, truncated_seq, last_seq, version, damaged_at in rows:
+        yield pk, Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
+
+
+def truncated_seq_of(document_id: UUID) -> int:
+    """The document's truncation point.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    with answering():
+        found = still_there().filter(pk=document_id).values_list("truncated_seq", flat=True).first()
+    if found is None:
+        raise UnknownDocument(str(document_id))
+    return found
+
+
+def standing_of(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
+    """The document's truncation point, and whether that batch is there, if one is named; both at one moment.
+
+    Raises: UnknownDocument, JournalUnavailable.
+    """
+    if batch is None:
+        return truncated_seq_of(document_id), True
+    there = JournalBatch.objects.filter(pk=batch).order_by().values("last_seq")
+    with answering():
+        rows = still_there().filter(pk=document_id).order_by()
+        found = rows.values_list("truncated_seq", Subquery(there)).first()
+    if found is None:
+        raise UnknownDocument(str(document_id))
+    truncated_seq, last_seq = found
+    return truncated_seq, last_seq is not None
