@@ -46,6 +46,10 @@ TRIES = 3
 AGE_STEP_S = 30
 """How finely a hydrated document knows the age of its messages."""
 
+TRUNCATED = UUID(int=0)
+"""Stands for the batch that ended at the truncation point: nobody finds one of that key, and nobody has to as long as
+the truncation point is there (rule J66)."""
+
 T = TypeVar("T")
 
 
@@ -78,7 +82,8 @@ class Hydrated:
     ages: Sequence[tuple[float, int]] = ()
     """How old that is, roughly: (seconds since 1970, highest Lamport time by then), ascending."""
     last_batch: UUID | None = None
-    """Key of the batch that ends at `head_seq`; None: none was read, or all of it is folded away."""
+    """Key of the batch that ends at `head_seq`, `TRUNCATED` when that is the truncation point; None: not known, or
+    there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +160,19 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
         written_at = batch.created_at.timestamp()
         if not ages or written_at >= ages[-1][0] + AGE_STEP_S:
             ages.append((written_at, graph.lt))
-    covered_seq = start.snapshot.covered_seq if start.snapshot is not None else 0
-    return Hydrated(graph, head_seq, covered_seq, ages, last_batch)
+    if start.snapshot is None:
+        return Hydrated(graph, head_seq, 0, ages, last_batch)
+    if last_batch is None:
+        last_batch = _batch_at(start.snapshot.document_id, head_seq, start.truncated_seq)
+    return Hydrated(graph, head_seq, start.snapshot.covered_seq, ages, last_batch)
+
+
+def _batch_at(document_id: UUID, head_seq: int, truncated_seq: int) -> UUID | None:
+    """Key of the batch that ends at a head to which a snapshot covers everything."""
+    if head_seq <= truncated_seq:
+        return TRUNCATED
+    ending = JournalBatch.objects.filter(document=document_id, last_seq=head_seq).order_by()
+    return ending.values_list("pk", flat=True).first()
 
 
 def with_history(

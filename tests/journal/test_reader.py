@@ -21,7 +21,8 @@ from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import Batch, Start, hydrate, read_after, read_batches, while_retained, with_history
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
 from journal.stored_row import PAGE_ROWS
-from tests.journal.history import append, append_each, insert, message, put
+from journal.writer import Appended, Draft, Fenced, append_batches
+from tests.journal.history import append, append_each, compact, entries, insert, message, put
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import Message, cut_record
 
@@ -107,6 +108,29 @@ def test_j66_a_tail_is_not_read_behind_a_batch_that_is_not_there_any_more(docume
         append_each(document, HISTORY[4:])
     truncate(document, cut=4, seq=4)
     assert read_after(document.pk, 4, last_batch=known)[0].first_seq == 5
+
+
+def test_j66_the_batch_at_the_head_is_known_where_a_snapshot_covers_it(document: Document) -> None:
+    append_each(document, HISTORY)
+    compact(document)
+    hydrated = hydrate(document.pk)
+    assert hydrated.covered_seq == hydrated.head_seq == len(HISTORY) + 1
+    assert hydrated.last_batch == JournalBatch.objects.get().pk
+
+
+def test_j66_a_truncation_point_may_be_gone_as_well(document: Document) -> None:
+    """What came before it is in a snapshot, so that there is no batch to look for."""
+    append_each(document, HISTORY[:4])
+    truncate(document, cut=4, seq=5)
+    hydrated = hydrate(document.pk)
+    behind = Draft(document.pk, 6, entries(message(9)), hydrated.last_batch)
+    assert read_after(document.pk, 5, last_batch=hydrated.last_batch) == []
+    Document.objects.filter(pk=document.pk).update(truncated_seq=3)
+    with pytest.raises(JournalPutBack):
+        read_after(document.pk, 5, last_batch=hydrated.last_batch)
+    assert append_batches([behind], "test") == [Fenced()]
+    Document.objects.filter(pk=document.pk).update(truncated_seq=5)
+    assert append_batches([behind], "test") == [Appended(6, 6)]
 
 
 def test_j12_a_row_below_the_truncation_point_is_nobodys(document: Document) -> None:
