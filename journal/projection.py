@@ -18,7 +18,14 @@ from django.utils import timezone
 from journal.chunk import chunks
 from journal.column import bounded
 from journal.durability import derived_rows, journal_alias
-from journal.error import CorruptJournal, JournalGap, JournalUnavailable, OutOfReach, UnknownDocument
+from journal.error import (
+    CorruptJournal,
+    JournalGap,
+    JournalPutBack,
+    JournalUnavailable,
+    OutOfReach,
+    UnknownDocument,
+)
 from journal.failpoint import reach
 from journal.history import state_before
 from journal.models import Document, Operation, SceneObject
@@ -58,6 +65,8 @@ class Step:
     retained: frozenset[str] | None = None
     """Ids of the messages that the graph has not folded away: of others that were undone or redone on the way, a replay
     tells what came of it.  None: nothing that the rows lack is folded."""
+    last_batch: UUID | None = None
+    """Key of the batch that ends at `seq`, if it is known."""
 
 
 def objects_of(step: Step) -> Objects:
@@ -88,7 +97,8 @@ def project_together(steps: Sequence[Step]) -> list[bool]:
     is one for all: a transaction costs more than the few rows of a quiet room.
 
     Raises, and then each may be tried by itself: JournalGap when a compaction has overtaken it (take the next
-    occasion), CorruptJournal, UnknownDocument, JournalUnavailable, also when the rows are being made anew.
+    occasion), JournalPutBack, CorruptJournal, UnknownDocument, JournalUnavailable, also when the rows are being made
+    anew.
     """
     with answering():
         marks = _marks([step.document_id for step in steps])
@@ -235,10 +245,11 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
     targets: set[str] = set()
     epoch = Epoch()
     pending: list[Row] = []
+    last_batch = step.last_batch
     for batch in batches:
         if batch.first_seq > step.seq:
             break
-        reached_seq = batch.last_seq
+        reached_seq, last_batch = batch.last_seq, batch.id
         for entry in batch.entries:
             if after < entry.message.server_seq <= step.seq:
                 targets.update(targets_of(entry.message))
@@ -251,6 +262,8 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
             pending = []
     if reached_seq < step.seq:
         raise JournalGap(reached_seq + 1, None)  # its graph is of a journal that has been put back (rule J66)
+    if last_batch != step.last_batch is not None:
+        raise JournalPutBack(f"document {step.document_id} does not hold what was at seq {step.seq}")
     is_told = step.retained is None or step.retained >= targets
     undone = step.undone if is_told else undone_in(step.document_id)
     operations = adapted_operations(pending)

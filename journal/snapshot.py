@@ -40,6 +40,8 @@ class SnapshotDraft:
     """Of the whole graph at `seq`, messages above the cut included; empty when nobody computed them."""
     covered_seq: int = 0
     """`Graph.folded_seq`: every message up to here is in it."""
+    last_batch: UUID | None = None
+    """Key of the batch that ends at `seq`, if it is known."""
 
 
 class Origin(msgspec.Struct, array_like=True):
@@ -65,7 +67,7 @@ def draft_snapshot(graph: Graph, *, with_digests: bool = False) -> SnapshotDraft
 
 def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> Snapshot | None:
     """Writes a live room's state; None, and nothing written, when a compaction has overtaken it, or the journal does
-    not reach so far (rule J66).
+    not lead there (rule J66).
 
     Raises: UnknownDocument, SnapshotTooLarge.
     """
@@ -74,7 +76,7 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
         raise UnknownDocument(str(document_id))
     if draft.cut < document.cut or draft.seq < document.truncated_seq:
         return None
-    if draft.seq > document.truncated_seq and not _reaches(document_id, draft.seq):
+    if draft.seq > document.truncated_seq and not _leads_to(document_id, draft):
         return None
     row = write_snapshot(document_id, draft, document.truncated_seq, reason)
     if Document.objects.filter(pk=document_id, truncated_seq__gt=draft.seq).exists():
@@ -83,8 +85,11 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
     return row
 
 
-def _reaches(document_id: UUID, seq: int) -> bool:
-    return JournalBatch.objects.filter(document=document_id, last_seq__gte=seq).exists()
+def _leads_to(document_id: UUID, draft: SnapshotDraft) -> bool:
+    batches = JournalBatch.objects.filter(document=document_id)
+    if draft.last_batch is None:
+        return batches.filter(last_seq__gte=draft.seq).exists()
+    return batches.filter(pk=draft.last_batch).exists()
 
 
 def pack_snapshot(document_id: UUID, draft: SnapshotDraft) -> bytes:

@@ -154,7 +154,7 @@ class Projector:
         plans = {
             room: plan
             for room in rooms
-            if (plan := plan_of(room.graph, room.document_id, self._reached[room]))
+            if (plan := plan_of(room.graph, room.document_id, self._reached[room], room.last_batch))
         }
         try:
             outcomes = await self._worker.run(project_together, [plan.step for plan in plans.values()])
@@ -193,29 +193,33 @@ class Projector:
 
     async def _write(self, room: LiveRoom, reached: Reached | None) -> bool:
         """What is written is taken from the graph in one step of the event loop, so it is one state."""
-        plan = plan_of(room.graph, room.document_id, reached) if reached else None
-        plan = plan or plan_of_all(room.graph, room.document_id)
+        document = room.document_id
+        plan = plan_of(room.graph, document, reached, room.last_batch) if reached else None
+        plan = plan or plan_of_all(room.graph, document, room.last_batch)
         [is_done] = await self._worker.run(project_together, [plan.step])
         if is_done:
             self._reached[room] = plan.end
         return is_done
 
 
-def plan_of(graph: Graph, document_id: UUID, reached: Reached) -> Plan | None:
-    """How rows that have come so far come to the graph's head; None when what has changed since is not known any
-    more."""
+def plan_of(graph: Graph, document_id: UUID, reached: Reached, last_batch: UUID | None = None) -> Plan | None:
+    """How rows that have come so far come to the graph's head, where that batch ends if it is known; None when what has
+    changed since is not known any more."""
     nodes = nodes_since(graph, reached)
     if nodes is None:
         return None
     retained = None if graph.cut == reached.cut else graph.retained_ids()  # which copies every id
-    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, retained)
+    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, reached.seq, retained, last_batch)
     return Plan(step, hidden_after(reached.hidden or set(), nodes), graph.cut)
 
 
-def plan_of_all(graph: Graph, document_id: UUID) -> Plan:
+def plan_of_all(graph: Graph, document_id: UUID, last_batch: UUID | None = None) -> Plan:
     """How rows come to the graph's head, whatever they are."""
     nodes: Nodes = dict(graph.nodes())
-    step = Step(document_id, graph.head_seq, graph.undone_ids(), nodes, retained=graph.retained_ids())
+    retained = graph.retained_ids()
+    step = Step(
+        document_id, graph.head_seq, graph.undone_ids(), nodes, retained=retained, last_batch=last_batch
+    )
     return Plan(step, hidden_after(set(), nodes), graph.cut)
 
 

@@ -168,12 +168,12 @@ async def draft_in_turns(room: LiveRoom) -> SnapshotDraft | None:
     """The state of a room as it is now, encoded a few nodes at a time; None when something was folded away
     meanwhile."""
     graph = room.graph
-    seq, cut, covered_seq = graph.head_seq, graph.cut, graph.folded_seq
+    seq, cut, covered_seq, last_batch = graph.head_seq, graph.cut, graph.folded_seq, room.last_batch
     try:
         state = await snapshot_in_turns(graph, NODES_PER_TURN)
     except SnapshotOvertaken:
         return None
-    return SnapshotDraft(seq, cut, state, covered_seq=covered_seq)
+    return SnapshotDraft(seq, cut, state, covered_seq=covered_seq, last_batch=last_batch)
 
 
 def save(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reason) -> int:

@@ -18,11 +18,11 @@ from journal import operation, projection, scene_object
 from journal.column import bounded, moment, storable
 from journal.compaction import KeepRules
 from journal.entry import Entry
-from journal.error import JournalError, JournalGap, UnknownDocument
+from journal.error import JournalError, JournalGap, JournalPutBack, UnknownDocument
 from journal.history import graph_at
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows
-from journal.projection import catch_up, project, rebuild
+from journal.projection import Step, catch_up, project, project_together, rebuild
 from journal.reader import hydrate
 from journal.row_insert import Row, Table
 from journal.snapshot import draft_snapshot, take_snapshot
@@ -59,6 +59,22 @@ def test_j66_nothing_is_written_of_a_state_that_the_journal_does_not_reach(docum
         project(document.pk, 4, set(), nodes)
     assert not SceneObject.objects.exists()
     assert project_all(document)
+
+
+def test_j66_nothing_is_written_of_a_state_that_the_journal_has_something_else_for(
+    document: Document,
+) -> None:
+    append_each(document, HISTORY[:4])
+    hydrated = hydrate(document.pk)
+    JournalBatch.objects.filter(first_seq__gt=2).delete()
+    append_each(document, [message(8), message(9)])
+    step = Step(document.pk, 4, (), hydrated.graph.nodes(), last_batch=hydrated.last_batch)
+    with pytest.raises(JournalPutBack):
+        project_together([step])
+    assert not SceneObject.objects.exists()
+    hydrated = hydrate(document.pk)
+    step = Step(document.pk, 4, (), hydrated.graph.nodes(), last_batch=hydrated.last_batch)
+    assert project_together([step]) == [True]
 
 
 def test_every_op_has_a_row_that_says_who_what_and_when(document: Document) -> None:

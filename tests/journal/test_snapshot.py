@@ -1,5 +1,6 @@
 """J10, J11, J18: recovery from a live room's snapshot equals recovery without it, now and later."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +47,20 @@ def test_j66_no_snapshot_is_written_of_what_the_journal_does_not_reach(document:
     JournalBatch.objects.filter(first_seq=3).delete()
     assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
     assert not Snapshot.objects.exists()
+
+
+def test_j66_no_snapshot_is_written_of_what_the_journal_has_something_else_for(document: Document) -> None:
+    """A database was put back, and another process has written since as far as the room had come."""
+    append_each(document, HISTORY[:3])
+    hydrated = hydrate(document.pk)
+    draft = replace(draft_snapshot(hydrated.graph), last_batch=hydrated.last_batch)
+    JournalBatch.objects.filter(first_seq=3).delete()
+    append_each(document, HISTORY[4:6])
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
+    assert_recovers(document)
+    hydrated = hydrate(document.pk)
+    draft = replace(draft_snapshot(hydrated.graph), last_batch=hydrated.last_batch)
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is not None
 
 
 def assert_recovers(document: Document) -> None:

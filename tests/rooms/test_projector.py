@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -86,6 +87,7 @@ class Seat:
         self.document = Document.objects.create(slug=slug)
         self.document_id = self.document.pk
         self.graph = Graph()
+        self.last_batch: UUID | None = None
         self.counter = 0
 
     def edit(self, *ops: Op) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from journal.models import Document, JournalBatch, Snapshot
+from journal.models import Document, JournalBatch, SceneObject, Snapshot
 from journal.reader import Hydrated, hydrate, read_after
 from rooms import lookout, snapshotter
 from rooms.hub import Hub
@@ -152,6 +152,30 @@ async def test_j22_a_shutdown_writes_what_the_next_start_is_spared(
         await until(lambda: hub.rooms[room.pk].graph.retained_count < 30)
         await hub.stop()
     assert (await in_database(Snapshot.objects.get)).reason == "shutdown"
+    await assert_recovers(room, hub)
+
+
+async def test_j66_neither_rows_nor_a_snapshot_are_written_of_what_the_database_has_something_else_for(
+    room: Document, hub: Hub, settings: Any
+) -> None:
+    """It was put back, and another process has come as far as the room since."""
+    settings.VUER_RTC = {**SMALL, "SNAPSHOT_MESSAGES": 90, "PROJECTION_INTERVAL_S": 600, "HEAD_POLL_S": 0}
+
+    def put_back() -> None:
+        JournalBatch.objects.filter(first_seq__gt=head_seq - 1).delete()
+        append_each(room, [message("bob", 1, insert("other"))])
+
+    async with Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await write(ann, 60)
+        await until(lambda: hub.rooms[room.pk].graph.retained_count < 30)
+        ann.edit(insert("gone"))
+        await ann.until(lambda: len(ann.acks) == 62)
+        head_seq = hub.rooms[room.pk].graph.head_seq
+        await in_database(put_back)
+        await hub.stop()
+    assert await in_database(Snapshot.objects.count) == 0
+    assert not await in_database(SceneObject.objects.filter(key="gone").exists)
     await assert_recovers(room, hub)
 
 
