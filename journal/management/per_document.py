@@ -17,10 +17,11 @@ from contextlib import nullcontext, suppress
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, OperationalError, connections
+from django.db import Error, OperationalError
 from django.db.models import QuerySet
 
 from journal.collector import calm_collector
+from journal.durability import journal_connection
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
 from journal.management.argument import Senseless
@@ -199,7 +200,7 @@ def _reconnect() -> None:
     """Afterwards the documents behind one that failed find a session with the database, should theirs have ended: it
     may start again.  Raises: OperationalError when it stays away, in which case all of them would only fail.
     """
-    connection: Any = connections["default"]
+    connection = journal_connection()
     if connection.in_atomic_block:
         return
     renew_if_dead(connection)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
+from django.db.backends.dummy.base import DatabaseWrapper
+from django.test import override_settings
 
 from journal.management import per_document
 from journal.management.commands.verify_journals import Command
@@ -114,3 +116,31 @@ def test_a_database_that_stays_away_ends_the_command(
         call_command("verify_journals", stdout=io.StringIO(), stderr=io.StringIO())
     monkeypatch.undo()
     assert treated == [min(document.slug, other.slug)]
+
+
+def test_a_command_goes_on_with_the_database_that_holds_the_journals(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site may have that under another name, and nothing at all under `default`."""
+    treated = []
+
+    class Router:
+        def db_for_write(self, model: Any, **_: Any) -> str:
+            return "journal"
+
+    def treat(self: Any, each: Document, options: Any) -> Any:
+        treated.append(each.slug)
+        connections["default"] = DatabaseWrapper({})  # what Django has where DATABASES names none
+        return {"slug": each.slug, "detail": "not well"}, False
+
+    monkeypatch.setattr(Command, "treat", treat)
+    monkeypatch.setattr(per_document, "_all_slugs", lambda: iter([document.slug, other.slug]))
+    monkeypatch.setattr(per_document, "_found", {each.slug: each for each in (document, other)}.get)
+    connections["journal"] = connection
+    try:
+        with override_settings(DATABASE_ROUTERS=[Router()]), pytest.raises(CommandError, match="not well"):
+            call_command("verify_journals", stdout=io.StringIO(), stderr=io.StringIO())
+    finally:
+        connections["default"] = connection
+        del connections["journal"]
+    assert sorted(treated) == sorted([document.slug, other.slug])
