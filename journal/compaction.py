@@ -146,7 +146,7 @@ class _Run:
     def _cut(self, plan: Plan) -> None:
         """Afterwards a cut in force folds all that is to go."""
         if self.outline.cut_seq(plan.cut) is None:
-            journal_cut(self.document_id, self.outline.head_seq, plan.cut)
+            journal_cut(self.document_id, self.outline.head_seq, plan.cut, self.outline.last_batch)
             self.outline.read_on()
         reach("compact.cut")
         self.held.renew()

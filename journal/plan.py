@@ -7,7 +7,7 @@ from uuid import UUID
 
 from journal.lease import CLOCKS_APART_MAX
 from journal.models import Document, JournalBatch
-from journal.reader import Batch, read_batches, retained, while_retained
+from journal.reader import TRUNCATED, Batch, read_batches, retained, while_retained
 from journal.settings import settings
 from vuer_rtc.crdt.message import INTEGER_MAX
 from vuer_rtc.crdt.undo import targets_of
@@ -94,6 +94,8 @@ class Outline:
     document_id: UUID
     truncated_seq: int
     spans: list[Span] = field(default_factory=list)
+    last_batch: UUID = TRUNCATED
+    """Key of the batch that ends at the head."""
     _grain: int = 1
     """Batches of one span, at most."""
     _thin_at: int = field(default_factory=lambda: SPANS_MAX)
@@ -110,6 +112,7 @@ class Outline:
         """The same, with these batches behind the others."""
         for batch in batches:
             append_span(self.spans, span_of(batch), self._grain)
+            self.last_batch = batch.id
             if len(self.spans) >= self._thin_at:
                 self._grain *= 2
                 spans, self.spans = self.spans, []

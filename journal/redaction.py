@@ -19,6 +19,7 @@ from django.db.models import Q
 from journal.archive import delete_archives, may_have_archives
 from journal.authoring import Author
 from journal.batch_sql import batch_table
+from journal.batch_table import is_fenced
 from journal.column import bounded
 from journal.cut import numbered
 from journal.durability import journal_alias
@@ -194,7 +195,8 @@ def _replace(held: Lease, authorship: Authorship) -> tuple[Snapshot, Graph, Blan
     from it (rule J61).
     """
     for _ in range(settings.cut_attempts_max):
-        graph = _folded(hydrate(held.document_id).graph)
+        hydrated = hydrate(held.document_id)
+        graph = _folded(hydrated.graph)
         data, told = blanked(graph.snapshot(), authorship)
         blank = Graph.restore(data)
         if (blank.digest(), blank.clock, blank.lt) != (graph.digest(), graph.clock, graph.lt):
@@ -206,7 +208,7 @@ def _replace(held: Lease, authorship: Authorship) -> tuple[Snapshot, Graph, Blan
         _prove(payload, draft, held.document_id)
         held.renew()
         with answering():
-            if (snapshot := _write(held, draft, payload)) is not None:
+            if (snapshot := _write(held, draft, payload, hydrated.last_batch)) is not None:
                 return snapshot, blank, told
     raise JournalBusy(f"document {held.document_id}: its writers left no room; try again")
 
@@ -219,17 +221,20 @@ def _prove(payload: bytes, draft: SnapshotDraft, document_id: UUID) -> None:
         raise RedactionFailed(f"document {document_id}: packed, it is another state")
 
 
-def _write(held: Lease, draft: SnapshotDraft, payload: bytes) -> Snapshot | None:
+def _write(held: Lease, draft: SnapshotDraft, payload: bytes, last_batch: UUID | None) -> Snapshot | None:
     """The row, which reads back as written, and the journal truncated behind it, all at once; None when somebody
-    wrote."""
+    wrote.  `last_batch`: what was read ended with it, if that is known."""
     alias, document_id = journal_alias(), held.document_id
     record = cut_record(f"=server:{uuid4().hex}", draft.cut, time())
-    place = build_row(Draft(document_id, draft.seq, [Entry(record, received_at=time())]), process_name())
+    at_head = Draft(document_id, draft.seq, [Entry(record, received_at=time())], last_batch)
+    place = build_row(at_head, process_name())
     with transaction.atomic(using=alias):
-        if place.id not in batch_table(connections[alias]).insert([place]):
+        marks = batch_table(connections[alias]).insert([place])
+        if place.id not in marks:
             return None
-        if truncated_seq_of(document_id) >= draft.seq:
-            raise JournalBusy(f"document {document_id}: another command has overtaken this one")
+        if truncated_seq_of(document_id) >= draft.seq or is_fenced(place, marks[place.id]):
+            problem = "another command has overtaken this one, or the database has been put back"
+            raise JournalBusy(f"document {document_id}: {problem}")
         reason = Snapshot.Reason.COMPACTION
         row = write_snapshot(document_id, draft, draft.seq, reason, payload=payload)
         _compare(row, Snapshot.objects.get(pk=row.pk))

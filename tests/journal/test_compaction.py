@@ -120,6 +120,26 @@ def test_j15_a_cut_that_is_in_force_already_is_not_journalled_again(document: Do
     assert hydrate(document.pk).graph.nodes()["a"].properties["x"] == 9
 
 
+def test_j66_no_cut_is_written_behind_what_is_not_there_any_more(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was put back while the plan was made."""
+    append_each(document, HISTORY)
+    real = compaction.journal_cut
+
+    def put_back(*place: Any) -> None:
+        JournalBatch.objects.filter(last_seq=8).delete()
+        real(*place)
+
+    monkeypatch.setattr(compaction, "journal_cut", put_back)
+    with pytest.raises(JournalBusy):
+        compact(document)
+    assert ranges(document.pk) == [(seq, seq) for seq in range(1, 8)]
+    monkeypatch.undo()
+    compact(document)
+    assert head_of(document) == 8
+
+
 def test_j15_compactions_follow_one_another(document: Document) -> None:
     rng = random.Random(5)
     twin = Graph()

@@ -404,6 +404,28 @@ def test_j63_what_others_have_added_to_is_told_where_it_may_be_the_persons_in_pa
     assert seen(document)["n"].properties["chat"] == ["hello", SECRET, "bye"]
 
 
+@pytest.mark.sql
+def test_j66_nothing_stands_for_a_journal_that_is_not_there_any_more(
+    scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was put back while the blanked snapshot was made; the last statement takes the others back (J65)."""
+    real, before = redaction._prove, Snapshot.objects.count()
+    append(scene, message(13, put("n", "x", 13)))
+
+    def put_back(*draft: Any) -> None:
+        JournalBatch.objects.filter(last_seq=read_heads([scene.pk])[scene.pk]).delete()
+        real(*draft)
+
+    monkeypatch.setattr(redaction, "_prove", put_back)
+    with pytest.raises(JournalBusy):
+        redact(scene, eve)
+    monkeypatch.undo()
+    assert Snapshot.objects.count() == before
+    assert not verify_document(scene).is_damaged
+    redact(scene, eve)
+    assert_nowhere(SECRET)
+
+
 @pytest.mark.parametrize("point", ["compact.cut", "compact.snapshot", "compact.origin", "compact.proved"])
 def test_j61_a_compaction_that_is_overtaken_leaves_no_state_of_before(
     scene: Document, eve: User, monkeypatch: pytest.MonkeyPatch, point: str
