@@ -6,7 +6,15 @@ import msgspec
 import pytest
 from django.test import override_settings
 
-from journal.entry import ZSTD_MAGIC, Entry, PayloadError, checksum_of, decode_entries, encode_entries
+from journal.entry import (
+    ZSTD_MAGIC,
+    Entry,
+    PayloadError,
+    checksum_of,
+    decode_entries,
+    decompress,
+    encode_entries,
+)
 from tests.journal.history import entries, message
 from vuer_rtc.crdt.message import Message
 
@@ -49,6 +57,16 @@ def test_j2_readers_number_the_messages_whatever_the_payload_says() -> None:
 )
 def test_j3_other_bytes_are_refused(payload: bytes) -> None:
     with pytest.raises(PayloadError):
+        decode_entries(payload, 1)
+
+
+def test_j3_a_frame_that_is_too_large_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = encode_entries(LONG)
+    size = len(decompress(payload))
+    monkeypatch.setattr("journal.entry.DECOMPRESSED_BYTES_MAX", size)
+    assert len(decode_entries(payload, 1)) == 100
+    monkeypatch.setattr("journal.entry.DECOMPRESSED_BYTES_MAX", size - 1)
+    with pytest.raises(PayloadError, match="too large"):
         decode_entries(payload, 1)
 
 

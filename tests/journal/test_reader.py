@@ -3,12 +3,14 @@
 import threading
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import connections
 
+from journal.entry import checksum_of
 from journal.error import (
     CorruptJournal,
     JournalGap,
@@ -18,7 +20,17 @@ from journal.error import (
     UnknownDocument,
 )
 from journal.models import Document, JournalBatch, Snapshot
-from journal.reader import Batch, Start, hydrate, read_after, read_batches, while_retained, with_history
+from journal.reader import (
+    Batch,
+    Start,
+    hydrate,
+    read_after,
+    read_batches,
+    read_tails,
+    retained,
+    while_retained,
+    with_history,
+)
 from journal.snapshot import draft_snapshot, take_snapshot, write_snapshot
 from journal.stored_row import PAGE_ROWS
 from journal.writer import Appended, Draft, Fenced, append_batches
@@ -87,6 +99,35 @@ def test_a_tail_is_read_as_far_as_somebody_has_use_for_it(document: Document) ->
     assert firsts(bytes_max=2500) == [3, 5]
     assert firsts(bytes_max=1) == [3]
     assert firsts(bytes_max=10**6) == [3, 5, 7]
+
+
+@pytest.mark.parametrize("page_rows", [1, 2, 3, 4, 5, 8, 9, 10])
+def test_j12_tails_of_several_documents_are_whole_or_missing(
+    document: Document, other: Document, monkeypatch: pytest.MonkeyPatch, page_rows: int
+) -> None:
+    empty = Document.objects.create(slug="empty")
+    append_each(document, HISTORY, size=2)
+    append_each(other, HISTORY[:5])
+    monkeypatch.setattr("journal.reader.PAGE_ROWS", page_rows)
+    places = {document.pk: 1, other.pk: 1, empty.pk: 0}
+    whole = {pk: list(read_batches(pk, seq)) for pk, seq in places.items()}
+    assert [len(whole[pk]) for pk in places] == [4, 4, 0]
+    tails = read_tails(places)
+    assert tails == {pk: whole[pk] for pk in tails}
+    rows = [4, 4]
+    is_read = [page_rows > sum(rows[: n + 1]) for n in range(2)]
+    assert len(tails) == (3 if all(is_read) else sum(is_read))
+
+
+def test_j12_a_gap_in_one_of_several_tails_is_damage(document: Document, other: Document) -> None:
+    append_each(other, HISTORY)
+    append_each(document, HISTORY)
+    JournalBatch.objects.filter(document=document, first_seq=4).delete()
+    for seq, expected, found in ((1, 4, 5), (3, 4, 5)):
+        with pytest.raises(JournalGap) as caught:
+            read_tails({other.pk: 0, document.pk: seq})
+        assert (caught.value.expected_seq, caught.value.found_seq) == (expected, found)
+    assert [batch.first_seq for batch in read_tails({document.pk: 4})[document.pk]] == [5, 6, 7]
 
 
 def test_j12_a_tail_that_was_folded_away_is_said_to_be(document: Document) -> None:
@@ -170,6 +211,34 @@ def test_j4_a_row_moved_to_another_place_is_damage(document: Document) -> None:
         read_after(document.pk, 5)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"message_count": 2}, {"message_count": 4}, {"last_seq": 4}, {"last_seq": 4, "message_count": 4}],
+)
+def test_j1_a_row_that_holds_fewer_messages_than_it_says_is_damage(
+    document: Document, change: dict[str, int]
+) -> None:
+    """Though its checksum is that of its numbers."""
+    append(document, *HISTORY[:3])
+    JournalBatch.objects.update(**change)
+    row = JournalBatch.objects.get()
+    checksum = checksum_of(bytes(row.payload), document.pk, row.first_seq, row.last_seq)
+    JournalBatch.objects.update(checksum=checksum)
+    with pytest.raises(CorruptJournal, match=f"holds 3 messages for seq 1 to {row.last_seq}"):
+        read_after(document.pk, 0)
+
+
+@pytest.mark.parametrize("truncated_seq", [1, 2])
+def test_j1_a_batch_that_begins_before_where_the_journal_does_is_none_that_was_retained(
+    document: Document, truncated_seq: int
+) -> None:
+    append(document, *HISTORY[:3])
+    append(document, *HISTORY[3:])
+    assert [batch.first_seq for batch in retained(document.pk, 3)] == [4]
+    with pytest.raises(JournalGap):
+        list(retained(document.pk, truncated_seq))
+
+
 # Recovery
 
 
@@ -183,6 +252,19 @@ def test_j10_without_a_snapshot_the_whole_journal_is_replayed(document: Document
     found = hydrate(document.pk)
     assert found.head_seq == found.graph.head_seq == 7
     assert found.graph.digest() == fold(*HISTORY).digest()
+
+
+def test_a_hydrated_document_knows_how_old_its_messages_are_in_steps_of_half_a_minute(
+    document: Document,
+) -> None:
+    append_each(document, HISTORY)
+    began = 1.75e9
+    for lt, age in enumerate((0, 29, 30, 59, 61, 91, 91), 1):
+        at = datetime.fromtimestamp(began + age, UTC)
+        JournalBatch.objects.filter(first_seq=lt).update(created_at=at)
+    found = hydrate(document.pk)
+    assert found.ages == [(began, 1), (began + 30, 3), (began + 61, 5), (began + 91, 6)]
+    assert found.last_batch == JournalBatch.objects.get(first_seq=7).pk
 
 
 @pytest.mark.parametrize("cut", [2, 4, 7])

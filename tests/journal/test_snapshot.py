@@ -63,6 +63,20 @@ def test_j66_no_snapshot_is_written_of_what_the_journal_has_something_else_for(d
     assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is not None
 
 
+def test_j11_a_live_snapshot_may_be_at_the_truncation_point_and_not_below_it(document: Document) -> None:
+    append_each(document, HISTORY[:5])
+    draft = draft_snapshot(hydrate(document.pk).graph)
+    Document.objects.update(truncated_seq=6)
+    append_each(document, HISTORY[5:7])
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
+    Document.objects.update(truncated_seq=5)
+    JournalBatch.objects.all().delete()
+    row = take_snapshot(document.pk, draft, Snapshot.Reason.COUNT)
+    assert row is not None
+    assert (row.seq, row.covered_seq) == (5, 5)
+    assert Snapshot.objects.get() == row
+
+
 def assert_recovers(document: Document) -> None:
     """Recovery equals the replay of everything."""
     recovered, replayed = hydrate(document.pk), replay(document.pk)
