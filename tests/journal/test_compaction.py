@@ -16,8 +16,9 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from journal import compaction, cut, lease, snapshot
-from journal.compaction import KeepRules
+from journal.compaction import KeepRules, has_work
 from journal.cut import numbered
+from journal.entry import encode_entries
 from journal.error import CorruptJournal, JournalBusy, JournalUnavailable
 from journal.history import reach_of
 from journal.label import label_state
@@ -25,6 +26,7 @@ from journal.models import Document, JournalBatch, Operation, SceneObject, Snaps
 from journal.projection import catch_up
 from journal.reader import hydrate, read_after
 from journal.snapshot import draft_snapshot, take_snapshot
+from journal.truncation import delete_truncated, has_truncated
 from journal.writer import Appended, Draft, Fenced, append_batches
 from tests.journal.history import (
     ALL,
@@ -200,6 +202,60 @@ def test_operation_rows_that_a_live_room_writes_of_batches_just_gone_are_deleted
     Operation.objects.create(**{field.attname: getattr(stray, field.attname) for field in stray._meta.fields})
     compact(document)
     assert not Operation.objects.filter(document=document, server_seq__lte=8).exists()
+
+
+def test_j15_left_over_are_the_documents_own_rows_up_to_the_truncation_point(
+    document: Document, other: Document
+) -> None:
+    for each in (document, other):
+        append_each(each, HISTORY[:4], size=2)
+    assert [has_truncated(document.pk, seq) for seq in (0, 1, 2)] == [False, False, True]
+    Document.objects.filter(pk=document.pk).update(truncated_seq=2)
+    assert delete_truncated(document.pk) == 1
+    assert (ranges(document.pk), ranges(other.pk)) == ([(3, 4)], [(1, 2), (3, 4)])
+    assert not has_truncated(document.pk, 2)
+    catch_up(other.pk)
+    assert not has_truncated(document.pk, 2)
+    assert has_truncated(other.pk, 2)
+    JournalBatch.objects.filter(document=other, first_seq=1).delete()
+    assert [has_truncated(other.pk, seq) for seq in (0, 1)] == [False, True], "rows of operations"
+    assert delete_truncated(document.pk) == 0
+    assert Operation.objects.filter(document=other).count() == 5
+
+
+def test_j15_what_an_earlier_run_left_is_work_though_nothing_else_may_go(document: Document) -> None:
+    append_each(document, HISTORY)
+    keep = KeepRules(8, 0)
+    assert (has_work(document, ALL), has_work(document, keep)) == (True, False)
+    assert compact(document, keep).outcome == "nothing to do"
+    compact(document, KeepRules(4, 0))
+    assert not has_work(document, keep)
+    late = entries(message(4, put("a", "x", 4)))
+    JournalBatch.objects.create(
+        document=document, first_seq=4, last_seq=4, message_count=1, payload=encode_entries(late), checksum="",
+        writer="w", created_at=datetime.now(UTC),
+    )  # fmt: skip
+    before = state(document)
+    assert has_work(document, keep)
+    report = compact(document, keep)
+    assert (report.outcome, report.leftover_batches, report.truncated_seq) == ("resumed", 1, 4)
+    assert (state(document), ranges(document.pk)[0]) == (before, (5, 5))
+    assert not has_work(document, keep)
+
+
+def test_j14_a_run_may_be_told_what_time_it_is(document: Document) -> None:
+    append_each(document, HISTORY)
+    keep, now = KeepRules(0, 5), datetime.now(UTC)
+    assert compact(document, keep, now=now + timedelta(days=4)).outcome == "nothing to do"
+    assert compact(document, keep, now=now + timedelta(days=6)).outcome == "compacted"
+
+
+@override_settings(VUER_RTC={"JOURNAL_DELETE_MESSAGES_MAX": 3})
+def test_a_batch_of_more_messages_than_one_transaction_deletes_goes_alone(document: Document) -> None:
+    append_each(document, HISTORY, size=4)
+    Document.objects.update(truncated_seq=8)
+    assert delete_truncated(document.pk) == 2
+    assert ranges(document.pk) == []
 
 
 def test_deletion_goes_by_bounded_transactions(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:

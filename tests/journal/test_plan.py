@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from journal.compaction import compact_document
 from journal.entry import Entry
 from journal.models import Document
-from journal.plan import KeepRules, Outline, Plan, Span, may_let_go, plan_truncation
+from journal.plan import KeepRules, Outline, Plan, Span, may_let_go, plan_truncation, read_outline
 from journal.reader import Batch, hydrate
 from journal.verification import verify_document
-from tests.journal.history import ALL, HISTORY, append_each, message, put
+from tests.journal.history import ALL, HISTORY, append_each, message, put, undo
 from vuer_rtc.crdt.message import Op, cut_record
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -152,6 +152,68 @@ def test_a_compaction_so_planned_is_as_good(
     document.refresh_from_db()
     assert 0 < document.truncated_seq <= len(HISTORY) - keep.messages
     assert not verify_document(document).is_damaged
+
+
+def test_j14_a_span_has_the_measures_of_its_batch() -> None:
+    made = [message(5), cut_record("=c", 7, 1), message(3, undo("ann:1")), message(9), cut_record("=d", 4, 1)]
+    batch = Batch(uuid4(), 11, 15, NOW, [Entry(item) for item in made])
+    [span] = Outline(uuid4(), 10).add([batch]).spans
+    assert span == Span(11, 15, NOW, edits=3, lt_max=9, lt_min=3, targets=("ann:1",), cut=7)
+
+
+def test_j14_spans_taken_together_have_the_measures_of_both() -> None:
+    young, old = NOW - timedelta(days=1), NOW - timedelta(days=2)
+    first, second = Span(1, 2, old, 2, 9, 4), Span(3, 3, young, 1, 5, 3, batches=2)
+    assert first.with_next(second) == Span(1, 3, young, 3, 9, 3, batches=3)
+    first, second = Span(1, 2, young, 2, 5, 3), Span(3, 3, old, 1, 9, 4, batches=2)
+    assert first.with_next(second) == Span(1, 3, young, 3, 9, 3, batches=3)
+
+
+def test_an_outline_reads_on_where_it_ended(document: Document) -> None:
+    outline = read_outline(document.pk)
+    for some in (HISTORY[:3], HISTORY[3:]):
+        append_each(document, some)
+        outline.read_on()
+    assert [span.first_seq for span in outline.spans] == list(range(1, 9))
+    assert [span.first_seq for span in outline.behind(5)] == [6, 7, 8]
+
+
+def aged(document: Document, **days: float) -> None:
+    """The batches that end at these sequences are so many days old."""
+    for name, age in days.items():
+        batch = document.batches.filter(last_seq=int(name[1:]))
+        batch.update(created_at=NOW - timedelta(days=age))
+
+
+def test_j14_only_the_documents_own_retained_batches_tell_whether_anything_may_go(
+    document: Document, other: Document
+) -> None:
+    append_each(document, HISTORY[:6], size=2)
+    append_each(other, HISTORY)
+    aged(document, s2=9, s4=4, s6=3)
+    aged(other, **{f"s{seq}": 99 for seq in range(1, 9)})
+    for truncated_seq, days, may_go in (
+        (0, 8, True),
+        (0, 10, False),
+        (2, 8, False),
+        (2, 3.5, True),
+        (6, 0, False),
+    ):
+        assert may_let_go(document.pk, truncated_seq, KeepRules(0, days), NOW) is may_go
+    for truncated_seq, messages, may_go in (
+        (0, 4, True),
+        (0, 5, False),
+        (2, 2, True),
+        (2, 3, False),
+        (4, 0, True),
+    ):
+        assert may_let_go(document.pk, truncated_seq, KeepRules(messages, 0), NOW) is may_go
+
+
+def test_j14_a_clock_that_was_ahead_does_not_hide_what_may_go_behind_it(document: Document) -> None:
+    append_each(document, HISTORY[:3])
+    aged(document, s1=-3650, s2=9, s3=1)
+    assert may_let_go(document.pk, 0, KeepRules(0, 5), NOW)
 
 
 def test_nothing_may_go_of_a_document_without_a_journal(document: Document) -> None:

@@ -279,6 +279,20 @@ def test_j10_snapshot_and_tail_equal_the_whole_journal(document: Document, cut: 
     assert (found.head_seq, found.graph.cut) == (9, cut)
 
 
+@pytest.mark.parametrize(("is_whole", "first_seq"), [(True, 1), (False, 5)])
+def test_j10_a_whole_history_is_also_what_the_snapshot_covers(
+    document: Document, is_whole: bool, first_seq: int
+) -> None:
+    """A proof replays it from an origin, which may be older."""
+    append_each(document, HISTORY)
+    append(document, cut_record("=server:4", 4, 0))
+    assert snapshot_now(document).covered_seq == 4
+    found = with_history(
+        document.pk, lambda start, batches: [batch.first_seq for batch in batches], is_whole=is_whole
+    )
+    assert found == list(range(first_seq, 9))
+
+
 def test_j10_a_damaged_newest_snapshot_falls_back_to_the_one_before(document: Document) -> None:
     append_each(document, HISTORY[:3])
     snapshot_now(document)

@@ -13,7 +13,7 @@ from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate, read_after
 from journal.reset import reset_document
-from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot
+from journal.snapshot import SnapshotDraft, covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.verification import verify_document
 from tests.journal.document_pair import CLIENTS, message_of, step
 from tests.journal.history import append, append_each, insert, message, put, undo
@@ -75,6 +75,8 @@ def test_j11_a_live_snapshot_may_be_at_the_truncation_point_and_not_below_it(doc
     assert row is not None
     assert (row.seq, row.covered_seq) == (5, 5)
     assert Snapshot.objects.get() == row
+    Document.objects.update(cut=1)
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None, "nor behind the cut"
 
 
 def assert_recovers(document: Document) -> None:
@@ -135,6 +137,42 @@ def test_the_snapshot_time_travel_begins_at_is_not_pruned(document: Document) ->
         prune_snapshots(document.pk)
     assert Snapshot.objects.filter(pk=oldest.pk).exists()
     assert sorted(Snapshot.objects.values_list("cut", flat=True)) == [20, 20, 30, 35]
+
+
+@pytest.mark.parametrize("is_compacting", [False, True])
+def test_j30_the_oldest_usable_snapshot_and_the_newest_are_not_pruned(
+    document: Document, is_compacting: bool
+) -> None:
+    append_each(document, HISTORY)
+    for lt in (10, 20, 25, 30):
+        cut(document, lt)
+        snapshot_now(document)
+    assert prune_snapshots(document.pk, is_compacting=is_compacting) == 1
+    assert sorted(Snapshot.objects.values_list("cut", flat=True)) == [10, 25, 30]
+    Document.objects.update(truncated_seq=15)
+    assert prune_snapshots(document.pk, is_compacting=is_compacting) == 1
+    assert sorted(Snapshot.objects.values_list("cut", flat=True)) == [25, 30]
+
+
+def test_what_snapshots_cover_is_told_by_the_one_that_covers_most(document: Document) -> None:
+    assert covered_seq_of(document.pk) == 0
+    append_each(document, HISTORY)
+    for lt in (25, 30):
+        cut(document, lt)
+        snapshot_now(document)
+    assert covered_seq_of(document.pk) == 30
+
+
+def test_j35_pruning_leaves_the_snapshots_of_other_documents(document: Document, other: Document) -> None:
+    for each in (document, other):
+        append_each(each, HISTORY)
+        compact_document(each, KeepRules(20, 0))
+    theirs = set(other.snapshots.values_list("pk", flat=True))
+    assert other.snapshots.filter(reason="origin").count() == 1
+    compact_document(document, KeepRules(10, 0))
+    prune_snapshots(document.pk, is_compacting=True)
+    assert set(other.snapshots.values_list("pk", flat=True)) == theirs
+    assert document.snapshots.filter(reason="origin").count() == 1
 
 
 class Histories(TestCase):

@@ -242,6 +242,8 @@ def test_j23_a_broken_page_of_documents_keeps_nobody_from_knowing_how_far_the_ot
     assert 0 < len(lost) < 30 == len(positions)
     assert sorted(read_heads(rows)) == sorted(set(positions) - set(lost))
     assert sum(head_seq == len(HISTORY) for head_seq in read_heads(rows).values()) > 1
+    known = next(pk for pk in positions if pk not in lost)
+    assert read_positions([lost[0], known]) == {lost[0]: None, known: positions[known]}
     with pytest.raises(JournalUnavailable):
         read_positions(lost[:1])
 
