@@ -339,6 +339,99 @@ def test_one_character_claims_typed_in_a_row_are_one_row() -> None:
     assert list(Text.decode(text.encode()).runs()) == list(text.runs())
 
 
+def typed_on(text: Text, agent: str, number: int, length: int, seq: int, ts_step: int = 7) -> None:
+    """Characters one by one, each behind the one before."""
+    for at in range(number, number + length):
+        anchor = text.latest(f"{agent}:{at - 1}") if at else None
+        text.place(agent, at, "abcdefg"[at % 7], anchor, seq + at - number, (at - number) * ts_step % 50)
+
+
+@pytest.mark.parametrize(
+    ("claims", "rows"),
+    [
+        ([("a", 1, 5), ("b", 2, 6), ("cd", 3, 7)], [[[0, 0, 0], "ab", 1, [5, 6]], [None, "cd", 3, 7]]),
+        ([("a", 1, 5), ("bc", 2, 6)], [[[0, 0, 0], "a", 1, 5], [None, "bc", 2, 6]]),
+        ([("ab", 1, 5), ("c", 3, 6)], [[[0, 0, 0], "ab", 1, 5], [None, "c", 3, 6]]),
+        ([("ab", 1, 5), ("cd", 3, 6)], [[[0, 0, 0], "ab", 1, 5], [None, "cd", 3, 6]]),
+        ([("ab", 1, 5), ("cd", 1, 5)], [[[0, 0, 0], "abcd", 1, 5]]),
+        ([("ab", 1, 5), ("cd", 1, 6)], [[[0, 0, 0], "ab", 1, 5], [None, "cd", 1, 6]]),
+        ([("a", 1, 5), ("b", 3, 6)], [[[0, 0, 0], "a", 1, 5], [None, "b", 3, 6]]),
+    ],
+)
+def test_claims_share_a_row_where_a_row_tells_both(claims: list[tuple[str, int, int]], rows: Any) -> None:
+    """K5: one `seq` and `ts` for all of it, or one more `seq` and a `ts` for each character."""
+    text, number = Text(), 0
+    for content, seq, ts in claims:
+        text.place("x", number, content, text.latest(f"x:{number - 1}") if number else None, seq, ts)
+        number += len(content)
+    assert text.encode() == [["x"], rows]
+    kept = Text.decode(text.encode())
+    assert each_character(kept.runs()) == each_character(text.runs())
+    assert kept.highest_seq() == max(seq for _, seq, _ in claims)
+
+
+def test_of_a_row_each_stretch_that_deletes_hide_is_told() -> None:
+    text = Text()
+    text.place("a", 0, "abcdef", None, 1, 1, order=(1,))
+    text.delete([["a:0", 1], ["a:2", 1], ["a:3", 1], ["a:5", 1]], order=(2,))
+    assert text.encode() == [["a"], [[[0, 0, 0], "abcdef", 1, 1, [[0, 1], [2, 2], [5, 1]]]]]
+    assert Text.decode(text.encode()).visible() == "be"
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+@pytest.mark.parametrize(
+    "second",
+    [("a", 2, "a:1"), ("a", 5, "a:1"), ("a", 2, "a:0"), ("a", 2, None), ("b", 2, "a:1"), ("b", 0, None)],
+)
+def test_a_published_item_goes_on_only_with_the_next_number_below_the_last(
+    second: tuple[str, int, str | None], seq: int
+) -> None:
+    """X3."""
+    text, rope = Text(), PlainRope()
+    agent, number, anchor = second
+    for each in (text, rope):
+        each.place("a", 0, "ab", None, 1, 1)
+        each.place(agent, number, "cd", each.latest(anchor) if anchor else None, seq, 1)
+    assert_same(text, rope)
+    assert_same_published(text, rope)
+
+
+@pytest.mark.parametrize(
+    "row", [[[0, 0, 0], "", 1, 1], [[0, 0, 0], "ab", 1, [1]], [[0, 0, 0], "a", 1, [1, 2]]]
+)
+def test_rows_that_do_not_fit_their_characters_are_refused(row: Any) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        Text.decode([["a"], [row]])
+
+
+LENGTHS = [1, 2, 255, 256, 257, 512, 600]
+
+
+@pytest.mark.parametrize("is_reused", [False, True])
+@pytest.mark.parametrize("second", LENGTHS)
+@pytest.mark.parametrize("first", LENGTHS)
+def test_long_rows_become_the_text_they_were_made_of(first: int, second: int, is_reused: bool) -> None:
+    """K5, X4: typed, pasted and typed again, in spans of any length, some of it deleted, ids given out again."""
+    text = Text()
+    typed_on(text, "a", 0, first, 20)
+    text.place("a", first, "p" * second, text.latest(f"a:{first - 1}"), 3, 3)
+    typed_on(text, "a", first + second, second, 5)
+    if is_reused:
+        for seq in (1, 2):
+            text.place("a", first // 2, "r" * 3, None, seq, 1)
+    text.delete([[f"a:{first // 2}", 1], [f"a:{first + second - 1}", second]])
+    kept = Text.decode(text.encode())
+    assert (kept.encode(), kept.visible()) == (text.encode(), text.visible())
+    assert each_character(kept.runs()) == each_character(text.runs())
+    assert kept.highest_seq() == text.highest_seq() == max(19 + first, 4 + second)
+    for each in (text, kept):
+        each.place("a", first // 2, "!", each.latest(f"a:{first // 2}"), 9, 9)
+        each.place("b", 0, "??", each.latest(f"a:{first + second // 2}"), 9, 9)
+        each.delete([[f"a:{first // 2}", second], ["b:1", 1]])
+    assert each_character(kept.runs()) == each_character(text.runs())
+    assert kept.encode() == text.encode()
+
+
 def test_a_delete_undone_shows_only_what_no_other_delete_covers() -> None:
     """X6."""
     text = Text()
@@ -353,13 +446,14 @@ def test_a_delete_undone_shows_only_what_no_other_delete_covers() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 300])
-@pytest.mark.parametrize("others", [0, 1, 40])
+@pytest.mark.parametrize("others", [0, 1, *range(6, 12), 40])
 def test_a_string_whose_characters_are_taken_back_leaves_the_text_as_it_was(others: int, length: int) -> None:
     """X1: an op that has no effect converts nothing, also where there is nothing else, or much at the start."""
     text, rope = Text(), PlainRope()
     for number in range(others):
         for each in (text, rope):
             each.place(f"al{number}", 0, "ab", None, number % 3, 1)
+            each.place(f"cy{number}", 0, "x", each.latest(f"al{number}:0"), 5, 1)
     for agent in ("=x:1/0", "=x:2/0"):
         text.place(agent, 0, "s" * length, None, 0, 0, is_counted=False)
         text.unplace(agent)
