@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 from django.db import connections
 from django.dispatch import Signal
 from msgspec import to_builtins
@@ -29,7 +28,7 @@ from journal.settings import settings
 from journal.writer import Appended, Conflict, Draft, Fenced, Outcome, append_batches
 from vuer_rtc.crdt.canonical import InvalidMessage, canonical_ops
 from vuer_rtc.crdt.graph import Graph, Identity
-from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op
+from vuer_rtc.crdt.message import SITE_CLIENT, Message, Op, numbered
 
 Ops = Iterable[Op | Mapping[str, Any]]
 """Operations as they travel, in any published form, or canonical ones."""
@@ -141,7 +140,7 @@ class Author:
 
     def applied(self, message: Message, appended: Appended) -> Message:
         """The message as the journal has it, which the graph holds afterwards."""
-        journalled = msgspec.structs.replace(message, server_seq=appended.first_seq)
+        journalled = numbered(message, appended.first_seq)
         self.graph.apply(journalled)
         self._last_batch = appended.batch
         return journalled

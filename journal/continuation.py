@@ -19,7 +19,7 @@ from journal.reader import hydrate, read_batches
 from journal.transfer_line import BatchLine, End, Header, Line, Names
 from journal.writer import Appended, Draft, append_batches
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, numbered
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -108,7 +108,7 @@ class Continuation:
     def _compare(self, entries: list[Entry], first_seq: int, number: int) -> None:
         """Returns when these are the journal's own.  Raises: TransferRefused."""
         for seq, entry in enumerate(entries, first_seq):
-            given = msgspec.structs.replace(entry.message, server_seq=seq)
+            given = numbered(entry.message, seq)
             if _encoder.encode(given) != _encoder.encode(next(self._there, None)):
                 raise TransferRefused("other-base", number, f"the document has another message at seq {seq}")
 
@@ -120,7 +120,7 @@ class Continuation:
             detail = f"somebody else writes to the document, behind seq {graph.head_seq}"
             raise TransferRefused("other-base", number, detail)
         for seq, entry in enumerate(fresh, outcome.first_seq):
-            graph.apply(msgspec.structs.replace(entry.message, server_seq=seq))
+            graph.apply(numbered(entry.message, seq))
         report.batches += 1
         report.messages += len(fresh)
         self._held.renew()

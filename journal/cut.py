@@ -4,15 +4,13 @@ import random
 import time
 from uuid import UUID, uuid4
 
-import msgspec
-
 from journal.entry import Entry
 from journal.error import JournalBusy
 from journal.lease import process_name
 from journal.reader import read_after
 from journal.settings import settings
 from journal.writer import Appended, Conflict, Draft, append_batches
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import cut_record
 
 
 def journal_cut(document_id: UUID, head_seq: int, cut: int, last_batch: UUID | None = None) -> None:
@@ -38,8 +36,3 @@ def journal_cut(document_id: UUID, head_seq: int, cut: int, last_batch: UUID | N
             case _:
                 raise JournalBusy(f"document {document_id}: another compaction has overtaken this one")
     raise JournalBusy(f"document {document_id}: its writers left no room for the cut; try again")
-
-
-def numbered(message: Message, seq: int) -> Message:
-    """The message as the journal has it."""
-    return msgspec.structs.replace(message, server_seq=seq)

@@ -21,7 +21,6 @@ from journal.authoring import Author
 from journal.batch_sql import batch_table
 from journal.batch_table import is_fenced
 from journal.column import bounded
-from journal.cut import numbered
 from journal.durability import journal_alias
 from journal.entry import Entry, decompress
 from journal.error import JournalBusy, JournalError
@@ -42,7 +41,7 @@ from vuer_rtc.crdt.blank import Authorship, Blanked, blanked, emptying_ops, left
 from vuer_rtc.crdt.canonical import SERVER_PREFIX
 from vuer_rtc.crdt.dtype import MODIFIERS
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import SITE_CLIENT, cut_record
+from vuer_rtc.crdt.message import SITE_CLIENT, cut_record, numbered
 
 OPS_MAX = 500
 """Operations of one message that empties content."""

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-
 from rooms.capacity import Capacity, Growing
 from vuer_rtc.crdt.graph import Identity
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, content_of, numbered
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits, check_clock
 
@@ -134,7 +132,7 @@ class _Builder:
         message = submission.message
         original = self.original(message)
         if original is not None:
-            if _content(self.batch.accepted[original].message) == _content(message):
+            if content_of(self.batch.accepted[original].message) == content_of(message):
                 self.batch.repeats.append((original, submission))
             else:
                 self.refuse(submission, ErrorCode.ID_REUSED)
@@ -169,7 +167,7 @@ class _Builder:
         self.lt = max(self.lt, message.lt)
         self.size += submission.size
         self.batch.accepted.append(submission)
-        self.batch.messages.append(msgspec.structs.replace(message, server_seq=self.batch.first_seq + index))
+        self.batch.messages.append(numbered(message, self.batch.first_seq + index))
 
     def check(self, message: Message) -> None:
         """Afterwards what it adds is reckoned with.  Raises: ClientFault."""
@@ -188,7 +186,3 @@ class _Builder:
 def fault_of(message: Message, code: ErrorCode) -> ClientFault:
     """The refusal of a message, with a text for people."""
     return ClientFault(code, REFUSALS[code], message.id)
-
-
-def _content(message: Message) -> Message:
-    return msgspec.structs.replace(message, server_seq=0, auth=False)

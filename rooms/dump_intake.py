@@ -26,7 +26,7 @@ from vuer_rtc.crdt.canonical import InvalidMessage, canonical_message
 from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.graph import Graph, Identity
 from vuer_rtc.crdt.layout import decode_content, encode_content
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import cut_record, numbered
 from vuer_rtc.crdt.plain import plain
 
 BATCH_MESSAGES = 200
@@ -91,7 +91,7 @@ class DumpIntake:
                     "id-reused", found.line, f"another message has the id {message.id!r}, or its counter"
                 )
             case Identity.NEW:
-                self._graph.apply(replace(message, server_seq=self._graph.head_seq + 1))
+                self._graph.apply(numbered(message, self._graph.head_seq + 1))
                 self._waiting.append(Entry(message, received_at=_seconds(message.ts)))
                 if len(self._waiting) >= BATCH_MESSAGES:
                     self._write()
@@ -159,19 +159,15 @@ def graph_of_published(fields: dict[str, Any]) -> Graph:
     origin = published.origin()
     graph = Graph()
     for seq, message in enumerate(origin.messages, 1):
-        graph.apply(replace(message, server_seq=seq))
+        graph.apply(numbered(message, seq))
     cut = max([origin.lt, graph.lt, 1])
-    graph.apply(_numbered(cut_record("=server:import", cut, 0.0), graph.head_seq + 1))
+    graph.apply(numbered(cut_record("=server:import", cut, 0.0), graph.head_seq + 1))
     content = decode_content(graph.snapshot())
     content.clock = dict(origin.clock)
     content.seen = {client: [[1, count]] for client, count in origin.clock.items() if count > 0}
     content.lt = cut
     content.head = published.journalIndex or sum(origin.clock.values()) or 1
     return Graph.restore(encode_content(content))
-
-
-def _numbered(message: Message, seq: int) -> Message:
-    return replace(message, server_seq=seq)
 
 
 def _seconds(ts: float) -> float:

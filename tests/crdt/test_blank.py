@@ -10,13 +10,9 @@ from tests.crdt.history import Writer
 from tests.journal.history import insert, message, put
 from vuer_rtc.crdt.blank import BLANK, BLANK_ASTRAL, Authorship, Blanked, blanked, emptying_ops, left_count
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, Op, cut_record
+from vuer_rtc.crdt.message import Message, Op, cut_record, numbered
 
 HISTORIES = 1500
-
-
-def numbered(item: Message, seq: int) -> Message:
-    return msgspec.structs.replace(item, server_seq=seq)
 
 
 def folded(*messages: Message) -> Graph:

@@ -17,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 
 from journal import compaction, cut, lease, snapshot
 from journal.compaction import KeepRules, has_work
-from journal.cut import numbered
 from journal.entry import encode_entries
 from journal.error import CorruptJournal, JournalBusy, JournalUnavailable
 from journal.history import reach_of
@@ -44,7 +43,7 @@ from tests.journal.history import (
     undo,
 )
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, Op, cut_record
+from vuer_rtc.crdt.message import Message, Op, cut_record, numbered
 
 
 def digest_with(document: Document, *messages: Message) -> str:

@@ -8,7 +8,6 @@ from django.test import override_settings
 
 from journal import compaction, folding, origin
 from journal.compaction import KeepRules
-from journal.cut import numbered
 from journal.error import SnapshotTooLarge
 from journal.history import reach_of
 from journal.models import Document, Snapshot
@@ -17,7 +16,7 @@ from journal.reader import hydrate
 from journal.snapshot import SnapshotDraft, draft_snapshot, prune_snapshots, take_snapshot, write_snapshot
 from tests.journal.history import HISTORY, append, append_each, compact, message, put, ranges, state
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import cut_record
+from vuer_rtc.crdt.message import cut_record, numbered
 
 
 def refused(document: Document, before: tuple[int, str]) -> None:

@@ -20,10 +20,10 @@ from rooms.admission import Admission
 from rooms.connection import Connection
 from rooms.credential import Credential
 from tests.protocol.mutation import FrameWriter
-from tests.rooms.fake_room import Journal, NativeReplica, Room, numbered
+from tests.rooms.fake_room import Journal, NativeReplica, Room
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import cut_record
+from vuer_rtc.crdt.message import cut_record, numbered
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Right
 from vuer_rtc.protocol.wire import Edition, Feature, Frame, Framing, Naming, Promise

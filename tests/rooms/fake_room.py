@@ -19,7 +19,7 @@ from rooms.room import LiveRoom
 from rooms.waiting import Budget
 from rooms.whereabouts import Whereabouts
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.message import Message, numbered
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.codes import CloseCode
 from vuer_rtc.protocol.limit import Limits
@@ -184,10 +184,6 @@ class Room(LiveRoom):
         assert batch is not None
         self.settle(batch)
         return batch
-
-
-def numbered(item: Message, seq: int) -> Message:
-    return msgspec.structs.replace(item, server_seq=seq)
 
 
 class NativeReplica:

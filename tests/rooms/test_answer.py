@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from rooms.fanout import Dialect
-from vuer_rtc.crdt.message import Op, cut_record
+from vuer_rtc.crdt.message import Op, cut_record, numbered
 from vuer_rtc.protocol.codec import encode
 from vuer_rtc.protocol.wire import Frame, Framing, Naming, Outbound
 
 from .build import insert, message, put, submission
-from .fake_room import JSON, Journal, Room, numbered
+from .fake_room import JSON, Journal, Room
 
 
 @pytest.fixture

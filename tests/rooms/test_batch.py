@@ -6,7 +6,7 @@ import pytest
 
 from rooms.batch import Batch, Bounds, Submission, build_batch
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, cut_record
+from vuer_rtc.crdt.message import Message, cut_record, numbered
 from vuer_rtc.protocol.codes import ErrorCode
 from vuer_rtc.protocol.limit import Limits
 
@@ -25,10 +25,6 @@ def graph_of(*messages: Message) -> Graph:
     for seq, item in enumerate(messages, 1):
         graph.apply(numbered(item, seq))
     return graph
-
-
-def numbered(item: Message, seq: int) -> Message:
-    return msgspec.structs.replace(item, server_seq=seq)
 
 
 def ids(submissions: Any) -> list[str]:

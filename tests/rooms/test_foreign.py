@@ -5,9 +5,10 @@ from journal.entry import Entry
 from journal.writer import Conflict
 from rooms import foreign
 from rooms.foreign import bytes_of, in_steps
+from vuer_rtc.crdt.message import numbered
 
 from .build import insert, message
-from .fake_room import Journal, Room, batch_of, numbered
+from .fake_room import Journal, Room, batch_of
 
 
 def test_batches_are_taken_in_a_few_at_a_time_and_in_order(monkeypatch: Any) -> None:

@@ -12,11 +12,11 @@ from rooms import answer, kept_state, native
 from rooms.fanout import Delivery
 from rooms.kept_state import KeptState
 from tests.crdt.history import make_history, with_resets
-from vuer_rtc.crdt.message import RESTORE_PREFIX, Epoch, Message, Op, cut_record, reset_record
+from vuer_rtc.crdt.message import RESTORE_PREFIX, Epoch, Message, Op, cut_record, numbered, reset_record
 from vuer_rtc.protocol.wire import Frame
 
 from .build import insert, message, put, submission, undo
-from .fake_room import JSON, NATIVE, Journal, Peer, Room, numbered
+from .fake_room import JSON, NATIVE, Journal, Peer, Room
 
 
 @pytest.fixture

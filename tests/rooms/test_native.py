@@ -10,12 +10,12 @@ import pytest
 from journal.writer import Conflict
 from rooms import kept_state, native
 from tests.crdt.history import History, make_history, with_resets
-from vuer_rtc.crdt.message import Message, Op, cut_record
+from vuer_rtc.crdt.message import Message, Op, cut_record, numbered
 from vuer_rtc.protocol.session import Right, SendState, SyncSession
 from vuer_rtc.protocol.wire import Dialect, Edition, Framing, Naming
 
 from .build import insert, message, put, submission, undo
-from .fake_room import NATIVE, Journal, NativeReplica, Peer, Room, numbered
+from .fake_room import NATIVE, Journal, NativeReplica, Peer, Room
 
 PACKED = Dialect(Framing.MSGPACK, Naming.COMPRESSED, Edition.NATIVE)
 

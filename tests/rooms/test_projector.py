@@ -17,10 +17,10 @@ from rooms.room import LiveRoom
 from rooms.thread import Worker
 from tests.journal.history import all_rows, append
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import Message, Op
+from vuer_rtc.crdt.message import Message, Op, numbered
 
 from .build import insert, message, put, undo
-from .fake_room import Journal, Room, numbered
+from .fake_room import Journal, Room
 
 
 def remove(key: str, parent: str = "") -> Op:

@@ -1,8 +1,8 @@
 from rooms.fanout import Delivery
 from rooms.recent import Recent
+from vuer_rtc.crdt.message import numbered
 
 from .build import message
-from .fake_room import numbered
 
 
 def deliveries(first_seq: int, last_seq: int) -> list[Delivery]:

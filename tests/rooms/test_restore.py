@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import RESTORE_PREFIX, SITE_CLIENT, Message, Op
+from vuer_rtc.crdt.message import RESTORE_PREFIX, SITE_CLIENT, Message, Op, numbered
 from vuer_rtc.crdt.restore import restoring_ops
 
 from .build import insert, message, put, submission, undo
-from .fake_room import NATIVE, Journal, Room, batch_of, numbered
+from .fake_room import NATIVE, Journal, Room, batch_of
 
 
 @pytest.fixture

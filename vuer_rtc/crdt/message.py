@@ -109,6 +109,16 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return is_restore(self.id)
 
 
+def numbered(message: Message, seq: int) -> Message:
+    """The message as the journal has it, at that sequence."""
+    return msgspec.structs.replace(message, server_seq=seq)
+
+
+def content_of(message: Message) -> Message:
+    """The message without what the server says of it: equal where it is the same one (rule I1)."""
+    return msgspec.structs.replace(message, server_seq=0, auth=False)
+
+
 def is_restore(message_id: str) -> bool:
     return message_id.startswith(RESTORE_PREFIX)
 
@@ -159,8 +169,10 @@ __all__ = [
     "Op",
     "Stamp",
     "UnsetType",
+    "content_of",
     "cut_record",
     "epoch_of",
     "is_restore",
+    "numbered",
     "reset_record",
 ]

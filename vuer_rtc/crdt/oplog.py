@@ -4,9 +4,7 @@ import enum
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 
-import msgspec
-
-from .message import Message
+from .message import Message, content_of
 from .place import Placed, Spot, placed_at
 from .seen import Seen
 
@@ -95,7 +93,7 @@ class OpLog:
         """Whether `message` is new here, a duplicate, or a re-use of an id or counter (rule I1)."""
         known = self.by_id.get(message.id)
         if known is not None:
-            return Identity.DUPLICATE if _content(known.message) == _content(message) else Identity.REUSED
+            return Identity.DUPLICATE if content_of(known.message) == content_of(message) else Identity.REUSED
         if message.counter in self._ids.get(message.client, ()):
             return Identity.REUSED
         return Identity.DUPLICATE if self.is_folded(message) else Identity.NEW
@@ -130,7 +128,3 @@ class OpLog:
 
 def place_of(placed: Placed) -> tuple[object, ...]:
     return placed.place
-
-
-def _content(message: Message) -> Message:
-    return msgspec.structs.replace(message, server_seq=0, auth=False)
