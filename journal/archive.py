@@ -35,7 +35,6 @@ from journal.transfer_line import BatchLine, End, Header, Line, LineWriter, Name
 
 NAME = re.compile(r"(\d{12,19})-(\d{12,19})\.jsonl\.zst")
 COMPRESS_LEVEL = 9
-COPY_BYTES = 1 << 20
 
 _encoder = msgspec.msgpack.Encoder()
 

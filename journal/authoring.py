@@ -57,19 +57,19 @@ class Authored:
 class Author:
     """Writes to one document; keep it for several messages in a row, which spares reading the document again."""
 
-    def __init__(self, document_id: UUID, graph: Graph | None = None) -> None:
-        """`graph`: the document at some head, this author's from now on; without one it is read.
+    graph: Graph
+    """The document as far as this author has read it."""
+    _last_batch: UUID | None
+    """Key of the batch that ends there, if it is known."""
+
+    def __init__(self, document_id: UUID) -> None:
+        """Reads the document.
 
         Raises: OpenTransaction; CorruptJournal, UnknownDocument, JournalUnavailable.
         """
         refuse_open_transaction()
         self.document_id = document_id
-        self.graph = graph if graph is not None else Graph()
-        """The document as far as this author has read it."""
-        self._last_batch: UUID | None = None
-        """Key of the batch that ends there, if it is known."""
-        if graph is None:
-            self.begin_again()
+        self.begin_again()
 
     def write(
         self,

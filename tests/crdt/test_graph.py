@@ -131,14 +131,6 @@ def test_views_of_some_keys_are_those_of_all() -> None:
     assert graph.views(["n", "zz"]) == {"n": node(graph), "zz": None}
 
 
-def test_a_snapshot_can_only_be_taken_at_the_cut_in_force() -> None:
-    """K5."""
-    graph = graph_of(journalled([*scene(), 2]))
-    assert graph.snapshot(2) == graph.snapshot()
-    with pytest.raises(ValueError, match="cut in force"):
-        graph.snapshot(3)
-
-
 @pytest.mark.parametrize("nodes_max", [1, 2, 15, 16, 17, 100_000])
 def test_a_snapshot_in_parts_is_the_same_snapshot(nodes_max: int) -> None:
     """K5."""
