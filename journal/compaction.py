@@ -115,7 +115,7 @@ class _Run:
 
     def compact(self, keep: KeepRules, now: datetime, *, is_archiving: bool) -> None:
         reach("compact.leased")
-        self.report.leftover_batches = delete_truncated(self.document_id, self.held, self.tell)
+        self.report.leftover_batches = delete_truncated(self.held, self.tell)
         if self.report.leftover_batches:
             self.report.outcome = "resumed"
         if truncated_seq_of(self.document_id) != self.outline.truncated_seq:
@@ -185,7 +185,7 @@ class _Run:
 
     def _tidy(self, head: Graph) -> None:
         """Deletes what is nobody's now; projections follow."""
-        delete_truncated(self.document_id, self.held, self.tell)
+        delete_truncated(self.held, self.tell)
         reach("compact.deleted")
         prune_snapshots(self.document_id, is_compacting=True)
         reach("compact.pruned")

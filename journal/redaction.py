@@ -151,7 +151,7 @@ def redact_document(
         _delete_snapshots(snapshot, report)
         held.renew()
         # The rows that tell of the person go last: the next run finds the document by them.
-        delete_truncated(document.pk, held, tell)
+        delete_truncated(held, tell)
         reach("redact.deleted")
         report.sessions = current_live_side().forget(document.pk, person.user, clients)
     return report

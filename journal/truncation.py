@@ -39,9 +39,9 @@ def has_truncated(document_id: UUID, truncated_seq: int) -> bool:
     return batches.exists() or operations.exists()
 
 
-def delete_truncated(document_id: UUID, held: Lease | None = None, tell: Tell | None = None) -> int:
+def delete_truncated(held: Lease, tell: Tell | None) -> int:
     """Afterwards no batch is left at or below the truncation point, nor its operation rows; how many went."""
-    alias = journal_alias()
+    alias, document_id = journal_alias(), held.document_id
     truncated_seq = truncated_seq_of(document_id)
     batches = JournalBatch.objects.filter(document=document_id, last_seq__lte=truncated_seq)
     deleted, pace = 0, Pace(BATCHES_MAX)
@@ -55,8 +55,7 @@ def delete_truncated(document_id: UUID, held: Lease | None = None, tell: Tell | 
             # One bound: of two, SQLite looks rows up by the one and reads all that are to go for the other.
             deleted += JournalBatch.objects.filter(document=document_id, last_seq__lte=upto).delete()[0]
             reach("compact.deleting")
-        if held is not None:
-            held.renew()
+        held.renew()
         if tell is not None:
             tell("deleted up to seq", upto)
     delete_operations(document_id, truncated_seq)  # a live room may have written rows of batches just gone

@@ -203,6 +203,11 @@ def test_operation_rows_that_a_live_room_writes_of_batches_just_gone_are_deleted
     assert not Operation.objects.filter(document=document, server_seq__lte=8).exists()
 
 
+def deletion_of(document: Document) -> int:
+    with lease.lease(document.pk) as held:
+        return delete_truncated(held, None)
+
+
 def test_j15_left_over_are_the_documents_own_rows_up_to_the_truncation_point(
     document: Document, other: Document
 ) -> None:
@@ -210,7 +215,7 @@ def test_j15_left_over_are_the_documents_own_rows_up_to_the_truncation_point(
         append_each(each, HISTORY[:4], size=2)
     assert [has_truncated(document.pk, seq) for seq in (0, 1, 2)] == [False, False, True]
     Document.objects.filter(pk=document.pk).update(truncated_seq=2)
-    assert delete_truncated(document.pk) == 1
+    assert deletion_of(document) == 1
     assert (ranges(document.pk), ranges(other.pk)) == ([(3, 4)], [(1, 2), (3, 4)])
     assert not has_truncated(document.pk, 2)
     catch_up(other.pk)
@@ -218,7 +223,7 @@ def test_j15_left_over_are_the_documents_own_rows_up_to_the_truncation_point(
     assert has_truncated(other.pk, 2)
     JournalBatch.objects.filter(document=other, first_seq=1).delete()
     assert [has_truncated(other.pk, seq) for seq in (0, 1)] == [False, True], "rows of operations"
-    assert delete_truncated(document.pk) == 0
+    assert deletion_of(document) == 0
     assert Operation.objects.filter(document=other).count() == 5
 
 
@@ -253,7 +258,7 @@ def test_j14_a_run_may_be_told_what_time_it_is(document: Document) -> None:
 def test_a_batch_of_more_messages_than_one_transaction_deletes_goes_alone(document: Document) -> None:
     append_each(document, HISTORY, size=4)
     Document.objects.update(truncated_seq=8)
-    assert delete_truncated(document.pk) == 2
+    assert deletion_of(document) == 2
     assert ranges(document.pk) == []
 
 
