@@ -7,18 +7,17 @@ A snapshot becomes a snapshot here, at its Lamport time: what it lacks is said w
 from collections.abc import Iterator
 from typing import Any
 
-import zstandard
 from django.utils import timezone
 from msgspec.structs import replace
 
-from journal.entry import Entry, checksum_of
-from journal.error import SnapshotTooLarge, TransferRefused
+from journal.entry import Entry
+from journal.error import TransferRefused
 from journal.failpoint import reach
 from journal.imported import Accounts, Imported, Keys, Tell
 from journal.intake import Intake, new_document
 from journal.lease import Lease
 from journal.models import Snapshot
-from journal.settings import settings
+from journal.snapshot import draft_snapshot, write_snapshot
 from journal.transfer_line import Header
 from rooms.dump import Found, FoundMessage, FoundSnapshot, Unknown
 from vuer_rtc.client.state import Snapshot as PublishedSnapshot
@@ -124,29 +123,9 @@ class DumpIntake:
         except (InvalidMessage, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             self._refuse("bad-snapshot", found.line, f"it cannot be read: {error!r}")
             return
-        self._write_snapshot(found.line)
-
-    def _write_snapshot(self, line: int) -> None:
-        graph, document_id = self._graph, self._held.document_id
-        seq, cut = graph.head_seq, graph.cut
-        payload = zstandard.ZstdCompressor(level=settings.snapshot_compress_level).compress(graph.snapshot())
-        if len(payload) > settings.snapshot_bytes_max:
-            raise SnapshotTooLarge(
-                f"line {line}: {len(payload)} bytes, {settings.snapshot_bytes_max} allowed"
-            )
-        Snapshot.objects.create(
-            document_id=document_id,
-            seq=seq,
-            cut=cut,
-            covered_seq=seq,
-            payload=payload,
-            checksum=checksum_of(payload, document_id, seq, cut, seq),
-            digest=graph.digest(),
-            full_digest=graph.full_digest(),
-            reason=Snapshot.Reason.MANUAL,
-            created_at=timezone.now(),
-        )
-        self._intake.begin(seq, cut)
+        draft = draft_snapshot(self._graph, with_digests=True)
+        write_snapshot(self._held.document_id, draft, draft.seq, Snapshot.Reason.MANUAL)
+        self._intake.begin(draft.seq, draft.cut)
         self._report.snapshots += 1
 
 
