@@ -97,8 +97,8 @@ class Cutter:
 
     def _cut(self, room: LiveRoom) -> None:
         """The next batch of the room holds a cut, if there is enough to fold away."""
-        progress, now = self._progress.get(room), time.time()
-        if progress is None or room.is_closed:
+        progress, now = self._progress[room], time.time()
+        if room.is_closed:
             return
         if progress.wanted_cut > room.graph.cut and now < progress.wanted_at + RETRY_PAUSE_S:
             return

@@ -14,8 +14,6 @@ from rooms.process import ProcessIdentity
 from rooms.session import CLOSED_ABNORMALLY, MEMBER_TRANSPORT
 from vuer_rtc.protocol.codes import CloseCode
 
-"""Marks the rows that are written here; those of connections are the server's."""
-
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -28,9 +28,6 @@ class Awaited(Nobody):
     def note_ack(self, seq: int) -> None:
         self.is_journalled.set()
 
-    def note_work(self, work_s: float) -> None:
-        """Nobody's fault."""
-
 
 async def rescue(room: LiveRoom, worker: Worker) -> None:
     """Afterwards recovery begins behind all that the room held, if that could be written: a cut folds it, and a

@@ -123,9 +123,8 @@ class Snapshotter:
 
     def _messages_of(self, room: LiveRoom) -> int:
         """How many a snapshot must spare: less when the room is about to leave memory."""
-        course, count = self._courses.get(room), settings.snapshot_messages
-        is_parting = course is not None and course.parted_seq == room.graph.head_seq
-        return count // 10 if is_parting else count
+        is_parting = self._courses[room].parted_seq == room.graph.head_seq
+        return settings.snapshot_messages // 10 if is_parting else settings.snapshot_messages
 
     def _is_worth_it(self, room: LiveRoom, messages: int) -> bool:
         """True when a snapshot would spare the next recovery that many messages, and more than it costs."""
@@ -150,8 +149,8 @@ class Snapshotter:
             if draft is not None:
                 covered_seq = await self._worker.run(save, room.document_id, draft, reason)
                 tally.snapshots += 1
-                if (course := self._courses.get(room)) is not None:
-                    course.covered_seq, course.folded_bytes = covered_seq, folded_bytes
+                course = self._courses[room]
+                course.covered_seq, course.folded_bytes = covered_seq, folded_bytes
         except (Error, JournalError) as error:
             logger.warning("document %s: its snapshot waits: %s", room.document_id, error)
             return False
