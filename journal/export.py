@@ -5,6 +5,7 @@ Memory: one batch, one snapshot, and the document itself with what it retains, t
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any
 from uuid import UUID
 
@@ -147,10 +148,10 @@ class Export:
                     if entry.message.server_seq <= from_seq:
                         graph.apply(entry.message)
                 if batch.last_seq > from_seq:
-                    rest = [_behind(batch, from_seq)]
+                    rest = [batch.behind(from_seq)]
                 if batch.last_seq >= from_seq:
                     break
-        return graph, _chain(rest, batches)
+        return graph, chain(rest, batches)
 
     def _write_archived(self, archived: Archived, head_seq: int) -> None:
         """The header, the labels, and what the archive holds."""
@@ -299,25 +300,12 @@ def names_of_accounts(keys: Iterable[str]) -> dict[str, str]:
     return {str(pk): account.get_username() for pk, account in accounts.items()}
 
 
-def _behind(batch: Batch, seq: int) -> Batch:
-    """What a batch holds behind a sequence inside it."""
-    entries = batch.entries[seq + 1 - batch.first_seq :]
-    return Batch(batch.id, seq + 1, batch.last_seq, batch.created_at, entries, batch.writer)
-
-
 def _upto(batches: Iterator[Batch], seq: int) -> Iterator[Batch]:
     """The batches up to a sequence, of the last one what is up to there."""
     for batch in batches:
-        entries = batch.entries[: seq + 1 - batch.first_seq]
-        last_seq = min(batch.last_seq, seq)
-        yield Batch(batch.id, batch.first_seq, last_seq, batch.created_at, entries, batch.writer)
-        if last_seq == seq:
+        yield batch.upto(seq)
+        if batch.last_seq >= seq:
             return
-
-
-def _chain(first: list[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield from first
-    yield from rest
 
 
 def _text(key: Any) -> str | None:

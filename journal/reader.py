@@ -69,6 +69,17 @@ class Batch:
     def messages(self) -> Iterator[Message]:
         return (entry.message for entry in self.entries)
 
+    def behind(self, seq: int) -> "Batch":
+        """What it holds behind a sequence, some of which it does."""
+        skipped = seq + 1 - self.first_seq
+        return replace(self, first_seq=seq + 1, entries=self.entries[skipped:]) if skipped > 0 else self
+
+    def upto(self, seq: int) -> "Batch":
+        """What it holds up to a sequence, some of which it does."""
+        if seq >= self.last_seq:
+            return self
+        return replace(self, last_seq=seq, entries=self.entries[: seq + 1 - self.first_seq])
+
 
 @dataclass(frozen=True, slots=True)
 class Hydrated:
@@ -124,7 +135,7 @@ def read_after(
         if truncated_seq < seq and not is_there:
             raise JournalPutBack(f"document {document_id} does not hold what was at seq {seq}")
         if gap is None:
-            return [_behind(batch, seq) for batch in found]
+            return [batch.behind(seq) for batch in found]
     assert gap is not None
     raise _missing(document_id, gap)
 
@@ -135,11 +146,6 @@ def _first_bytes(batches: Iterable[Batch], bytes_max: int) -> Iterator[Batch]:
         bytes_max -= sum(map(size_of, batch.messages))
         if bytes_max <= 0:
             return
-
-
-def _behind(batch: Batch, seq: int) -> Batch:
-    skipped = seq + 1 - batch.first_seq
-    return replace(batch, first_seq=seq + 1, entries=batch.entries[skipped:]) if skipped > 0 else batch
 
 
 def hydrate(document_id: UUID) -> Hydrated:
