@@ -232,7 +232,7 @@ class Intake:
             detail = f"{report.messages} messages in {report.batches} batches, {end.messages} in {end.batches} promised"
             raise TransferRefused("incomplete", end.lines, detail)
 
-    def prove(self, digest: str = "", full_digest: str = "") -> None:
+    def prove(self, digest: str, full_digest: str) -> None:
         """Afterwards the rows, read back, are known to make a document: the one of these digests, if any are given."""
         self._flush()
         graph = hydrate(self._held.document_id).graph

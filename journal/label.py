@@ -11,7 +11,7 @@ from journal.history import graph_at
 from journal.models import Snapshot
 from journal.position import truncated_seq_of
 from journal.reader import restored
-from journal.snapshot import SnapshotDraft, write_snapshot
+from journal.snapshot import SnapshotDraft, draft_snapshot, write_snapshot
 from journal.stored_row import answering, backup_hint, readable
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import cut_record
@@ -84,8 +84,5 @@ def drop_label(document_id: UUID, name: str) -> bool:
 def _whole(graph: Graph) -> SnapshotDraft:
     """All of a state in one snapshot, everything that would be above a cut folded into it: the cut is the snapshot's
     own, it was never journalled."""
-    seq = graph.head_seq
     graph.apply(cut_record("=server:label", graph.lt, time.time()))
-    return SnapshotDraft(
-        seq, graph.cut, graph.snapshot(), graph.digest(), graph.full_digest(), covered_seq=seq
-    )
+    return draft_snapshot(graph, with_digests=True)

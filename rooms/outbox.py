@@ -70,11 +70,6 @@ class Outbox:
         """Size of what the socket has not taken yet; a character of a text frame counts as a byte."""
         return self._bytes
 
-    @property
-    def is_closed(self) -> bool:
-        """True from the call of `close` on: nothing more is taken."""
-        return self._close_code is not None
-
     def push(self, frames: Sequence[Frame], size: int) -> None:
         """Queue `frames`, `size` bytes together; nothing happens once the outbox is closed."""
         if self._close_code is not None:

@@ -37,7 +37,7 @@ class Authorship:
     told_above: int = -1
     """Above this Lamport time these are all that there are; of what is older nothing tells."""
 
-    def is_of(self, client: str, message_id: str = "") -> bool | None:
+    def is_of(self, client: str, message_id: str) -> bool | None:
         """Whether what they wrote is the person's; None when nothing tells.
 
         What a restore wrote, whoever asked for it, is what others had written.
