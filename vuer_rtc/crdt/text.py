@@ -16,14 +16,12 @@ when it is false, these are exact in any order of arrival:
     insert    where = text.latest(anchor, before=order)     None, though an anchor is named: no effect at its place
               text.place(agent, number, content, where, seq, ts, order=order)
     delete    text.delete(ranges, order=order)              false: no effect at its place
-    undo      text.undelete(ranges, order=order)            of a delete that counted
-              text.set_counted(agent, number, False, order=order)         of an insert; True to redo it
 
 `latest` and `delete` note what they did not find, and `needs_refold` is true of a claim they would have found.
 
-**Left to the caller**, who folds anew when one of these stands after an op that arrives late or is undone: `text.init`
-(its seq is one more than the highest at its place, and it does nothing where its client has counted characters), a
-plain value becoming a text and back (X1, X2, X6), and undoing a `hide_all`.  Placing late below a `hide_all` is exact.
+**Left to the caller**, who folds anew when an op is undone or redone, and when one of these stands after an op that
+arrives late: `text.init` (its seq is one more than the highest at its place, and it does nothing where its client has
+counted characters), and a plain value becoming a text and back (X1, X2, X6).  Placing late below a `hide_all` is exact.
 
 **Handles.**  `latest` returns a handle for `place`; it is good until the text changes.
 
@@ -168,14 +166,7 @@ class Text:
         An id named twice counts once.  `dry` (for a delete that is undone) only looks.
         """
         self._saw(order)
-        return self._cover(ranges, order, 0 if dry else 1)
-
-    def undelete(self, ranges: Any, *, order: Order = None) -> bool:
-        """Take one cover off what `delete` covered with the same arguments."""
-        return self._cover(ranges, order, -1)
-
-    def _cover(self, ranges: Any, order: Order, by: int) -> bool:
-        is_known, is_in_turn = False, self._is_in_turn(order)
+        by, is_known, is_in_turn = 0 if dry else 1, False, self._is_in_turn(order)
         for agent, first, end in merged_ranges(ranges):
             author = self._authors.get(agent)
             if author is None:
@@ -207,31 +198,16 @@ class Text:
             self._visible = None
             self._tree.grow(span, span.cover(start - span.number, stop - span.number, by))
 
-    def set_counted(self, agent: str, number: int, is_counted: bool, *, order: Order = None) -> bool:
-        """Show or hide the claim of `agent` that begins at `number` and has `order` (None: the latest).
-
-        True when there is one.
-        """
-        author = self._authors.get(agent)
-        span = author.claimed(number, order) if author else None
-        if author is None or span is None:
-            return False
-        claim = span.claim_at(number)
-        if author.counted[claim] != is_counted:
-            author.counted[claim] = is_counted
-            author.counted_total += 1 if is_counted else -1
-            end = number + author.lengths[claim]
-            for part in list(span.index.overlapping(number, end)):
-                start, stop = max(number, part.number), min(end, part.number + len(part.content))
-                self._cover_span(part, start, stop, -1 if is_counted else 1)
-        return True
-
     def count(self, agent: str) -> None:
         """Count all claims of `agent`."""
         author = self._authors.get(agent)
         for claim, is_counted in enumerate(author.counted if author else ()):
             if author and not is_counted:
-                self.set_counted(agent, author.numbers[claim], True, order=author.orders[claim])
+                index, start, end = author.count(claim)
+                for part in index.overlapping(start, end):
+                    self._cover_span(
+                        part, max(start, part.number), min(end, part.number + len(part.content)), -1
+                    )
 
     def hide_all(self, *, order: Order = None) -> None:
         """Hide for good the characters of all claims before `order`, known and yet to come."""

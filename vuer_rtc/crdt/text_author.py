@@ -180,20 +180,13 @@ class Author:
             return span
         return span if order_key(self.orders[span.claim_at(number)]) < order_key(before) else None
 
-    def claimed(self, number: int, order: Order) -> "Span | None":
-        """The span with the beginning of the claim that begins at `number` and has `order` (None: the latest)."""
-        if number not in self.reused:
-            span = self.index.find(number)
-        elif order is None:
-            span = self.reused[number][-1][1].find(number)
-        else:
-            spans = [index.find(number) for placed, index in self.reused[number] if placed == order]
-            span = spans[0] if spans else None
-        if span is None:
-            return None
-        claim = span.claim_at(number)
-        is_meant = self.numbers[claim] == number and (order is None or self.orders[claim] == order)
-        return span if is_meant else None
+    def count(self, claim: int) -> tuple[SpanIndex, int, int]:
+        """Count a claim; the index that knows its characters, the first number and the end."""
+        self.counted[claim] = True
+        self.counted_total += 1
+        number, order = self.numbers[claim], self.orders[claim]
+        reused = (index for placed, index in self.reused.get(number, ()) if placed == order)
+        return next(reused, self.index), number, number + self.lengths[claim]
 
     def settle(self, before: Order) -> int:
         """Forget the orders before `before`: counted ones take their places.  Returns more than the highest."""
