@@ -9,7 +9,7 @@ from journal.lease import CLOCKS_APART_MAX
 from journal.models import Document, JournalBatch
 from journal.reader import TRUNCATED, Batch, read_batches, retained, while_retained
 from journal.settings import settings
-from vuer_rtc.crdt.message import INTEGER_MAX
+from vuer_rtc.crdt.message import INTEGER_MAX, cut_of
 from vuer_rtc.crdt.undo import targets_of
 
 SPANS_MAX = 20_000
@@ -158,8 +158,7 @@ def span_of(batch: Batch) -> Span:
     for entry in batch.entries:
         message = entry.message
         if message.is_server_record:
-            cuts = (op.value for op in message.ops if op.ot == "server.cut" and type(op.value) is int)
-            cut = max(cut, *cuts, 0)
+            cut = max(cut, cut_of(message))
             continue
         lts.append(message.lt)
         targets += targets_of(message)

@@ -25,7 +25,7 @@ from tests.crdt.scenario import (
     value,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
-from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_record, reset_record
+from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_of, cut_record, reset_record
 from vuer_rtc.crdt.register import step
 from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.tree import NAMED_MIN, Tree
@@ -301,13 +301,17 @@ def test_a_snapshot_keeps_the_epoch() -> None:
     assert not any(restored.apply(message).is_new for message in [*journalled(scene()), reset(2, 100, seq=4)])
 
 
-def test_a_reset_that_makes_no_sense_is_none() -> None:
+def test_a_record_that_makes_no_sense_does_nothing() -> None:
     """O4."""
     graph = graph_of(journalled(scene()))
     before = graph.full_digest()
-    for each in (None, 1, {}, {"epoch": 1}, {"epoch": "1", "lt": 1}, {"epoch": True, "lt": 9}):
-        record = Message("=r", SERVER_CLIENT, {}, 0, 0, [Op("server.reset", value=each)], server_seq=4)
+    resets = (None, 1, {}, {"epoch": 1}, {"epoch": "1", "lt": 1}, {"epoch": True, "lt": 9})
+    ops = [Op("server.reset", value=each) for each in resets]
+    ops += [Op("server.cut", value=each) for each in (None, "9", True, 9.0, -1, [9], {"lt": 9})]
+    for op in (*ops, Op("server.later", value=9)):
+        record = Message("=r", SERVER_CLIENT, {}, 0, 0, [op], server_seq=4)
         assert not graph.apply(record).is_new
+        assert cut_of(record) == 0
     assert graph.full_digest() == before
 
 

@@ -21,7 +21,7 @@ from .layout import (
     waiting_entries,
     waiting_records,
 )
-from .message import SERVER_CLIENT, UNSET, Epoch, Message, epoch_of, is_restore
+from .message import SERVER_CLIENT, UNSET, Epoch, Message, cut_of, epoch_of, is_restore
 from .oplog import Identity, OpLog
 from .place import Placed, Spot, end_of_cut
 from .published import PublishedNode, alike_from, published_state, safe_message
@@ -216,10 +216,10 @@ class Graph:
         epoch = epoch_of(record)
         if epoch is not None and epoch.number > self.epoch.number:
             return self._begin(epoch)
-        cuts = [op.value for op in record.ops if op.ot == "server.cut" and type(op.value) is int]
-        if not cuts or max(cuts) <= self.cut:
+        cut = cut_of(record)
+        if cut <= self.cut:
             return NOTHING
-        self._fold_away(max(cuts))
+        self._fold_away(cut)
         return Applied(True, changed=self._take_changed(self.head_seq))
 
     # Epochs and cuts

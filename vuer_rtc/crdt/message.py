@@ -158,6 +158,11 @@ def cut_record(record_id: str, cut: int, ts: float) -> Message:
     )
 
 
+def cut_of(record: Message) -> int:
+    """The Lamport time up to which a server record folds history away; 0 when it folds none."""
+    return max([0, *(op.value for op in record.ops if op.ot == "server.cut" and type(op.value) is int)])
+
+
 __all__ = [
     "INTEGER_MAX",
     "RESTORE_PREFIX",
@@ -170,6 +175,7 @@ __all__ = [
     "Stamp",
     "UnsetType",
     "content_of",
+    "cut_of",
     "cut_record",
     "epoch_of",
     "is_restore",
