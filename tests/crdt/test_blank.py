@@ -10,7 +10,9 @@ from tests.crdt.history import Writer
 from tests.journal.history import insert, message, put
 from vuer_rtc.crdt.blank import BLANK, BLANK_ASTRAL, Authorship, Blanked, blanked, emptying_ops, left_count
 from vuer_rtc.crdt.graph import Graph
+from vuer_rtc.crdt.layout import decode_content
 from vuer_rtc.crdt.message import Message, Op, cut_record, numbered
+from vuer_rtc.crdt.text import Text
 
 HISTORIES = 1500
 
@@ -57,7 +59,7 @@ def holds(graph: Graph, word: str) -> bool:
 
 
 def test_random_histories_merge_on_alike_when_what_is_hidden_is_blank() -> None:
-    met = Blanked()
+    met, former = Blanked(), 0
     for number in range(HISTORIES):
         rng = random.Random(f"blank/{number}")
         writer = Writer(rng)
@@ -65,6 +67,7 @@ def test_random_histories_merge_on_alike_when_what_is_hidden_is_blank() -> None:
         half = rng.randint(4, len(items) - 2)
         whole = folded(*items[:half])
         other, told = blank(whole)
+        former += checked_former_texts(whole)
         met.characters, met.values = met.characters + told.characters, met.values + told.values
         assert other.digest() == whole.digest(), number
         for item in items[half:]:
@@ -78,6 +81,17 @@ def test_random_histories_merge_on_alike_when_what_is_hidden_is_blank() -> None:
         assert blank(whole)[0].full_digest() == blank(other)[0].full_digest(), number
     assert met.characters > 300
     assert met.values > 300
+    assert former > 30
+
+
+def checked_former_texts(graph: Graph) -> int:
+    """X2, X6: what is no text hides all its characters, so those that a text hides are all that is blanked; how many
+    there were."""
+    nodes = decode_content(graph.snapshot()).nodes.values()
+    registers = [register for node in nodes for register in (node.registers or {}).values()]
+    former = [each for each in registers if each.text is not None and not each.is_text]
+    assert all(Text.decode(each.text).visible() == "" for each in former)
+    return len(former)
 
 
 def test_blanking_again_changes_nothing() -> None:
@@ -93,7 +107,7 @@ def test_b1_deleted_text_keeps_its_ids_and_lengths_only() -> None:
     graph, told = blank(
         folded(
             message(1, insert("n")),
-            message(2, text("ann:0", None, "se😀cret", 1)),
+            message(2, text("ann:0", None, "s\uffff😀cret", 1)),
             message(3, delete(["ann:1", 6]), text("ann:7", "ann:0", "!", 2)),
         )
     )

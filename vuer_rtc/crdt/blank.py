@@ -11,7 +11,7 @@ from typing import Any
 from .canonical import SERVER_PREFIX
 from .layout import Content, decode_content, encode_content
 from .message import Op, is_restore
-from .node import STRING_PATHS, Node, Register, start_register
+from .node import Node, Register, start_register
 from .place import Origin
 from .register import implicit_agent
 
@@ -96,8 +96,8 @@ def _forget_overwritten(node: Node, told: Blanked) -> None:
 
 
 def _blank_rows(register: Register, told: Blanked) -> Json:
-    """The rows of a text; of a plain string that an undone op gave characters, these stay: an op that counts shows them
-    (rule X6)."""
+    """The rows of a text, or of what is none any more and hides them all (rule X2); of a plain string that an undone op
+    gave characters, these stay: an op that counts shows them (rule X6)."""
     agents, encoded = register.text
     plain = None if register.is_text else implicit_agent(register.writer, register.index)
     blank, agent = [], ""
@@ -106,7 +106,7 @@ def _blank_rows(register: Register, told: Blanked) -> Json:
         if place is not None:
             agent = agents[place[0]]
         content = list(text)
-        for at in () if agent == plain else _hidden(row, is_whole=not register.is_text):
+        for at in () if agent == plain else _hidden(row):
             mark = BLANK if content[at] <= BASIC_MAX else BLANK_ASTRAL
             told.characters += content[at] != mark
             content[at] = mark
@@ -114,11 +114,11 @@ def _blank_rows(register: Register, told: Blanked) -> Json:
     return [agents, blank]
 
 
-def _hidden(row: list[Json], *, is_whole: bool) -> Iterator[int]:
+def _hidden(row: list[Json]) -> Iterator[int]:
     """Offsets of the characters of a row that nobody sees."""
     deleted: list[list[int]] = row[4] if len(row) > 4 else []
     is_counted: bool = row[5] if len(row) > 5 else True
-    if is_whole or not is_counted:
+    if not is_counted:
         yield from range(len(row[1]))
         return
     for first, length in deleted:
@@ -219,7 +219,7 @@ def _emptying(key: str, path: str, value: Json) -> Iterator[Op]:
             empty = ("object.set", {})
         case _:
             return
-    if value != empty[1] and (path not in STRING_PATHS or type(value) is str):
+    if value != empty[1]:
         yield Op(empty[0], key, path, empty[1])
 
 
@@ -241,7 +241,7 @@ def _characters(register: Register) -> Iterator[tuple[tuple[str, str], str, int]
     for row in rows:
         if row[0] is not None:
             agent, number = agents[row[0][0]], row[0][1]
-        hidden = set(_hidden(row, is_whole=False))
+        hidden = set(_hidden(row))
         for offset in range(len(row[1])):
             if offset not in hidden:
                 yield writers[agent], agent, number + offset
