@@ -110,8 +110,7 @@ def _check_transactions(connection: Connection) -> Iterable[CheckMessage]:
         hint += "settings of its role, database and server."
         yield Error(text, hint=hint, id="vuer_journal.E012")
     if connection.vendor == "sqlite" and connection.transaction_mode != "IMMEDIATE":
-        text = "SQLite transactions that begin as readers fail at their first write while another process "
-        "writes."
+        text = "SQLite transactions that begin as readers fail at their first write while another process writes."
         yield Warning(text, hint='OPTIONS = {"transaction_mode": "IMMEDIATE"}', id="vuer_journal.W012")
 
 
