@@ -18,7 +18,7 @@ from tests.published.process import published_directory
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.message import Message, Op, cut_record
 from vuer_rtc.crdt.view import PublishedState
-from vuer_rtc.protocol.codec import decode_frame, encode, encode_commit, message_fields
+from vuer_rtc.protocol.codec import decode_fields, encode, encode_commit, inbound_of, message_fields
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.wire import (
     Ack,
@@ -31,6 +31,7 @@ from vuer_rtc.protocol.wire import (
     Frame,
     Framing,
     Heartbeat,
+    Inbound,
     Naming,
     NativeDocument,
     Outbound,
@@ -77,6 +78,11 @@ def commit_with(value: Any) -> dict[str, Any]:
 
 def decoded(frame: Frame) -> Any:
     return json.loads(frame) if isinstance(frame, str) else msgpack.unpackb(frame)
+
+
+def decode_frame(frame: Frame) -> Inbound:
+    """As a session does, which looks at the fields in between."""
+    return inbound_of(decode_fields(frame))
 
 
 def assert_refused(code: ErrorCode, frame: Frame, message_id: str | None = None) -> None:

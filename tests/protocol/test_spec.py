@@ -12,7 +12,7 @@ import pytest
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.protocol import wire
-from vuer_rtc.protocol.codec import decode_frame, encode
+from vuer_rtc.protocol.codec import encode, inbound_of
 from vuer_rtc.protocol.codes import CloseCode, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 from vuer_rtc.protocol.session import Reply, Right, SyncSession
@@ -117,4 +117,4 @@ def test_every_rule_has_one_id() -> None:
 
 def test_the_bare_commit_of_the_example_is_read_too() -> None:
     commit = exchange("C")[0]
-    assert decode_frame(json.dumps(commit["msg"])) == decode_frame(json.dumps(commit))
+    assert inbound_of(commit["msg"]) == inbound_of(commit)

@@ -68,16 +68,8 @@ def read_message_id(frame: Frame) -> str | None:
     return (head.msg or head).id or None
 
 
-def decode_frame(frame: Frame) -> Inbound:
-    """The message of a frame: text is JSON, bytes are msgpack; a map without `mtype` is a bare commit.
-
-    Raises: ClientFault, with the message's id as far as it can be read.  Source: rules F1 to F4.
-    """
-    return inbound_of(decode_fields(frame))
-
-
 def inbound_of(fields: Fields) -> Inbound:
-    """The message that the fields of a frame are.
+    """The message that the fields of a frame are; without `mtype` a bare commit.
 
     Raises: ClientFault, with the message's id as far as it can be read.  Source: rules F2 to F4.
     """
@@ -102,7 +94,7 @@ def inbound_of(fields: Fields) -> Inbound:
 
 
 def decode_fields(frame: Frame) -> Fields:
-    """What a frame holds, as it is written.
+    """What a frame holds, as it is written: text is JSON, bytes are msgpack.
 
     Raises: ClientFault `bad-frame`.  Source: rule F1.
     """
