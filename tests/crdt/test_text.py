@@ -485,6 +485,25 @@ def test_an_id_used_again_names_the_latest_claim_before_the_op() -> None:
     assert [run.layer for run in text.runs()] == [0, 0, 1, 1]
 
 
+def test_what_only_a_later_claim_took_can_be_taken_again() -> None:
+    """X4: from there on it names the third."""
+    text, rope = Text(), PlainRope()
+    for each in (text, rope):
+        each.place("a", 0, "ab", None, 1, 1)
+        each.place("a", 1, "cdef", None, 1, 1)
+        each.place("a", 3, "gh", None, 1, 1)
+        each.delete([["a:3", 1]])
+    assert_same(text, rope)
+
+
+def test_a_range_names_no_character_beside_it() -> None:
+    text = Text()
+    text.place("a", 2, "cd", None, 1, 1, order=(1,))
+    assert not text.delete([["a:0", 2], ["a:4", 9]], order=(3,))
+    assert text.delete([["a:0", 3]], order=(4,))
+    assert text.visible() == "d"
+
+
 def test_what_an_op_named_in_vain_asks_for_a_new_fold_when_it_comes() -> None:
     text = Text()
     assert text.latest("a:7", before=(5,)) is None
@@ -492,27 +511,27 @@ def test_what_an_op_named_in_vain_asks_for_a_new_fold_when_it_comes() -> None:
     assert text.needs_refold((4,), "a", 5, 3)
     assert text.needs_refold((4,), "b", 4, 1)
     assert not text.needs_refold((4,), "b", 5, 9)
+    assert not text.needs_refold((4,), "b", 0, 2)
     assert not text.needs_refold((7,), "a", 7, 1), "it is later than both"
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_settled_claims_stay_before_all_others(seed: int) -> None:
-    """What was folded behind a cut takes no part in what arrives out of order later."""
-    ops = random_history(random.Random(seed), 40)
-    replica = Replica()
-    for op in ops[:20]:
-        replica.receive(op)
-    replica.text.settle((20,))
-    assert_same(replica.text, fold_plain(ops[:20]))
-    replica.ops.clear()
-    for place in range(20, 40, 2):
-        for op in (ops[place + 1], ops[place]):
-            if op.kind in ("insert", "replace") and replica.text.needs_refold(
-                op.order, op.agent, op.number, len(op.content)
-            ):
-                return
-            replica.receive(op)
-    assert_same(replica.text, fold_plain(ops))
+@pytest.mark.parametrize("seed", range(40))
+def test_one_more_of_many_siblings_finds_its_place(seed: int) -> None:
+    """X3: at the start, below the middle of what was typed, and below its end."""
+    randomness, text, rope = random.Random(seed), Text(), PlainRope()
+    anchors = [randomness.choice([None, "a:0", "a:1", "a:2"])] * 3 + ["a:0", "a:2"]
+    for each in (text, rope):
+        each.place("a", 0, "abc", None, 5 * (seed % 3), 1)
+    tops = dict.fromkeys("bcd", 0)
+    for _ in range(60):
+        agent, anchor = randomness.choice("bcd"), randomness.choice(anchors)
+        content, seq, ts = randomness.choice(["x", "yz"]), randomness.randint(0, 9), randomness.randint(0, 1)
+        for each in (text, rope):
+            where = None if anchor is None else each.latest(anchor)
+            each.place(agent, tops[agent], content, where, seq, ts)
+        tops[agent] += len(content)
+        assert text.visible() == rope.visible()
+    assert_same(text, rope)
 
 
 def test_hiding_all_also_hides_what_arrives_late() -> None:

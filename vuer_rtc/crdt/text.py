@@ -314,16 +314,6 @@ class Text:
         """The text as published clients hydrate it; nothing is lost."""
         return publish_runs(self.runs(), self._highest_seq)
 
-    def settle(self, before: Order) -> None:
-        """Forget the orders before `before`, of ops that nothing will change any more: they stay before all others.
-
-        Frees what each order holds.  Afterwards no op before `before` may be placed, undone or redone.
-        """
-        for author in self._authors.values():
-            self._count = max(self._count, author.settle(before))
-        self._hides = [hide for hide in self._hides if hide >= order_key(before)]
-        self._siblings.forget()
-
     @classmethod
     def decode(cls, data: Json) -> "Text":
         """The text that `encode` was called on, its claims being before all that are placed from now on.

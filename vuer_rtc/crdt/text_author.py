@@ -39,13 +39,9 @@ class SpanIndex:
         number = span.number
         page = bisect_right(self._firsts, number)
         numbers, spans = self._numbers[page], self._spans[page]
-        if not numbers or number > numbers[-1]:
-            numbers.append(number)
-            spans.append(span)
-        else:
-            at = bisect_right(numbers, number)
-            numbers.insert(at, number)
-            spans.insert(at, span)
+        at = bisect_right(numbers, number)
+        numbers.insert(at, number)
+        spans.insert(at, span)
         if len(spans) > PAGE_LENGTH_MAX:
             self._halve(page)
 
@@ -152,7 +148,7 @@ class Author:
 
     def reused_between(self, first: int, end: int) -> list[int]:
         numbers = self.reused_numbers
-        return numbers[bisect_left(numbers, first) : bisect_left(numbers, end)] if numbers else numbers
+        return numbers[bisect_left(numbers, first) : bisect_left(numbers, end)]
 
     def reuse(self, number: int, length: int, order: Order) -> SpanIndex:
         """Register another claim of ids that are taken; returns the index its spans belong in."""
@@ -167,7 +163,7 @@ class Author:
 
     def latest(self, number: int, before: Order) -> "Span | None":
         """The span of the latest claim of a number before `before` (None: of all)."""
-        if self.reused and number in self.reused:
+        if number in self.reused:
             claims = self.reused[number]
             at = (
                 len(claims)
@@ -187,21 +183,6 @@ class Author:
         number, order = self.numbers[claim], self.orders[claim]
         reused = (index for placed, index in self.reused.get(number, ()) if placed == order)
         return next(reused, self.index), number, number + self.lengths[claim]
-
-    def settle(self, before: Order) -> int:
-        """Forget the orders before `before`: counted ones take their places.  Returns more than the highest."""
-        settled = [claim for claim, order in enumerate(self.orders) if order_key(order) < order_key(before)]
-        if not self.reused:
-            for claim in settled:
-                self.orders[claim] = 0
-            return 1
-        settled.sort(key=lambda claim: order_key(self.orders[claim]))
-        turns = {order_key(self.orders[claim]): turn for turn, claim in enumerate(settled)}
-        for claim in settled:
-            self.orders[claim] = turns[order_key(self.orders[claim])]
-        for number, claims in self.reused.items():
-            self.reused[number] = [(turns.get(order_key(order), order), index) for order, index in claims]
-        return len(settled)
 
     def layer(self, number: int, order: Order) -> tuple[int, bool]:
         """How many claims of this id are before the one of `order`, and whether that is the latest."""

@@ -82,9 +82,6 @@ class Siblings:
         """True while some siblings are remembered: then every new one has to be added."""
         return bool(self._wide)
 
-    def forget(self) -> None:
-        self._wide.clear()
-
     def _following_of_many(
         self, siblings: list[tuple[Rank, SpanIndex, int]], rank: Rank, depth: int
     ) -> Span | None:
