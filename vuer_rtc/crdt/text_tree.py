@@ -228,8 +228,7 @@ class Tree:
         span.index.add(right)
         leaf.children.insert(leaf.children.index(span) + 1, right)
         right.above = leaf
-        if len(leaf.children) > FANOUT_MAX:
-            self._halve(leaf)
+        self._halve(leaf)
         return right
 
     def grow(self, span: Span, by: int) -> None:
@@ -261,11 +260,10 @@ class Tree:
             if depth < branch.depth:
                 branch.depth = depth
             branch = branch.above
-        if len(leaf.children) > FANOUT_MAX:
-            self._halve(leaf)
+        self._halve(leaf)
 
     def _halve(self, branch: Branch) -> None:
-        """Move the second half of a full branch into a new one, and so on upwards."""
+        """Move the second half of a branch that is too full into a new one, and so on upwards."""
         while len(branch.children) > FANOUT_MAX:
             above = branch.above
             if above is None:
