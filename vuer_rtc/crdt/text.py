@@ -346,7 +346,7 @@ def _nameable(span: Span, start: int, stop: int, order: Order) -> Iterator[tuple
         while start < cut:
             claim = span.claim_at(start)
             end = min(cut, author.numbers[claim] + author.lengths[claim])
-            if order is None or order_key(author.orders[claim]) < order_key(order):
+            if order_key(author.orders[claim]) < order_key(order):
                 yield start, end
             start = end
         start = cut + 1
