@@ -147,9 +147,9 @@ POSTGRESQL_LOCKED = {"40001", "40P01", "55P03"}
 """serialization_failure, deadlock_detected, lock_not_available."""
 
 
-def is_lock_failure(error: BaseException) -> bool:
+def is_lock_failure(error: Error) -> bool:
     """True when the database works but another transaction was in the way."""
-    cause = error.__cause__ or error
+    cause = error.__cause__  # the driver's
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in SQLITE_LOCKED

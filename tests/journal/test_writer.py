@@ -1,7 +1,7 @@
 """J6 to J9: one contract for both ways to insert."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ from journal import batch_sql
 from journal import batch_table as batch_table_module
 from journal.batch_sql import PostgresTable, SqliteTable, batch_table
 from journal.batch_table import OrmTable
-from journal.entry import decode_entries
+from journal.entry import decode_entries, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable, OpenTransaction
 from journal.models import Document, JournalBatch
 from journal.writer import (
@@ -234,6 +234,13 @@ def test_a_batch_too_large_for_a_row_writes_nothing(
     with override_settings(VUER_RTC={"JOURNAL_BATCH_BYTES_MAX": 300}), pytest.raises(BatchTooLarge):
         append(draft(other, 1), draft(document, 1, *range(1, 50)))
     assert JournalBatch.objects.count() == 0
+
+
+def test_a_batch_may_be_as_large_as_a_row(append: Append, document: Document) -> None:
+    size = len(encode_entries(draft(document, 1).entries))
+    for allowed, outcome in ((size - 1, pytest.raises(BatchTooLarge)), (size, nullcontext())):
+        with override_settings(VUER_RTC={"JOURNAL_BATCH_BYTES_MAX": allowed}), outcome:
+            assert append(draft(document, 1)) == [Appended(1, 1)]
 
 
 def test_j24_who_loses_twice_in_a_row_asks_the_others_for_a_turn(append: Append, document: Document) -> None:
