@@ -69,7 +69,7 @@ class CommittingRoom(Protocol):
     def isolate(self, batch: Batch) -> None:
         """The batch cannot be written as it is: narrow down which message is at fault."""
 
-    async def catch_up(self, outcome: Conflict | Fenced) -> None:
+    async def catch_up(self) -> None:
         """Afterwards the room holds what others wrote.  Raises: JournalUnavailable."""
 
     def fail(self) -> None:
@@ -145,7 +145,7 @@ class Committer:
             self._after_round[room] = None
             return None
         if room not in self._catching_up:
-            self._start_catching_up(room, Conflict())
+            self._start_catching_up(room)
         return self._catching_up[room]
 
     async def refreshed(self, room: CommittingRoom) -> None:
@@ -155,11 +155,11 @@ class Committer:
         if reading is not None:
             await asyncio.shield(reading)
 
-    def _start_catching_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
+    def _start_catching_up(self, room: CommittingRoom, *, was_locked: bool = False) -> None:
         """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
         self._withdraw(room)
         self._begin()
-        task = asyncio.get_running_loop().create_task(self._catch_up(room, outcome))
+        task = asyncio.get_running_loop().create_task(self._catch_up(room, was_locked=was_locked))
         self._catching_up[room] = task
 
     def _withdraw(self, room: CommittingRoom) -> None:
@@ -328,12 +328,13 @@ class Committer:
                 tally.conflicts += 1
                 room.conflicts_in_a_row += 1
                 room.put_back(batch)
-                if outcome != Conflict(was_locked=True):
+                was_locked = outcome == Conflict(was_locked=True)
+                if not was_locked:
                     self._note_rival(room)
                 elif room.conflicts_in_a_row > 1:
                     logger.warning("document %s: a lock is in the way of its commits", room.document_id)
                     room.warn()
-                self._start_catching_up(room, outcome)
+                self._start_catching_up(room, was_locked=was_locked)
 
     def _note_rival(self, room: CommittingRoom) -> None:
         room.rival_until = asyncio.get_running_loop().time() + RIVAL_REMEMBERED_S
@@ -350,18 +351,18 @@ class Committer:
             self.notify(room)
         self._note_if_drained()
 
-    async def _catch_up(self, room: CommittingRoom, outcome: Conflict | Fenced) -> None:
+    async def _catch_up(self, room: CommittingRoom, *, was_locked: bool) -> None:
         """The room reads what others wrote, however long the journal is away, and then takes part again."""
         collisions = min(max(0, room.conflicts_in_a_row - 1), CONFLICT_JITTER_TIMES_MAX)
         await asyncio.sleep(random.random() * collisions * CONFLICT_JITTER_MS / 1000)
-        if outcome == Conflict(was_locked=True):  # all wait when it tries again
+        if was_locked:  # all wait when it tries again
             await self._pause(min(settings.retry_delay_first_ms * 2**collisions, settings.retry_delay_max_ms))
         pause_ms = settings.retry_delay_first_ms
         try:
             while not room.is_closed:
                 try:
                     with self._guard(room), Patience(room.warn):
-                        await room.catch_up(outcome)
+                        await room.catch_up()
                     break
                 except JournalUnavailable:
                     room.warn()

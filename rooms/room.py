@@ -17,7 +17,7 @@ from journal.entry import Entry
 from journal.error import CorruptJournal, JournalPutBack, JournalTruncated, UnknownDocument
 from journal.failpoint import reach
 from journal.reader import Hydrated
-from journal.writer import Conflict, Draft, Fenced
+from journal.writer import Draft
 from rooms.answer import Answers
 from rooms.audience import Audience, Replies, send_state
 from rooms.batch import Batch, Submission
@@ -250,12 +250,11 @@ class LiveRoom:
 
     # What others wrote
 
-    async def catch_up(self, outcome: Conflict | Fenced) -> None:
-        """Afterwards the room holds what others wrote, whatever told that they did.
+    async def catch_up(self) -> None:
+        """Afterwards the room holds what others wrote.
 
-        When that is damaged, the room stays as it is, for looking.
-
-        When there is no such document any more, everybody is sent away.
+        When that is damaged, the room stays as it is, for looking.  When there is no such document any more, everybody
+        is sent away.
 
         Raises: JournalUnavailable.
         """

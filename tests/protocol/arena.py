@@ -14,7 +14,6 @@ from journal.column import moment
 from journal.entry import Entry, decode_entries, encode_entries
 from journal.operation import operation_rows
 from journal.scene_object import object_row
-from journal.writer import Conflict
 from rooms.address import Address
 from rooms.admission import Admission
 from rooms.connection import Connection
@@ -180,7 +179,7 @@ class Arena:
         record = numbered(record, graph.head_seq + 1)
         self.journal.messages.append(record)
         self.entries.append(Entry(record))
-        await self.room.catch_up(Conflict())
+        await self.room.catch_up()
         await asyncio.sleep(0)
         self.met["cuts"] += 1
 

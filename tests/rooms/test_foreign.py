@@ -2,7 +2,6 @@ from dataclasses import replace
 from typing import Any
 
 from journal.entry import Entry
-from journal.writer import Conflict
 from rooms import foreign
 from rooms.foreign import bytes_of, in_steps
 from vuer_rtc.crdt.message import numbered
@@ -30,7 +29,7 @@ async def test_who_joins_while_a_room_catches_up_misses_nothing(monkeypatch: Any
     room = Room(journal)
     ann = room.enter("ann")
     journal.add(*(message("far", counter, insert(f"n{counter}")) for counter in range(1, 8)), first_seq=1)
-    catching_up = room.catch_up(Conflict())
+    catching_up = room.catch_up()
     seen = []
     try:
         while True:

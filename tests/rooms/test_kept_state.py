@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from journal.writer import Conflict
 from rooms import answer, kept_state, native
 from rooms.fanout import Delivery
 from rooms.kept_state import KeptState
@@ -206,7 +205,7 @@ async def test_published_clients_of_random_histories_are_sent_what_those_before_
                     compared += len(since) > 1
             journal.add(history.record(position), first_seq=position + 1)
             if rng.random() < 0.7:
-                await room.catch_up(Conflict())
+                await room.catch_up()
     assert compared > (0 if share < 1 else 20)
 
 

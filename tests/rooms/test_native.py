@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from journal.writer import Conflict
 from rooms import kept_state, native
 from tests.crdt.history import History, make_history, with_resets
 from vuer_rtc.crdt.message import Message, Op, cut_record, numbered
@@ -72,7 +71,7 @@ async def cut_away(room: Room, journal: Journal, lt: int) -> None:
     """What a compaction writes."""
     seq = room.graph.head_seq + 1
     journal.add(cut_record(f"=cut/{seq}", lt, 1.0), first_seq=seq)
-    await room.catch_up(Conflict())
+    await room.catch_up()
 
 
 async def test_replicas_equal_the_room_at_every_step(room: Room, journal: Journal) -> None:
@@ -131,7 +130,7 @@ async def live_through(history: History, rng: random.Random) -> dict[str, int]:
             one.come_back()
         journal.add(history.record(position), first_seq=position + 1)
         if rng.random() < 0.7:  # else they come together
-            await room.catch_up(Conflict())
+            await room.catch_up()
         for one in away:
             one.join(one.replica.seq)
             met["resumed"] += "welcome" in one.peer.got[0] and "resumed" in one.peer.got[0]
@@ -230,7 +229,7 @@ async def test_a_native_client_is_sent_its_own_message_that_another_process_wrot
     ann = Follower(room, "ann", NATIVE).join()
     ann.send(insert("n"))
     journal.add(ann.replica.sent["ann:1"], first_seq=1)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert room.next_batch() is None
     assert ann.peer.got[2:] == ["ann:1 at 1", "ack ann:1 1"]
     ann.assert_same()

@@ -2,7 +2,6 @@
 
 import pytest
 
-from journal.writer import Conflict, Fenced
 from vuer_rtc.crdt.message import Epoch, Message, reset_record
 from vuer_rtc.protocol.codes import ErrorCode
 
@@ -46,7 +45,7 @@ async def test_published_clients_are_told_and_sent_the_empty_document_and_native
     room.submit(submission(message("ann", 1, insert("n")), ann))
     room.commit()
     journal.add(reset(), first_seq=2)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert ann.got == ["state 0", "ack ann:1 1", "room-reset", "state 2"]
     state = ann.wires[-1]["snapshot"]
     assert state["graph"] == {"nodes": {}, "rootKey": ""}
@@ -62,7 +61,7 @@ async def test_what_was_read_with_it_is_in_the_state_or_gone(room: Room, journal
     journal.add(
         message("cy", 1, insert("old")), reset(), message("cy", 2, insert("new"), lt=FLOOR + 1), first_seq=1
     )
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert ann.got == ["state 0", "room-reset", "state 3"]
     assert list(ann.wires[-1]["snapshot"]["graph"]["nodes"]) + [
         m["id"] for m in ann.wires[-1]["journal"]
@@ -80,7 +79,7 @@ async def test_work_of_the_old_epoch_is_refused_and_what_was_journalled_is_acked
     waiting = message("ann", 2, put())
     room.submit(submission(waiting, ann))
     journal.add(reset(), first_seq=2)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert room.next_batch() is None
     edit(room, ann, done, message("ann", 3, put(), lt=FLOOR))
     edit(room, ann, message("ann", 2, insert("n"), lt=FLOOR + 1, id="ann:new"))
@@ -96,7 +95,7 @@ async def test_a_room_that_was_overtaken_by_a_compaction_tells_of_the_reset_too(
     ann, bot = room.enter("ann"), room.enter("bot", NATIVE)
     journal.add(message("cy", 1, insert("n")), reset(), first_seq=1)
     journal.is_truncated = True
-    await room.catch_up(Fenced())
+    await room.catch_up()
     assert ann.got == ["state 0", "room-reset", "state 2"]
     assert bot.got == ["welcome 0", "state 0", "state 2"]
     assert replica_of(bot).graph.epoch.number == 1
@@ -104,7 +103,7 @@ async def test_a_room_that_was_overtaken_by_a_compaction_tells_of_the_reset_too(
 
 async def test_who_comes_back_finds_the_reset_among_what_it_missed(room: Room, journal: Journal) -> None:
     journal.add(message("cy", 1, insert("n")), reset(), first_seq=1)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     bot = room.enter("bot", NATIVE, since=1)
     assert bot.got == ["welcome 2 resumed", "=server:1 at 2"]
     assert room.enter("ann").got == ["state 2"]

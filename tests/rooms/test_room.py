@@ -2,7 +2,6 @@
 
 import pytest
 
-from journal.writer import Conflict, Fenced
 from rooms.batch import Submission
 from vuer_rtc.crdt.message import cut_record
 from vuer_rtc.protocol.codes import CloseCode
@@ -90,7 +89,7 @@ async def test_after_a_conflict_the_others_messages_come_first_and_ours_is_numbe
     assert batch is not None
     journal.add(message("far", 1, insert("n")), message("far", 2), first_seq=1)
     room.put_back(batch)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert [m.server_seq for m in room.commit().messages] == [3]
     assert ann.got[1:] == ["far:1 at 1", "far:2 at 2", "ack ann:1 3"]
     assert bob.got[1:] == ["far:1 at 1", "far:2 at 2", "ann:1 at 3"]
@@ -110,7 +109,7 @@ async def test_a_commit_of_unknown_outcome_that_did_happen_is_acked_once_and_jou
     assert again is not None
     assert again.first_seq == 1
     room.put_back(again)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     assert room.next_batch() is None
     assert ann.got[1:] == ["ack ann:1 1"]
     assert bob.got[1:] == ["ann:1 at 1"]
@@ -122,7 +121,7 @@ async def test_when_what_was_missed_is_folded_away_everybody_gets_the_whole_stat
     ann, bob = room.enter("ann"), room.enter("bob")
     journal.add(message("far", 1, insert("n")), cut_record("=cut", 5, 1.0), first_seq=1)
     journal.is_truncated = True
-    await room.catch_up(Fenced())
+    await room.catch_up()
     assert ann.got == bob.got == ["state 0", "state 2"]
     assert room.changes == 1
 
@@ -132,22 +131,20 @@ async def test_j66_when_the_database_has_been_put_back_everybody_gets_what_it_ha
 ) -> None:
     ann = room.enter("ann")
     journal.add(message("far", 1, insert("n")), message("far", 2), first_seq=1)
-    await room.catch_up(Conflict())
+    await room.catch_up()
     room.submit(submission(message("ann", 1), ann))
     journal.messages.pop()
-    await room.catch_up(Fenced())
+    await room.catch_up()
     assert ann.got == ["state 0", "far:1 at 1", "far:2 at 2", "state 1"]
     assert [m.server_seq for m in room.commit().messages] == [2]
     assert room.put_back_to == 1
 
 
-async def test_behind_the_fence_a_room_that_missed_nothing_is_told_what_is_new(
-    room: Room, journal: Journal
-) -> None:
+async def test_a_room_that_catches_up_again_is_told_nothing_twice(room: Room, journal: Journal) -> None:
     ann = room.enter("ann")
     journal.add(message("far", 1, insert("n")), first_seq=1)
-    for outcome in (Fenced(), Conflict()):
-        await room.catch_up(outcome)
+    for _ in range(2):
+        await room.catch_up()
     assert ann.got == ["state 0", "far:1 at 1"]
     assert room.changes == 1
 
