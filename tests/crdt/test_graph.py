@@ -29,6 +29,7 @@ from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_of, cut
 from vuer_rtc.crdt.register import step
 from vuer_rtc.crdt.text import Text
 from vuer_rtc.crdt.tree import NAMED_MIN, Tree
+from vuer_rtc.crdt.undo import Meta
 
 
 def scene() -> list[Message]:
@@ -313,6 +314,20 @@ def test_a_record_that_makes_no_sense_does_nothing() -> None:
         assert not graph.apply(record).is_new
         assert cut_of(record) == 0
     assert graph.full_digest() == before
+
+
+def test_a_message_that_undoes_one_many_times_looks_once_at_what_was_said_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """U2: a thousand undos of one message looked at all that ever undid it, a thousand times."""
+    author, looks = Author("al"), Mock(side_effect=Meta.counts_on)
+    monkeypatch.setattr(Meta, "counts_on", lambda *arguments: looks(*arguments))
+    messages = [author(1, insert("n")), author(2, prop("number.set", "x", 2))]
+    graph, said = graph_of(messages), author(3, *[undo("al:2")] * 300)
+    converged(*messages, said)
+    looks.reset_mock()
+    assert graph.apply(said).relay == said
+    assert looks.call_count == 300 + 1
 
 
 def test_a_message_that_undoes_many_folds_each_property_once(monkeypatch: pytest.MonkeyPatch) -> None:

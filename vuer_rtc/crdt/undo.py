@@ -110,11 +110,11 @@ class Undo:
     def counting_targets(self, message: Message, known: Any, cut: int) -> set[str]:
         """Targets of the message's meta ops that are in `known` (messages by id) and on which they count."""
         return {
-            op.target
-            for op in message.ops
-            if op.ot in META_OPS and type(op.target) is str and (target := known.get(op.target)) is not None
-            and any(m.stamp[2] == message.id and m.counts_on(target, cut) for m in self.metas.get(op.target, ()))
-        }  # fmt: skip
+            name
+            for name in set(targets_of(message))  # once each: a message may name one a thousand times
+            if (target := known.get(name)) is not None
+            and any(m.stamp[2] == message.id and m.counts_on(target, cut) for m in self.metas.get(name, ()))
+        }
 
     def items(self) -> Iterator[tuple[str, list[Meta]]]:
         """Targets and what was said of them, in total order."""
