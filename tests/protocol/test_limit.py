@@ -95,6 +95,12 @@ AT_THE_LIMIT: list[tuple[str, int, Message, Message]] = [
         message({"ot": "text.init", "key": "n", "path": "body", "value": "hey"}),
     ),
     ("text_delete_chars_max", 3, message(text(deleted=3)), message(text(deleted=2**53 - 1))),
+    (
+        "text_delete_chars_max",
+        3,
+        message(text(deleted=1), text(deleted=2)),
+        message(text(deleted=2), text(deleted=2)),
+    ),
     ("text_seq_per_lt_max", 10, message(text(seq=80)), message(text(seq=81))),
 ]
 

@@ -57,7 +57,8 @@ class Limits:
     text_insert_chars_max: int = 100_000
     """Characters of one text operation.  Every character is remembered, deleted or not."""
     text_delete_chars_max: int = 1_000_000
-    """Characters that the ranges of one text operation cover together."""
+    """Characters that the ranges of all text operations of one message cover together: each run of them is looked at,
+    and a thousand operations may name the same million."""
     text_seq_per_lt_max: int = 10_000
     """Bound of a text operation's `seq`, times its Lamport time plus one.  An honest `seq` grows by at most
     one per operation: keep this above the largest `ops_per_message_max` the document ever had.  Without it
@@ -144,6 +145,8 @@ def check_message(message: Message, limits: Limits) -> None:
             _refuse("ops_per_message_max", limits, len(message.ops))
         for op in message.ops:
             _check_op(op, message, limits)
+        if (deleted := sum(map(_deleted, message.ops))) > limits.text_delete_chars_max:
+            _refuse("text_delete_chars_max", limits, deleted)
     except ClientFault as fault:
         fault.message_id = message.id
         raise
@@ -234,13 +237,15 @@ def _check_text(op: Op, message: Message, limits: Limits) -> None:
     content = op.value[1] if type(op.value) is list else op.value
     if content is not UNSET and len(content) > limits.text_insert_chars_max:
         _refuse("text_insert_chars_max", limits, len(content))
-    deleted = 0 if op.rm is UNSET else sum(length for _, length in op.rm)
-    if deleted > limits.text_delete_chars_max:
-        _refuse("text_delete_chars_max", limits, deleted)
     seq_max = (message.lt + 1) * limits.text_seq_per_lt_max
     if op.seq is not UNSET and op.seq > seq_max:
         detail = f"text_seq_per_lt_max allows `seq` {seq_max} at this Lamport time, it is {op.seq}"
         raise ClientFault(ErrorCode.OVER_LIMIT, detail)
+
+
+def _deleted(op: Op) -> int:
+    """Characters that its ranges cover."""
+    return 0 if op.rm is UNSET else sum(length for _, length in op.rm)
 
 
 def weight_of(fields: Mapping[str, object], size: int, bound: int) -> int:
