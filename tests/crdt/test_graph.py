@@ -25,6 +25,7 @@ from tests.crdt.scenario import (
     value,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
+from vuer_rtc.crdt.item import Item
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_of, cut_record, reset_record
 from vuer_rtc.crdt.register import step
 from vuer_rtc.crdt.text import Text
@@ -443,6 +444,29 @@ def test_a_late_message_of_many_moves_checks_those_after_it_once(monkeypatch: py
     graph.apply(late)
     assert checks <= 3 * count
     converged(made, *moves, late)
+
+
+def test_a_move_behind_all_others_climbs_a_tower_without_making_a_node_of_each_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """T4: a thousand moves below the top of one of eight thousand floors took half a minute."""
+    author, floors = Author("al"), 60
+    made = author(1, insert("f0"), *(insert(f"f{n}", f"f{n - 1}") for n in range(1, floors)))
+    boxes = author(2, *(insert(f"b{n}") for n in range(5)), *(insert(f"in{n}", f"b{n}") for n in range(5)))
+    moves = author(
+        3, *(move(f"b{n}", f"f{floors - 1}") for n in range(5)), move("f0", "in1"), move("b2", "in2")
+    )
+    journal = list(journalled([made, boxes, 2, moves, author(4, insert("f3", "in3"), move("f3", "in3"))]))
+    graph = graph_of(journal[:3])
+    looks = Mock(side_effect=Item.parent_at)
+    monkeypatch.setattr(Item, "parent_at", lambda *arguments: looks(*arguments))
+    for message in journal[3:]:
+        graph.apply(message)
+    assert looks.call_count == 0
+    parents = [node(graph, key).parent for key in ("b1", "f0", "b2", "f3")]
+    assert parents == [f"f{floors - 1}", "", f"f{floors - 1}", "f2"]
+    monkeypatch.undo()
+    converged(made, boxes, moves)
 
 
 def test_a_fold_writes_no_text_that_it_does_not_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,12 @@ class Item(msgspec.Struct, gc=False):
             if self.base is None:
                 return None
             since, parent, origin = None, self.base.parent, self.base.placed_by
+        elif self.base is None and len(self.births) == 1:  # the usual one, without making a node of it
+            [birth] = self.births
+            if birth >= end or birth[3].is_undone or birth[2].ot == "node.remove":
+                return None
+            since, origin = birth[:2], birth[3].origin
+            parent = ROOT if since in blocked else target_parent(birth[2])
         else:
             life = self._born_by(end, blocked)
             if life is None:

@@ -314,7 +314,7 @@ class Scene:
     def _create(self, item: Item, entry: Entry) -> bool:
         """A creation after everything structural."""
         item.births = added(item.births, entry)
-        self.tree.add(item.key, entry)
+        self.tree.add(item.key, entry, is_next=True)
         life = item.life
         if life is not None and life.node.removed is None:
             if entry[2].ot == "node.insert":
@@ -343,7 +343,7 @@ class Scene:
     def _move(self, item: Item, entry: Entry) -> bool:
         """A move after everything structural."""
         item.moves = added(item.moves, entry)
-        self.tree.add(item.key, entry)
+        self.tree.add(item.key, entry, is_next=True)
         life = item.life
         if life is None or entry[:2] in self.tree.blocked:
             return False

@@ -46,15 +46,21 @@ class Tree:
         """True when an op, undone or not, has named `key` as a parent."""
         return key in self._named
 
-    def add(self, key: str, entry: Entry) -> None:
-        """Afterwards the creation or move of `key`, already in its item, is refused or not."""
+    def add(self, key: str, entry: Entry, *, is_next: bool = False) -> None:
+        """Afterwards the creation or move of `key`, already in its item, is refused or not.
+
+        `is_next`: it counts, is not late, and stands after everything structural there is.
+        """
         op = entry[2]
         parent = target_parent(op)
         if parent != ROOT:
             self._name(parent, entry[:2])
         if self._named.get(key, END) <= entry[:2] or entry[3].is_late:
             self._make_hard(entry)
-            self._check(key, entry)
+            if not is_next:
+                self._check(key, entry)
+            elif self._is_below_now(parent, key):
+                self.blocked.add(entry[:2])
         elif op.ot != "node.move" and parent == ROOT:
             insort(self._rooted, entry)
 
@@ -160,6 +166,18 @@ class Tree:
             return False
         (self.blocked.add if is_blocked else self.blocked.discard)(spot)
         return True
+
+    def _is_below_now(self, key: str, ancestor: str) -> bool:
+        """`_is_below` after everything there is, for a thirtieth of the price: towers may be tall."""
+        while key != ROOT:
+            if key == ancestor:
+                return True
+            item = self._live.get(key)
+            node = self._base.get(key) if item is None else item.node
+            if node is None:
+                return False
+            key = node.parent
+        return False
 
     def _is_below(self, key: str, ancestor: str, end: Spot) -> bool:
         """True when `key` is `ancestor` or below it; passes through tombstones, ends at missing nodes (rule T4)."""
