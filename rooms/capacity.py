@@ -5,12 +5,15 @@ all of it is kept.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
 from vuer_rtc.crdt.message import UNSET, Message, Op
+from vuer_rtc.crdt.node import ROOT
 from vuer_rtc.crdt.register import is_spread
 from vuer_rtc.crdt.size import size_of, value_size
+from vuer_rtc.crdt.view import Standpoint
 from vuer_rtc.protocol.codes import ClientFault, ErrorCode
 from vuer_rtc.protocol.limit import Limits
 
@@ -30,6 +33,7 @@ class Growing(Protocol):
     @property
     def waiting_count(self) -> int: ...
     def has_node(self, key: str) -> bool: ...
+    def standpoint(self, key: str) -> Standpoint | None: ...
     def is_text(self, key: str, path: str) -> bool: ...
     def text_size(self, key: str, path: str) -> int: ...
     def member_count(self, key: str, path: str) -> int: ...
@@ -63,6 +67,8 @@ class Capacity:
         self._waiting_count: int | None = None
         """Counted when it is needed: that means a look at everything that waits."""
         self._made: set[str] = set()
+        self._moves: dict[str, Standpoint] = {}
+        """Where the batch leaves the nodes that it makes, moves or removes."""
         self._sizes: dict[Place, int] = {}
         self._counts: dict[Place, int] = {}
 
@@ -94,11 +100,13 @@ class Capacity:
                 detail = f"value_members_max is {bound}, the list or map could have {count}"
                 raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
         self._check_comparisons(message)
+        moved = self._moved(message)
         if growth.waiting:
             self._wait(growth.waiting, message)
         self._bytes = size
         self._node_count = node_count
         self._made |= growth.made
+        self._moves.update(moved)
         self._sizes.update(sizes)
         self._counts.update(counts)
 
@@ -150,6 +158,42 @@ class Capacity:
             detail = f"compared_members_max is {bound}, unions and removals would look at {compared}"
             raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
 
+    def _moved(self, message: Message) -> dict[str, Standpoint]:
+        """Where nodes stand after the message.
+
+        Raises: ClientFault when it puts one too deep: a move looks at all that its new parent hangs below.
+        """
+        moved, bound = dict[str, Standpoint](), self._limits.tree_depth_max
+        for op in message.ops:
+            if op.ot not in NODE_OPS:
+                continue
+            key, parent = _placing(op)
+            found = self._standpoint(key, moved)
+            if parent is None:
+                if found is not None:
+                    moved[key] = found._replace(is_removed=True)
+                continue
+            above = list(islice(self._above(parent, moved), bound))
+            if len(above) == bound:
+                detail = f"tree_depth_max is {bound}: nothing is put deeper than that"
+                raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+            if op.ot == "node.move":
+                if found is not None and key not in above:
+                    moved[key] = found._replace(parent=parent)
+            elif found is None or found.is_removed:
+                moved[key] = Standpoint(ROOT if key in above else parent)
+        return moved
+
+    def _above(self, key: str, moved: dict[str, Standpoint]) -> Iterator[str]:
+        """The node, and those that it hangs below."""
+        while key != ROOT:
+            yield key
+            found = self._standpoint(key, moved)
+            key = ROOT if found is None else found.parent
+
+    def _standpoint(self, key: str, moved: dict[str, Standpoint]) -> Standpoint | None:
+        return moved.get(key) or self._moves.get(key) or self._graph.standpoint(key)
+
     def _wait(self, count: int, message: Message) -> None:
         if self._waiting_count is None:
             self._waiting_count = self._graph.waiting_count
@@ -165,6 +209,15 @@ class Capacity:
     def _count(self, place: Place) -> int:
         found = self._counts.get(place)
         return self._graph.member_count(*place) if found is None else found
+
+
+def _placing(op: Op) -> tuple[str, str | None]:
+    """Key of the node that a `node.*` op is about, and the parent it is to have; None: it is removed."""
+    if op.ot == "node.remove":
+        return op.value, None
+    if op.ot == "node.move":
+        return op.value["nodeKey"], op.value["newParent"]
+    return op.value["key"], op.key
 
 
 def _length(value: Any) -> int:

@@ -39,6 +39,44 @@ def test_nodes_of_the_graph_and_of_the_batch_count() -> None:
     capacity.take(message("ann", 3, put("a")))
 
 
+def under(key: str, parent: str) -> Op:
+    return Op("node.insert", parent, "children", {"key": key})
+
+
+def move(key: str, parent: str) -> Op:
+    return Op("node.move", "", "children", {"nodeKey": key, "newParent": parent})
+
+
+def remove(key: str) -> Op:
+    return Op("node.remove", "", "children", key)
+
+
+def test_nothing_is_put_deeper_than_the_tree_may_be() -> None:
+    graph = graph_of(message("ann", 1, insert("a"), under("b", "a"), insert("z"), under("y", "z")))
+    for same in (graph, folded(graph, 1)):
+        capacity = Capacity(same, Limits(tree_depth_max=3))
+        capacity.take(message("ann", 2, under("c", "b"), insert("a"), move("z", "b")))
+        for op in (under("d", "c"), move("a", "c"), under("x", "y"), move("b", "y"), under("a", "y")):
+            assert_refused(capacity, op, by="tree_depth_max is 3")
+        capacity.take(message("ann", 3, move("z", ""), under("x", "y"), under("w", "nowhere")))
+        assert_refused(capacity, under("v", "x"), by="tree_depth_max is 3")
+        assert_refused(capacity, move("y", "c"), under("u", "y"), by="tree_depth_max is 3")
+
+
+def test_what_a_batch_puts_elsewhere_without_effect_is_not_reckoned_with() -> None:
+    """Else a tower could grow within it, floor by floor."""
+    graph = graph_of(message("ann", 1, insert("a"), under("b", "a"), under("c", "b"), insert("gone")))
+    capacity = Capacity(graph, Limits(tree_depth_max=3))
+    without_effect = insert("c"), move("a", "c"), move("c", "c"), insert("a"), move("ghost", "")
+    for ops in ((insert("c"),), (remove("c"), insert("ghost")), (remove("c"), under("c", "b"), insert("c"))):
+        assert_refused(capacity, *ops, under("d", "c"), by="tree_depth_max is 3")
+    with pytest.raises(ClientFault):
+        capacity.take(message("ann", 2, *without_effect, under("d", "c")))
+    capacity.take(message("ann", 3, remove("c"), insert("c"), under("d", "c"), move("a", "b")))
+    capacity.take(message("ann", 4, remove("gone"), under("gone", "d")))
+    assert_refused(capacity, under("e", "gone"), by="tree_depth_max is 3")
+
+
 def test_operations_on_nodes_that_are_not_there_wait_and_are_bounded() -> None:
     waiting = graph_of(message("ann", 1, put("ghost"), put("ghost", "y")), message("ann", 2, insert("a")))
     for graph in (waiting, folded(waiting, 2)):

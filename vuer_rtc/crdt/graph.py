@@ -30,7 +30,7 @@ from .seen import Seen
 from .sink import fold_below
 from .size import value_size
 from .undo import Undo
-from .view import NodeView, PublishedState, Shown, flat_graph, node_view
+from .view import NodeView, PublishedState, Shown, Standpoint, flat_graph, node_view
 
 INFINITY = float("inf")
 CHANGES_MAX = 10_000
@@ -342,6 +342,11 @@ class Graph:
     def has_node(self, key: str) -> bool:
         """True when there is such a node, be it a tombstone."""
         return self._scene.node(key) is not None
+
+    def standpoint(self, key: str) -> Standpoint | None:
+        """Where the node hangs, be it a tombstone; None: there is none."""
+        node = self._scene.node(key)
+        return None if node is None else Standpoint(node.parent, node.removed is not None)
 
     @property
     def waiting_count(self) -> int:

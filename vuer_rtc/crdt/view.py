@@ -1,7 +1,7 @@
 """What is read from a scene: node views, the flat graph of the wire and of the digest, texts as published ropes."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,14 @@ class NodeView(msgspec.Struct, frozen=True, gc=False):
     """Lamport time of the last message that had an effect on it."""
     updated_at: int | float
     """Raw `ts` of that message."""
+
+
+class Standpoint(NamedTuple):
+    """Where a node hangs."""
+
+    parent: str
+    """Key of its parent, known or not; `""` is root level."""
+    is_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

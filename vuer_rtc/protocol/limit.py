@@ -1,8 +1,8 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`nodes_max`, `document_bytes_max`, `text_chars_max`, `value_members_max`,
-`compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the document is, what depends on
-connections where those are.
+What depends on the document (`nodes_max`, `tree_depth_max`, `document_bytes_max`, `text_chars_max`,
+`value_members_max`, `compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the document is,
+what depends on connections where those are.
 """
 
 from collections.abc import Mapping
@@ -67,6 +67,9 @@ class Limits:
     """How far a Lamport time may be ahead of the document's: commits a client may make offline."""
     nodes_max: int = 100_000
     """Nodes of a document, tombstones included."""
+    tree_depth_max: int = 256
+    """Levels of the tree in which nodes are put.  A move looks at all that its new parent hangs below, a late one at as
+    much for each later one, and clients recurse.  Merging may make it deeper."""
     document_bytes_max: int = 134_217_728
     """The whole document as msgpack, with the messages above its cut; reckoned, so that what was overwritten since the
     last snapshot counts as well.  In memory it takes three to five times as much."""
