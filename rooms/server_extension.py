@@ -1,14 +1,14 @@
 """What our own server offers beside ASGI (`vuer_rtc/websocket.py`), where every message, in and out, is an event of its
 own that costs system calls and a turn of the event loop; with other servers the rooms do without."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vuer_rtc.protocol.wire import Frame
 
 EXTENSION = "vuer_rtc.frames"
 
-Write = Callable[[Iterable[Frame]], bool]
+Write = Callable[[Sequence[Frame]], bool]
 """Hands frames to the socket at once, without waiting; False, and nothing is written, when it takes none now."""
 Take = Callable[[Frame], object]
 """What becomes of a frame; must not raise."""
@@ -20,7 +20,7 @@ def write_of(scope: Mapping[str, Any]) -> Write:
     return write
 
 
-def write_nothing(frames: Iterable[Frame]) -> bool:
+def write_nothing(frames: Sequence[Frame]) -> bool:
     """For a socket that takes nothing without waiting."""
     return False
 

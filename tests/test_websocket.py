@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 import uvloop
+from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -18,7 +19,7 @@ from rooms import server_extension
 from tests.rooms.raw_socket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame_of
 from tests.server import HOST, free_port
 from vuer_rtc.protocol.codes import CloseCode as RoomCloseCode
-from vuer_rtc.websocket import BARE_BURST_MAX, EXTENSION, WebSocketProtocol
+from vuer_rtc.websocket import BARE_BURST_MAX, EXTENSION, SENT_SIZE_MAX, WebSocketProtocol
 
 PATIENCE_S = 10
 
@@ -119,6 +120,52 @@ async def test_nothing_is_written_at_once_to_a_peer_that_does_not_read() -> None
         frames = await received(client, written + 1)
         assert frames == [b"x" * 60_000] * written + ["the end"]
         assert application.write([b"again"])
+
+
+async def test_a_large_message_waits_outside_of_the_buffer_of_a_peer_that_does_not_read() -> None:
+    """In one piece, a document would be copied for each of those who do not."""
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        client.transport.pause_reading()
+        protocol = application.write.__self__
+        for message in (b"b" * 20_000_000, "\u20ac\U0001f600" * 5_000_000):
+            assert not application.write([message])
+            kind = "bytes" if isinstance(message, bytes) else "text"
+            sending = asyncio.create_task(application.send({"type": "websocket.send", kind: message}))
+            while protocol.writable.is_set():  # noqa: ASYNC110 - until the peer takes no more
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+            assert protocol.transport.get_write_buffer_size() < 4 * SENT_SIZE_MAX + 65_536
+            assert not application.write([b"between"])
+            pong = await client.ping()
+            client.transport.resume_reading()
+            assert await received(client, 1) == [message]
+            await asyncio.wait_for(asyncio.gather(sending, pong), PATIENCE_S)
+            client.transport.pause_reading()
+        assert application.write([b"again"])
+        client.transport.resume_reading()
+        assert await received(client, 1) == [b"again"]
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_large_message_ends_with_its_connection(is_ours: bool) -> None:
+    async with serving(ws_per_message_deflate=False) as (application, client):
+        client.transport.pause_reading()
+        protocol = application.write.__self__
+        large = {"type": "websocket.send", "bytes": b"b" * 20_000_000}
+        sending = asyncio.create_task(application.send(large))
+        while protocol.writable.is_set():  # noqa: ASYNC110 - until the peer takes no more
+            await asyncio.sleep(0)
+        if is_ours:
+            sending.cancel()
+            client.transport.resume_reading()
+            await application.send({"type": "websocket.close", "code": 4408})
+            with pytest.raises(ConnectionClosed):
+                await received(client, 1)
+            assert client.close_code == 4408
+        else:
+            client.transport.abort()
+            with pytest.raises(ClientDisconnected):
+                await asyncio.wait_for(sending, PATIENCE_S)
 
 
 async def test_pongs_do_not_pile_up_for_a_peer_that_does_not_read() -> None:

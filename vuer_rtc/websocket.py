@@ -1,15 +1,17 @@
-"""uvicorn's WebSocket protocol with many frames in one system call, messages handed over as they are read, a bound on
-how long a closed connection may take to be gone, a rate for what is no message, another code for one that was lost
-than for one that its peer closed without a code, and a log without tokens."""
+"""uvicorn's WebSocket protocol with many frames in one system call, large messages in fragments, messages handed over
+as they are read, a bound on how long a closed connection may take to be gone, a rate for what is no message, another
+code for one that was lost than for one that its peer closed without a code, and a log without tokens."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
@@ -34,6 +36,9 @@ BARE_BURST_MAX = 2000
 message does before it is looked at; a peer that means well sends a few a minute."""
 FRAGMENT_BYTES_MIN = 1024
 """Of a fragment that is not one of these: libraries cut at 4096."""
+SENT_SIZE_MAX = 131_072
+"""Bytes, or characters, of one frame that is sent.  More go in fragments, each when the peer has taken most of what was
+before: in one piece a document would be copied into the buffer of each of those who do not read it."""
 BINARY, TEXT = 0x82, 0x81
 """First byte of a whole frame."""
 
@@ -75,14 +80,45 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         del extensions[EXTENSION]  # cycles: they would keep the connection until garbage is collected
         self._gone_timer = self.loop.call_later(GONE_MAX_S, self.transport.abort)
 
-    def write_frames(self, frames: Iterable[bytes | str]) -> bool:
+    def write_frames(self, frames: Sequence[bytes | str]) -> bool:
         """Hands whole messages to the transport in one piece; False, and nothing is written, when the peer takes
         nothing now or something is to be done to them first: `send` waits, raises or does it then."""
         is_ready = self.conn.state is State.OPEN and not self.conn.extensions and self.writable.is_set()
+        if self.conn.expect_continuation_frame or (len(frames) == 1 and len(frames[0]) > SENT_SIZE_MAX):
+            return False
         if not is_ready or self.close_sent or self.transport.is_closing():
             return False
         self.transport.write(b"".join(_framed(frames)))
         return True
+
+    async def send(self, message: Any) -> None:
+        """A large message goes in fragments; others have their turns between them."""
+        data = message.get("text") if message.get("bytes") is None else message["bytes"]
+        if message["type"] != "websocket.send" or len(data) <= SENT_SIZE_MAX:
+            await super().send(message)
+            return
+        for start in range(0, len(data), SENT_SIZE_MAX):
+            await self.writable.wait()
+            if self.disconnected:
+                raise ClientDisconnected
+            if self.close_sent:
+                return
+            piece, is_last = data[start : start + SENT_SIZE_MAX], start + SENT_SIZE_MAX >= len(data)
+            self._write_fragment(piece, is_first=not start, is_last=is_last)
+            await asyncio.sleep(0)
+
+    def _write_fragment(self, piece: bytes | str, *, is_first: bool, is_last: bool) -> None:
+        payload = piece if isinstance(piece, bytes) else piece.encode()
+        try:
+            if not is_first:
+                self.conn.send_continuation(payload, fin=is_last)
+            elif isinstance(piece, bytes):
+                self.conn.send_binary(payload, fin=is_last)
+            else:
+                self.conn.send_text(payload, fin=is_last)
+        except InvalidState:
+            raise ClientDisconnected from None
+        self.transport.write(b"".join(self.conn.data_to_send()))
 
     def read_frames(self, take: Callable[[bytes | str], object]) -> None:
         """From now on `take`, which must not raise, is called with every message as soon as it has been read, first
