@@ -20,6 +20,7 @@ from rooms.process import ProcessIdentity
 from rooms.refusal import Refused
 from rooms.register import Register
 from rooms.registry import Registry
+from rooms.resumption import Resumptions
 from rooms.room import LiveRoom
 from rooms.server_extension import write_of
 from rooms.session import End, Progress
@@ -61,6 +62,7 @@ class Gate:
         self._on_reset = on_reset
         self._arrivals = itertools.count(1)
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
+        self._resumptions = Resumptions()
         self._entering = 0
         self._has_emptied = asyncio.Event()
 
@@ -114,6 +116,8 @@ class Gate:
                 arrival=arrival,
             )
             room.take_limits(admission.limits)  # the newest there are
+            if since is not None:
+                self._resumptions.note(connection)
             room.join(connection, since, read)
         except RoomFull:
             self._note_refusal(admission, CloseCode.ROOM_FULL)
@@ -137,8 +141,11 @@ class Gate:
             raise Refused(CloseCode.UNAVAILABLE) from error
 
     async def _known_since(self, room: LiveRoom, address: Address) -> int | None:
-        """How far the client holds what the journal holds; None: not at all, or the journal has been put back (J66)."""
+        """How far the client holds what the journal holds; None: not at all, or the journal has been put back (J66), or
+        too much is on its way to others who came back."""
         since, at = address.since, address.at
+        if since is not None and self._resumptions.is_full:
+            return None
         if since is None or at is None or not 0 < since <= room.graph.head_seq:
             return since
         found = room.message_id_at(since)
@@ -163,7 +170,7 @@ class Gate:
         missed = room.graph.head_seq - since
         if not 0 < missed <= settings.since_messages_max or room.holds_after(since):
             return []
-        with self._reading(room):
+        with self._reading(room), self._resumptions.reading():
             batches = await self._registry.read_part_after(room.document_id, since)
             return [message for batch in batches for message in batch.messages]
         return []

@@ -85,6 +85,9 @@ class RoomSettings:
     since_bytes_max: int = 33_554_432
     """Bytes of the operations of those messages, as msgpack: as much as a state has beside the nodes.  What a room has
     missed of other processes is read in parts of so many."""
+    resumed_bytes_max: int = 268_435_456
+    """Bytes on their way to clients that came back, of all rooms.  What each has missed is made for it alone, and stays
+    in memory when it does not read: beyond it, who comes back is sent the state, which all share."""
     undoable_messages_max: int = 100
     """Ids of its own messages that a native client is told when it joins: how far it can undo what it did
     before a reload."""

@@ -65,6 +65,36 @@ async def test_n5_who_missed_more_than_is_read_gets_the_state(
                 assert (bob.frames[1]["mtype"] == "state") is not is_resumed
 
 
+class Deaf(Socket):
+    """Reads one frame."""
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        await super()._send(event)
+        if self.frames:
+            self.is_reading.clear()
+
+
+@pytest.mark.parametrize("recent", [5, 50])
+async def test_n5_who_comes_back_gets_the_state_while_much_is_on_its_way_to_others_who_do_not_read(
+    hub: Hub, open_document: Document, settings: Any, recent: int
+) -> None:
+    """What each has missed is made for it alone: a thousand who come back and do not read filled the memory."""
+    bounds = {"RECENT_MESSAGES_MAX": recent, "SINCE_BYTES_MAX": 8000, "RESUMED_BYTES_MAX": 10_000}
+    settings.VUER_RTC = {**settings.VUER_RTC, **bounds}
+    text = Op("string.set", "n", "note", "x" * 1000)
+    async with AsyncExitStack() as stack:
+        ann = await stack.enter_async_context(Socket("room", "ann"))
+        for number in range(7):  # each a batch of its own
+            ann.edit(text if number else insert("n"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        query = "&format=json&v=2&since=1"
+        deaf = [await stack.enter_async_context(Deaf("room", f"deaf-{n}", query=query)) for n in range(4)]
+        assert [each.frames[0]["resumed"] for each in deaf] == [True, True, False, False]
+        await deaf[0].hang_up()
+        again = await stack.enter_async_context(Deaf("room", "again", query=query))
+        assert again.frames[0]["resumed"]
+
+
 @pytest.mark.parametrize("is_in_memory", [True, False])
 async def test_n5_who_was_told_what_a_journal_that_was_put_back_does_not_hold_gets_the_state(
     hub: Hub, open_document: Document, is_in_memory: bool, settings: Any
