@@ -167,7 +167,7 @@ class _Builder:
         self.lt = max(self.lt, message.lt)
         self.size += submission.size
         self.batch.accepted.append(submission)
-        self.batch.messages.append(numbered(message, self.batch.first_seq + index))
+        self.batch.messages.append(numbered(message.with_own_clock(), self.batch.first_seq + index))
 
     def check(self, message: Message) -> None:
         """Afterwards what it adds is reckoned with.  Raises: ClientFault."""

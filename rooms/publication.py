@@ -75,7 +75,7 @@ class Publisher:
             [outcome] = append_batches([author.draft(entry)], self._process)
             match outcome:
                 case Appended() as appended:
-                    author.applied(message, appended)
+                    author.applied(entry.message, appended)
                     tell(author.document_id, entry)
                     return appended.first_seq
                 case Fenced():

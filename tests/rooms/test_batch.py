@@ -126,6 +126,22 @@ def test_a_clock_that_claims_what_nobody_sent_is_refused() -> None:
     assert ids(batch.accepted) == ["bob:2"]
 
 
+def test_of_a_clock_its_author_s_entry_is_kept() -> None:
+    """C4, I1: with everybody in it who ever edited the document, each node made would keep a copy."""
+    crowd = {f"visitor-{number}": 1 for number in range(50)}
+    graph = graph_of(*(message(client, 1) for client in crowd))
+    honest = msgspec.structs.replace(message("bob", 1, insert("m")), clock={"bob": 1, **crowd})
+    alone = msgspec.structs.replace(honest, clock={"bob": 1})
+    batch, _ = build(graph, honest, alone)
+    assert [item.clock for item in batch.messages] == [{"bob": 1}]
+    assert [index for index, _ in batch.repeats] == [0]
+    for journalled in (batch.messages[0], msgspec.structs.replace(honest, server_seq=51)):
+        after = graph_of(*(message(client, 1) for client in crowd), journalled)
+        again, _ = build(after, honest, alone, msgspec.structs.replace(honest, ts=2))
+        assert [seq for _, seq in again.known] == [51, 51]
+        assert [fault.code for _, fault in again.refused] == ["id-reused"]
+
+
 def test_a_full_document_takes_no_more_nodes_but_other_work() -> None:
     bounds = Bounds(100, 100_000, Limits(nodes_max=2))
     sent = [message("ann", n, insert(f"n{n}")) for n in (1, 2, 3)]

@@ -96,6 +96,13 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """This message's own clock entry; 0 when its clock lacks one."""
         return self.clock.get(self.client, 0)
 
+    def with_own_clock(self) -> "Message":
+        """The same, its clock without others' entries, which nobody needs; their number is that of everybody who ever
+        edited the document, and each node keeps the clock that it was made with."""
+        if len(self.clock) <= 1:
+            return self
+        return msgspec.structs.replace(self, clock={self.client: self.counter})
+
     @property
     def is_server_record(self) -> bool:
         return self.client == SERVER_CLIENT
@@ -115,8 +122,9 @@ def numbered(message: Message, seq: int) -> Message:
 
 
 def content_of(message: Message) -> Message:
-    """The message without what the server says of it: equal where it is the same one (rule I1)."""
-    return msgspec.structs.replace(message, server_seq=0, auth=False)
+    """The message without what is not its author's (where it stands, what its undos are worth, how far others were):
+    equal where it is the same one (rule I1)."""
+    return msgspec.structs.replace(message.with_own_clock(), server_seq=0, auth=False)
 
 
 def is_restore(message_id: str) -> bool:
