@@ -4,12 +4,12 @@ Whatever a commit may add counts, also where it turns out to have no effect, and
 all of it is kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, NODE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
-from vuer_rtc.crdt.message import UNSET, Message, Op
+from vuer_rtc.crdt.message import SITE_CLIENT, UNSET, Message, Op
 from vuer_rtc.crdt.node import ROOT
 from vuer_rtc.crdt.register import is_spread
 from vuer_rtc.crdt.size import size_of, value_size
@@ -28,6 +28,8 @@ SMALL_BYTES = 64
 class Growing(Protocol):
     """What is asked of the room's graph."""
 
+    @property
+    def clock(self) -> Mapping[str, int]: ...
     @property
     def node_count(self) -> int: ...
     @property
@@ -62,6 +64,8 @@ class Capacity:
     def __init__(self, graph: Growing, limits: Limits) -> None:
         self._graph = graph
         self._limits = limits
+        self._newcomers: set[str] = set()
+        """Clients of whom the graph has nothing."""
         self._node_count = graph.node_count
         self._bytes = graph.content_bytes
         self._waiting_count: int | None = None
@@ -77,6 +81,10 @@ class Capacity:
 
         Raises: ClientFault `too-many-nodes`, `over-limit`; nothing is reckoned with then.
         """
+        is_newcomer = self._is_newcomer(message.client)
+        if is_newcomer and len(self._graph.clock) + len(self._newcomers) >= self._limits.clients_max:
+            detail = f"clients_max is {self._limits.clients_max}: as many as that have edited the document"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
         size = self._bytes + size_of(message)
         if size > self._limits.document_bytes_max and any(map(self._adds, message.ops)):
             bound = self._limits.document_bytes_max
@@ -103,12 +111,18 @@ class Capacity:
         moved = self._moved(message)
         if growth.waiting:
             self._wait(growth.waiting, message)
+        if is_newcomer:
+            self._newcomers.add(message.client)
         self._bytes = size
         self._node_count = node_count
         self._made |= growth.made
         self._moves.update(moved)
         self._sizes.update(sizes)
         self._counts.update(counts)
+
+    def _is_newcomer(self, client: str) -> bool:
+        """True for one that the document would have to remember from now on; the site itself may always come."""
+        return client not in self._graph.clock and client not in self._newcomers and client != SITE_CLIENT
 
     def _adds(self, op: Op) -> bool:
         """False when the document does not become larger by it, or no more than by what every property may take."""

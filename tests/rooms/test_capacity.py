@@ -39,6 +39,25 @@ def test_nodes_of_the_graph_and_of_the_batch_count() -> None:
     capacity.take(message("ann", 3, put("a")))
 
 
+def test_clients_that_the_document_has_to_remember_are_bounded() -> None:
+    """Each stays in its clock for ever, through cuts and resets: anybody may come under any number of names."""
+    graph = graph_of(message("ann", 1, insert("n")))
+    for same in (graph, folded(graph, 1)):
+        capacity = Capacity(same, Limits(clients_max=2, document_bytes_max=0))
+        for client in ("bob", "ann", "bob", "=site"):
+            capacity.take(message(client, 2, remove("n")))
+        with pytest.raises(ClientFault, match="clients_max is 2") as fault:
+            capacity.take(message("cy", 1, remove("n")))
+        assert (fault.value.code, fault.value.message_id) == (ErrorCode.OVER_LIMIT, "cy:1")
+
+
+def test_who_is_refused_is_not_remembered() -> None:
+    capacity = Capacity(graph_of(message("ann", 1, insert("n"))), Limits(clients_max=2, tree_depth_max=1))
+    with pytest.raises(ClientFault):
+        capacity.take(message("bob", 1, under("m", "n")))
+    capacity.take(message("cy", 1, insert("m")))
+
+
 def under(key: str, parent: str) -> Op:
     return Op("node.insert", parent, "children", {"key": key})
 

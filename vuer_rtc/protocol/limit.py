@@ -1,6 +1,6 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`nodes_max`, `tree_depth_max`, `document_bytes_max`, `text_chars_max`,
+What depends on the document (`clients_max`, `nodes_max`, `tree_depth_max`, `document_bytes_max`, `text_chars_max`,
 `value_members_max`, `compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the document is,
 what depends on connections where those are.
 """
@@ -52,8 +52,9 @@ class Limits:
     """Node keys.  Longer than the paths people use as keys."""
     path_chars_max: int = 256
     """Property names."""
-    clock_entries_max: int = 10_000
-    """Clients in a vector clock: as many as ever edited the document, for a client that knows it all."""
+    clock_entries_max: int = 100_000
+    """Clients in a vector clock: as many as ever edited the document, for a client that knows it all.  In the end it is
+    `frame_bytes_max` that bounds what such a client can send."""
     text_insert_chars_max: int = 100_000
     """Characters of one text operation.  Every character is remembered, deleted or not."""
     text_delete_chars_max: int = 1_000_000
@@ -65,6 +66,9 @@ class Limits:
     one message could use up all numbers, and nobody could type there any more."""
     lamport_jump_max: int = 1_000_000
     """How far a Lamport time may be ahead of the document's: commits a client may make offline."""
+    clients_max: int = 100_000
+    """Clients that ever edited the document: each is remembered for ever, also through a reset, and told to whoever
+    joins.  A page that takes a new id each time it is loaded, a hundred times a day, needs three years."""
     nodes_max: int = 100_000
     """Nodes of a document, tombstones included."""
     tree_depth_max: int = 256
