@@ -61,8 +61,12 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
     wanted = list(document_ids)
     try:
         return dict(_positions(wanted))
-    except Error as error:
-        if len(wanted) < 2 or not tells_damage(error):
+    except (
+        Error,
+        TypeError,
+        ValueError,
+    ) as error:  # the latter over a column that holds no number, or no time
+        if len(wanted) < 2 or (isinstance(error, Error) and not tells_damage(error)):
             raise JournalUnavailable(f"the journal could not be read: {error}") from error
     found: dict[UUID, Position | None] = {}
     for document_id in wanted:

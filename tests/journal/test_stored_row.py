@@ -249,6 +249,22 @@ def test_j23_a_broken_page_of_documents_keeps_nobody_from_knowing_how_far_the_ot
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("column", ["truncated_seq", "damaged_at"])
+def test_j23_a_row_that_holds_no_number_or_time_keeps_nobody_from_knowing_how_far_the_others_are(
+    rooms: tuple[Document, Document], column: str
+) -> None:
+    """Open rooms ask for all of them in one query."""
+    spoilt, whole = rooms
+    become(spoilt, **{column: "'2026-13-45 99:99:99'"})
+    positions = read_positions([spoilt.pk, whole.pk])
+    assert positions[spoilt.pk] is None
+    assert positions[whole.pk] is not None
+    assert read_heads([spoilt.pk, whole.pk]) == {whole.pk: 20}
+    with pytest.raises(JournalUnavailable):
+        read_positions([spoilt.pk])
+
+
+@pytest.mark.sqlite
 def test_j23_a_broken_page_of_documents_stops_no_command_over_the_others(own_file: Any) -> None:
     break_documents(own_file)
     out = fails("compact_journals", "--keep", "3", "--older-than", "0", "--json")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from journal.models import Document
@@ -208,6 +208,27 @@ async def test_l7_changed_limits_reach_open_sockets_and_native_clients_are_told(
         bob.edit(insert("d"), insert("e"))
         await ann.until(lambda: ann.seen[-1:] == ["bob:4"])
         assert told(bob) == []
+
+
+@pytest.mark.sql
+async def test_a_row_that_cannot_be_read_takes_and_keeps_nobody_s_rights_elsewhere(
+    hub: Hub, room: Document
+) -> None:
+    """Else one number in the limits of one document would let everybody stay wherever they are."""
+
+    def spoil() -> None:
+        limits = f'{{"nodes_max": {"9" * 5000}}}'
+        with connection.cursor() as cursor:
+            update = f"UPDATE {Document._meta.db_table} SET limits = %s, access_version = 7 WHERE slug = %s"
+            cursor.execute(update, [limits, "spoilt"])
+
+    spoilt = await in_database(lambda: Document.objects.create(slug="spoilt", visibility="public-edit"))
+    async with Socket("spoilt", "bob") as bob, Socket("room", "ann") as ann:
+        await in_database(spoil)
+        await update_behind_its_back(room, visibility="private")
+        hub._reviewer.request([spoilt.pk, room.pk])
+        await ann.until(lambda: ann.close_code == CloseCode.FORBIDDEN)
+        assert bob.close_code is None
 
 
 async def test_l7_limits_that_make_no_sense_change_nothing(hub: Hub, room: Document) -> None:
