@@ -30,12 +30,19 @@ class Audience:
         """
         former = self.connections.get(peer.client)
         if former is not None:
-            if former.arrival > peer.arrival:
+            if former.arrived_at > peer.arrived_at:
                 raise Overtaken
             former.close(CloseCode.REPLACED)
         elif len(self.connections) >= sessions_max:
             raise RoomFull
         self.connections[peer.client] = peer
+
+    def replace_older(self, clients: Mapping[str, float]) -> None:
+        """These have come in elsewhere, at those times: what they have here since before is closed."""
+        for client, arrived_at in clients.items():
+            peer = self.connections.get(client)
+            if peer is not None and peer.arrived_at < arrived_at:
+                peer.close(CloseCode.REPLACED)
 
     def leave(self, peer: Peer) -> bool:
         """Afterwards it is told nothing; True when it was a member and not replaced before."""

@@ -60,15 +60,14 @@ class Connection:
         on_progress: Callable[["Connection"], None],
         promise: Promise,
         on_reset: Callable[["Connection", int], None],
-        arrival: int = 0,
+        arrived_at: float,
     ) -> None:
         self.client = address.client
-        self.arrival = arrival
+        self.arrived_at = arrived_at
         self.admission = admission
         self.room = room
         self.vector_clock: dict[str, int] = {}
         self.acked_seq = 0
-        self.joined_at = time.time()
         self.heard_at = time.monotonic()
         self.close_code: CloseCode | None = None
         self._session_id = str(admission.session_id)

@@ -1,8 +1,9 @@
 """Lets clients into live rooms, or says why not."""
 
 import asyncio
-import itertools
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -60,7 +61,8 @@ class Gate:
         self._heads = heads
         self._pledge = pledge
         self._on_reset = on_reset
-        self._arrivals = itertools.count(1)
+        self._arrived_at = 0.0
+        """Of the last handshake."""
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
         self._resumptions = Resumptions()
         self._entering = 0
@@ -86,7 +88,7 @@ class Gate:
             await self._has_emptied.wait()
 
     async def _enter(self, scope: Scope, send: Send) -> Connection:
-        arrival = next(self._arrivals)
+        arrived_at = self._arrived_at = max(time.time(), math.nextafter(self._arrived_at, math.inf))
         address = read_address(scope)
         async with self._admissions:
             if self.is_closed:
@@ -113,7 +115,7 @@ class Gate:
                 on_progress=self._register.note_progress,
                 promise=promise,
                 on_reset=self._on_reset,
-                arrival=arrival,
+                arrived_at=arrived_at,
             )
             room.take_limits(admission.limits)  # the newest there are
             if since is not None:

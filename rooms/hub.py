@@ -23,7 +23,7 @@ from rooms.lookout import Lookout
 from rooms.memory import calm_garbage_collector
 from rooms.metrics import expose
 from rooms.neighbour import NeighbourWatch
-from rooms.news import Committed, Kicked, RightsChanged
+from rooms.news import Committed, Entered, Kicked, RightsChanged
 from rooms.outbox import Send
 from rooms.pledge import Pledge
 from rooms.process import ProcessIdentity
@@ -75,6 +75,7 @@ class Hub:
         self.bus = Bus(str(self.process))
         self.bus.on(RightsChanged, self._reviewer.take)
         self.bus.on(Kicked, self._reviewer.kick)
+        self.bus.on(Entered, self._replace_older)
         self._lookout = Lookout(self.bus, str(self.process), self.rooms)
         self._pledge = Pledge(self._journal)
         self._budget = Budget(settings.waiting_bytes_max)
@@ -120,7 +121,13 @@ class Hub:
         self._reviewer.joined(connection)
         self._recorder.joined(connection)
         self._herald.joined(connection)
+        document_id = connection.admission.document_id
+        self.bus.tell(Entered(document_id, {connection.client: connection.arrived_at}))
         return connection
+
+    def _replace_older(self, news: Entered) -> None:
+        if (room := self.rooms.get(news.document)) is not None:
+            room.replace_older(news.clients)
 
     def leave(self, connection: Connection, code: int) -> None:
         """The connection's socket is gone.  Idempotent."""

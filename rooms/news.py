@@ -76,11 +76,32 @@ class Kicked(_News, frozen=True, tag="kicked"):
     code: CloseCode = CloseCode.KICKED
 
 
+class Entered(_News, frozen=True, tag="entered"):
+    """Clients have come in at that process: older connections of theirs elsewhere are replaced (rule A6).  What is
+    lost leaves both open; what comes twice or late finds none that is older, or closes it late."""
+
+    is_fleeting = True
+    document: UUID
+    clients: dict[str, float]
+    """When the handshake of each began, seconds since the epoch."""
+
+    @property
+    def group(self) -> str:
+        return group_of(self.document)
+
+    @property
+    def subject(self) -> Hashable:
+        return self.document
+
+    def after(self, older: Self) -> Self:
+        return replace(self, clients={**older.clients, **self.clients})
+
+
 class Told(Struct, frozen=True, omit_defaults=True):
     """One presence, on its way to other processes."""
 
     client: str
-    joined_at: float
+    arrived_at: float
     """Of its connection; see `rooms.presence.Source`."""
     data: dict[str, Any] | None
     """None: it is not present any more."""
@@ -125,4 +146,4 @@ class PresenceAsked(_News, frozen=True, tag="presence-asked"):
         return group_of(self.document)
 
 
-News = Committed | RightsChanged | Kicked | PresenceTold | PresenceAsked
+News = Committed | RightsChanged | Kicked | Entered | PresenceTold | PresenceAsked

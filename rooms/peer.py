@@ -12,9 +12,6 @@ from vuer_rtc.protocol.wire import Ack, Edition, Frame, Outbound
 class Peer(PresencePeer, Protocol):
     """What a room needs of a connection."""
 
-    arrival: int
-    """Which came first: grows with every handshake of the process."""
-
     @property
     def is_batched(self) -> bool:
         """It wants one frame per commit."""

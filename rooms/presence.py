@@ -14,7 +14,7 @@ from vuer_rtc.protocol.wire import Framing, Present
 class Source(NamedTuple):
     """The connection that a presence belongs to."""
 
-    joined_at: float
+    arrived_at: float
     """Seconds since the epoch; the newer connection of a client counts.  Clocks of two machines may differ: then the
     older one may be shown until it ends."""
     process: str

@@ -123,6 +123,10 @@ class LiveRoom:
             peer.push_document(*Fanout(missing).for_others(peer.dialect, is_batched=peer.is_batched))
         self.presence.join(peer)
 
+    def replace_older(self, clients: Mapping[str, float]) -> None:
+        """These have come in at another process, at those times: what they have here since before is closed."""
+        self._audience.replace_older(clients)
+
     async def prepare(self, client: str, dialect: Dialect) -> None:
         """Afterwards it may join and be sent a `state`, and holds up nobody."""
         await self._answers.prepare(client, dialect)

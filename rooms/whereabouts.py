@@ -37,7 +37,8 @@ class PresencePeer(Protocol):
     """What presence needs of a connection."""
 
     client: str
-    joined_at: float
+    arrived_at: float
+    """When its handshake began, seconds since the epoch; grows with every handshake of the process."""
     heard_at: float
     """When its client last sent anything, monotonic."""
 
@@ -119,7 +120,7 @@ class Whereabouts:
         """`peer` is there; None: it is not present any more."""
         shown = self._shown.pop(peer, None)
         if data is not None:
-            source = shown.source if shown is not None else Source(peer.joined_at, self._process)
+            source = shown.source if shown is not None else Source(peer.arrived_at, self._process)
             shown = self._shown[peer] = Entry(source, peer.client, data, peer.shown_name)
             is_new = self.board.show(shown)
         elif shown is not None:
@@ -128,7 +129,7 @@ class Whereabouts:
             return
         if is_new:
             self._note(peer.client)
-            self._untold[peer.client] = Told(peer.client, shown.source.joined_at, data, peer.shown_name)
+            self._untold[peer.client] = Told(peer.client, shown.source.arrived_at, data, peer.shown_name)
 
     def close(self) -> None:
         """Nobody here is told any more."""
@@ -141,7 +142,7 @@ class Whereabouts:
         self.board.hear(news.process, time.monotonic())
         gone = []
         for told in news.clients:
-            source = Source(told.joined_at, news.process)
+            source = Source(told.arrived_at, news.process)
             if told.data is None:
                 if self.board.withdraw(told.client, source):
                     gone.append(told.client)
@@ -189,7 +190,7 @@ class Whereabouts:
                 if peer.client in gone and self.board.show(entry):
                     present = entry.present
                     self._untold[peer.client] = Told(
-                        peer.client, entry.source.joined_at, present.data, present.user
+                        peer.client, entry.source.arrived_at, present.data, present.user
                     )
 
     def _note(self, client: str) -> None:
@@ -274,7 +275,7 @@ class Whereabouts:
         self._is_asked = False
         self._untold.clear()
         whole = [
-            Told(entry.present.client, entry.source.joined_at, entry.present.data, entry.present.user)
+            Told(entry.present.client, entry.source.arrived_at, entry.present.data, entry.present.user)
             for entry in self.board.of(self._process)
         ]
         self._tell(PresenceTold(self._document_id, self._process, whole, is_whole=True))

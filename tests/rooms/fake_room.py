@@ -32,8 +32,6 @@ NATIVE = Dialect(Framing.JSON, Naming.COMPRESSED, Edition.NATIVE)
 class Peer:
     """A connection that takes everything."""
 
-    arrival = 0
-
     def __init__(self, client: str, dialect: Dialect = JSON, *, is_batched: bool = False) -> None:
         self.client = client
         self.dialect = dialect
@@ -46,7 +44,7 @@ class Peer:
         self.wants_presence = False
         self.shown_name: str | None = None
         self.is_behind = False
-        self.joined_at = time.time()
+        self.arrived_at = time.time()
         self.heard_at = 0.0
 
     def push(self, frames: Sequence[Frame], size: int) -> None:

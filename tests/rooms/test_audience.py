@@ -18,12 +18,21 @@ def room() -> Room:
 def test_a_connection_that_was_let_in_late_does_not_replace_the_one_that_came_after_it(room: Room) -> None:
     """A6."""
     older, newer = Peer("ann"), Peer("ann")
-    older.arrival, newer.arrival = 1, 2
+    older.arrived_at, newer.arrived_at = 1, 2
     room.join(newer)
     with pytest.raises(Overtaken):
         room.join(older)
     assert newer.closed == []
     assert list(room.connections.values()) == [newer]
+
+
+def test_a_connection_elsewhere_replaces_an_older_one_and_no_newer_one(room: Room) -> None:
+    """A6, of two processes."""
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.replace_older({"ann": ann.arrived_at, "bob": bob.arrived_at - 1, "cy": 9e9})
+    assert (ann.closed, bob.closed) == ([], [])
+    room.replace_older({"ann": ann.arrived_at + 1})
+    assert (ann.closed, bob.closed) == ([CloseCode.REPLACED], [])
 
 
 def test_an_author_who_reconnected_before_the_commit_sees_the_message_come_back(room: Room) -> None:

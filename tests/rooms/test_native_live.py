@@ -13,6 +13,7 @@ from tests.rooms.build import insert, message, put, undo
 from tests.rooms.client import Client, NativeClient
 from tests.rooms.redis_process import RedisProcess
 from tests.server import ServerProcess
+from vuer_rtc.protocol.codes import CloseCode
 
 SETTINGS = {"LIMITS": {"message_burst_max": 100_000, "read_burst_max": 100_000}, "RECENT_MESSAGES_MAX": 50}
 
@@ -149,6 +150,34 @@ async def test_connections_of_one_client_at_two_processes_both_stay(
         await one.until(lambda: one.errors)
         assert one.errors[0]["code"] == "id-reused"
         assert (one.close_code, other.close_code) == (None, None)
+
+
+async def test_with_a_channel_layer_a_newer_connection_replaces_the_older_at_another_process(
+    tmp_path: Path, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A6: there and back, as behind a load balancer; those of other clients stay."""
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    with (
+        ServerProcess(tmp_path, settings=SETTINGS) as here,
+        ServerProcess(tmp_path, settings=SETTINGS) as there,
+    ):
+        here.create_documents(["stage"])
+        async with NativeClient(here, "stage", "bob") as bob, NativeClient(there, "stage", "eve") as eve:
+            former = NativeClient(here, "stage", "ann")
+            await former.open()
+            await asyncio.sleep(0.5)  # the processes subscribe meanwhile
+            for server in (there, here, there):
+                newer = NativeClient(server, "stage", "ann")
+                await newer.open()
+                await former.until(lambda former=former: former.close_code is not None)
+                assert former.close_code == CloseCode.REPLACED
+                former = newer
+            await former.edit(insert("n"))
+            for one in (bob, eve):
+                await one.until(lambda one=one: one.native.seq == 1)
+                assert one.close_code is None
+            assert former.close_code is None
+            await former.leave()
 
 
 async def test_with_a_channel_layer_processes_agree_at_once(

@@ -11,8 +11,8 @@ from vuer_rtc.protocol.wire import Framing
 HERE, THERE = "here", "there"
 
 
-def entry(client: str, joined_at: float, process: str = HERE, **data: Any) -> Entry:
-    return Entry(Source(joined_at, process), client, data)
+def entry(client: str, arrived_at: float, process: str = HERE, **data: Any) -> Entry:
+    return Entry(Source(arrived_at, process), client, data)
 
 
 def shown(board: Board) -> dict[str, Any]:

@@ -32,10 +32,10 @@ class Process:
         self.told: list[PresenceAsked | PresenceTold] = []
         self.presence = Whereabouts(DOCUMENT, name, Limits(), self.told.append)
 
-    def enter(self, client: str, joined_at: float = 0.0) -> Peer:
+    def enter(self, client: str, arrived_at: float = 0.0) -> Peer:
         peer = Peer(client, NATIVE)
         peer.wants_presence = True
-        peer.joined_at = joined_at
+        peer.arrived_at = arrived_at
         peer.heard_at = time.monotonic()
         self.presence.join(peer)
         return peer
@@ -252,7 +252,7 @@ async def test_a_process_that_dies_is_forgotten_and_a_client_that_came_over_is_n
     ann = here.enter("ann")
     now = time.monotonic()
     here.presence.take(PresenceTold(DOCUMENT, "dead", [Told("bob", 1.0, {"n": 1}), Told("cy", 1.0, {})]))
-    cy = here.enter("cy", joined_at=2.0)
+    cy = here.enter("cy", arrived_at=2.0)
     here.presence.show(cy, {"n": 2})
     await until(lambda: set(seen(ann)) == {"bob", "cy"})
     ann.heard_at = cy.heard_at = now + 40
@@ -308,7 +308,7 @@ async def test_processes_agree_in_the_end_whatever_the_layer_loses_and_delays(se
             case 0 | 3:
                 process = dice.choice(processes)
                 former = peers.get(client)
-                peers[client] = process, process.enter(client, joined_at=clock)
+                peers[client] = process, process.enter(client, arrived_at=clock)
                 process.presence.show(peers[client][1], {"step": step})
                 if former is not None:
                     former[0].presence.leave(former[1])
