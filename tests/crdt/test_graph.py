@@ -119,6 +119,36 @@ def test_a_message_that_gets_its_sequence_tells_what_that_changed() -> None:
     assert graph.apply(msgspec.structs.replace(undoing, server_seq=6)).changed == frozenset()
 
 
+@pytest.mark.parametrize(
+    "heard",
+    [
+        {"ts": 9},
+        {"clock": {"al": 2, "bo": 4}},
+        {"clock": {"al": 1}},
+        {"lt": 1},
+        {"ops": [insert("m", "p", x=2)]},
+    ],
+    ids=str,
+)
+def test_of_two_messages_under_one_id_the_journalled_one_counts_whatever_they_differ_in(
+    heard: dict[str, Any],
+) -> None:
+    """I1: the one that was heard first is of another life of its client, which is where it ended."""
+    al, bo = Author("al"), Author("bo")
+    messages = [
+        bo(1, insert("p")),
+        al(4, ts=1),
+        al(5, insert("m", "p", x=1), ts=2),
+        bo(6, insert("n", "p"), ts=3),
+    ]
+    expected, graph = graph_of(journalled(messages)), Graph()
+    graph.apply(msgspec.structs.replace(messages[2], **heard))
+    for message in journalled(messages):
+        graph.apply(message)
+    assert node(graph, "p").children == ["m", "n"]
+    assert graph.everything() == expected.everything()
+
+
 def test_many_messages_at_once_are_as_one_after_the_other() -> None:
     messages = [*journalled(scene()), cut_record("=server:1", 2, 0.0)]
     graph, many = graph_of(messages), Graph()

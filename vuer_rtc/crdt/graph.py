@@ -198,9 +198,14 @@ class Graph:
         """A retained message has got its sequence, and perhaps `auth`."""
         old = known.message
         targets = {*self._undo.drop(old), *self._undo.add(message)}
-        if known.is_late or old.ops != message.ops or old.stamp != message.stamp:
+        is_as_heard = (
+            msgspec.structs.replace(old, server_seq=message.server_seq, auth=message.auth) == message
+        )
+        if known.is_late or not is_as_heard:
             self._scene.detach(known)
             self._log.remove(known)
+            self.clock[message.client] = max(message.counter, self.clock.get(message.client, 0))
+            self.lt = max(self.lt, message.lt)
             placed = self._retain(message)
             self._settle_targets(targets)
             self._scene.attach(placed)
