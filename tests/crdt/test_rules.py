@@ -22,15 +22,15 @@ from tests.crdt.scenario import (
     value,
 )
 from vuer_rtc.crdt.canonical import canonical_message
-from vuer_rtc.crdt.dtype import PROPERTY_OPS
+from vuer_rtc.crdt.dtype import CLIENT_OPS, MODIFIERS, PROPERTY_OPS
 from vuer_rtc.crdt.graph import Graph
 from vuer_rtc.crdt.message import UNSET, Message, Op, cut_record
 
 MERGE = Path(__file__).parents[2] / "vuer_rtc" / "crdt" / "MERGE.md"
 RESERVED = ("key", "children", "_crdt", "_textCrdt.t", "_textCrdt.", "__proto__", "", ".")
 OPERANDS: dict[str, Any] = {"string": "new", "array": [9], "object": {"a": 9}, "boolean": True, "color": "#ffffff",
-                            "vector3": [1, 2, 3], "quaternion": [0, 0, 0, 1], "number": 9}  # fmt: skip
-"""For the ops of each dtype, one that it takes."""
+                            "vector3": [1, 2, 3], "euler": [1, 2, 3], "quaternion": [0, 0, 0, 1]}  # fmt: skip
+"""For the ops of each dtype, one that it takes; for the others 9."""
 
 
 def operand(ot: str) -> Any:
@@ -45,6 +45,28 @@ def test_every_rule_is_quoted_by_a_test() -> None:
     }
     assert len(rules) > 60
     assert [rule for rule in rules if rule not in quoted] == []
+
+
+def test_the_table_of_operations_names_all_that_there_are() -> None:
+    """N8; PROTOCOL.md, C5: other names are no operations."""
+    told = set()
+    for dtype, operand, others in re.findall(
+        r"^  \| `(\w+)` \|(.*?)\|(.*)\|$", MERGE.read_text(), flags=re.MULTILINE
+    ):
+        verbs = set(re.findall(r"`([a-z]\w+)`", others)) - {"separator", "order", "intrinsic"}
+        told |= {f"{dtype}.{verb}" for verb in verbs | ({"set"} if operand.strip() else set())}
+    assert told == CLIENT_OPS
+
+
+@pytest.mark.parametrize("ot", sorted(MODIFIERS))
+def test_over_an_unset_property_the_operand_is_the_result_but_for_arrays_and_rotations(ot: str) -> None:
+    """N8."""
+    empty = {"array.push": [[9]], "array.remove": []}
+    expected = empty.get(ot, [0, 0, 0] if ".apply" in ot else operand(ot))
+    applied = prop(ot, "x", [0, 0, 0, 1] if ot == "vector3.applyQuaternion" else operand(ot))
+    if ot == "array.move":
+        applied, expected = prop(ot, "x", UNSET, from_=0, to=0), None
+    assert value(converged(Author("al")(1, insert("n"), applied)), "x") == expected
 
 
 def test_the_sequence_in_the_journal_means_nothing() -> None:
