@@ -15,7 +15,9 @@ from tests.crdt.scenario import (
     journalled,
     move,
     node,
+    orders_of,
     prop,
+    redo,
     remove,
     typed,
     undo,
@@ -284,3 +286,37 @@ def test_a_cut_at_or_below_the_one_in_force_changes_nothing(cut: int) -> None:
     assert (applied.is_new, applied.changed, applied.relay) == (False, frozenset(), None)
     assert (graph.cut, graph.retained_count, graph.head_seq) == (2, 1, 6)
     assert (graph.full_digest(), Graph.restore(graph.snapshot()).full_digest()) == (before, snapshot)
+
+
+def test_of_late_undos_the_one_with_the_highest_stamp_counts_whichever_was_journalled_last() -> None:
+    """U1."""
+    al, bo = Author("al"), Author("bo")
+    made = [al(1, insert("n", x=0)), al(20, prop("number.add", "x", 1)), bo(9), 9]
+    graph = graph_of(journalled([*made, al(5, undo("al:20")), al(4, redo("al:20"))]))
+    assert (value(graph, "x"), graph.is_undone("al:20")) == (0, True)
+
+
+def test_before_the_first_cut_lamport_time_0_is_late() -> None:
+    """K1, K2: of two messages the one that was journalled first stands first."""
+    al, bo = Author("al"), Author("bo")
+    graph = graph_of(
+        journalled([bo(0, insert("n", "of-bo")), al(0, insert("n", "of-al")), al(1, undo("bo:0"), auth=True)])
+    )
+    assert (node(graph).parent, graph.retained_count) == ("of-bo", 1)
+    assert graph.refusal(al(2, undo("al:0"))) == "too-late"
+
+
+def test_late_messages_that_are_not_journalled_stand_last_by_client_and_id() -> None:
+    """K2, U3: what is said of them by others that are not does not count."""
+    al, bo, cy = Author("al"), Author("bo"), Author("cy")
+    graph = graph_of(journalled([al(9, insert("n", x="")), 9, cy(3, prop("string.concat", "x", "1"))]))
+    heard = [
+        bo(1, prop("string.concat", "x", "3")),
+        al(4, prop("string.concat", "x", "2")),
+        bo(10, undo("bo:1")),
+    ]
+    for order in orders_of(heard):
+        told = Graph.restore(graph.snapshot())
+        for message in order:
+            told.apply(message)
+        assert value(told, "x") == "123"
