@@ -10,6 +10,7 @@ import pytest
 from tests.crdt.scenario import (
     Author,
     converged,
+    erased,
     graph_of,
     insert,
     journalled,
@@ -320,3 +321,35 @@ def test_late_messages_that_are_not_journalled_stand_last_by_client_and_id() -> 
         for message in order:
             told.apply(message)
         assert value(told, "x") == "123"
+
+
+def test_a_late_set_wins_over_the_values_a_node_began_with_and_over_sums_whatever_their_stamps() -> None:
+    """K3."""
+    al, bo = Author("al"), Author("bo")
+    made = al(5, insert("n", x=1, y=1, z=1))
+    more = al(6, prop("number.add", "y", 1), prop("number.set", "z", 2))
+    late = bo(2, prop("number.set", "x", 9), prop("number.set", "y", 9), prop("number.set", "z", 9))
+    graph = graph_of(journalled([made, more, 6, late]))
+    assert node(graph).properties == {"x": 9, "y": 9, "z": 2}
+
+
+def test_the_root_may_be_a_node_whose_insert_would_have_cycled() -> None:
+    """T4, T10."""
+    graph = converged(Author("al")(1, insert("a", "b"), insert("b", "a")), Author("bo")(2, insert("c")))
+    assert (graph.flat()["root"], node(graph, "b").parent, node(graph, "a").parent) == ("b", "", "b")
+
+
+def test_the_first_characters_of_an_init_have_seq_1() -> None:
+    """X5, X3: what is typed at the start with the same seq, but earlier, stands before them; with seq 0 behind."""
+    al, bo = Author("al"), Author("bo")
+    graph = converged(al(1, insert("n"), Op("text.init", "n", "t", "b"), ts=5),
+                      bo(2, typed("bo:0", None, "a", seq=1, ts=4), typed("bo:1", None, "c", seq=0, ts=3)))  # fmt: skip
+    assert value(graph, "t") == "abc"
+
+
+def test_an_insert_of_nothing_and_a_deletion_of_nothing_known_make_no_text() -> None:
+    """X4, X1: so a plain operation behind them has an effect."""
+    al, bo = Author("al"), Author("bo")
+    without = bo(2, typed("bo:0", None, ""), erased(("bo:0", 2), ("=al:1/0:9", 1)))
+    graph = converged(al(1, insert("n", t="a")), without, al(3, prop("string.concat", "t", "b")))
+    assert value(graph, "t") == "ab"
