@@ -8,6 +8,7 @@ from django.urls import URLPattern
 from journal.admin_act import DocumentHistory, Refused, act_path, action, may_act
 from journal.admin_replay import refuse_long
 from journal.compaction import KeepRules, Report, compact_document, has_work
+from journal.damage import note_verdict
 from journal.history import retained_length
 from journal.models import Document
 from journal.projection import catch_up
@@ -45,9 +46,10 @@ class DocumentCare(DocumentHistory):
 
     @action
     def verify(self, request: HttpRequest, document: Document) -> str:
-        """Reads everything, changes nothing."""
+        """Reads everything; changes nothing but what is said of its damage, as the command does."""
         refuse_long(retained_length(document.pk), "verify_journals", document)
         verdict = verify_document(document)
+        note_verdict(document.pk, verdict.damage)
         self.log_change(request, document, f"Verified: {told_verdict(verdict)}")
         if verdict.is_damaged:
             raise Refused(told_verdict(verdict))

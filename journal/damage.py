@@ -77,6 +77,14 @@ def clear_damage(document_id: UUID) -> None:
         logger.warning("document %s is intact again", document_id)
 
 
+def note_verdict(document_id: UUID, finding: str) -> None:
+    """Afterwards the document's row says what a look at all of it has found; empty: that it is intact."""
+    if finding:
+        note_damage(document_id, finding)
+    else:
+        clear_damage(document_id)
+
+
 def is_said_damaged(document_id: UUID) -> bool:
     """True when a finding stands in the document's row."""
     return Document.objects.filter(pk=document_id).exclude(damage="").exists()

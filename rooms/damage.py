@@ -10,11 +10,11 @@ from uuid import UUID
 from django.db import Error
 
 from journal.damage import (
-    clear_damage,
     finding_of,
     hydrate_readable,
     is_said_damaged,
     note_damage,
+    note_verdict,
     what_stops,
 )
 from journal.error import CorruptJournal, JournalError, SnapshotTooLarge
@@ -133,8 +133,6 @@ def look_again(document_id: UUID) -> bool:
     it is intact."""
     if is_said_damaged(document_id):
         verdict = verify_document(Document.objects.get(pk=document_id))
-        if verdict.is_damaged:
-            note_damage(document_id, verdict.damage)
-            return False
-        clear_damage(document_id)
+        note_verdict(document_id, verdict.damage)
+        return not verdict.is_damaged
     return True

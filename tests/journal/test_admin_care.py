@@ -9,10 +9,11 @@ from django.db import InternalError, connection
 from django.test import Client, override_settings
 from django.utils import timezone
 
+from journal.damage import note_damage
 from journal.models import Document, JournalBatch, Snapshot
 from journal.projection import catch_up
 from tests.journal.history import append, append_each, insert, message
-from tests.journal.test_admin import row_page
+from tests.journal.test_admin import list_page, row_page
 from tests.journal.test_admin_history import act, assert_refused, staff
 from tests.journal.test_history import STEPS
 from tests.journal.test_reader import damage
@@ -55,8 +56,15 @@ def test_a_good_journal_is_called_good_and_a_damaged_one_damaged(operator: Clien
     assert "DAMAGE, sequence 1: " in told
     assert "checksum does not hold" in told
     assert "And 2 more" in told
+    assert list_page(operator, "document").count('alt="False"') == 1
     assert "checksum does not hold" in act(operator, room, "compact")
     assert JournalBatch.objects.count() == 8
+
+
+def test_a_repaired_journal_is_called_intact_by_whoever_looks(operator: Client, room: Document) -> None:
+    note_damage(room.pk, "seq 1: it was")
+    assert "Good: 8 messages" in act(operator, room, "verify")
+    assert ">Damaged<" not in row_page(operator, room)
 
 
 def test_a_long_journal_is_left_to_the_commands(operator: Client, room: Document) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from journal.damage import clear_damage, note_damage
+from journal.damage import note_verdict
 from journal.management.per_document import DocumentCommand
 from journal.models import Document
 from journal.verification import verify_document
@@ -18,10 +18,7 @@ class Command(DocumentCommand):
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         verdict = verify_document(document)
-        if verdict.is_damaged:
-            note_damage(document.pk, verdict.damage)
-        else:
-            clear_damage(document.pk)
+        note_verdict(document.pk, verdict.damage)
         return asdict(verdict) | {
             "outcome": "damaged" if verdict.is_damaged else "good"
         }, not verdict.is_damaged
