@@ -173,6 +173,7 @@ def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
         "purge_document --document room",
         "redact_user",
         "redact_user --user nobody",
+        "redact_user --client= --document room --yes",
         "restore_document --seq 1",
         "restore_document --document room --undo ann:1 --dry-run",
         "restore_document --document room --seq 1 --key stranger",

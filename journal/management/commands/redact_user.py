@@ -71,7 +71,7 @@ class Command(DocumentCommand):
             raise CommandError("not well: --vacuum")
 
     def find_person(self, options: dict[str, Any]) -> Person:
-        if options["user"] is None and options["client"] is None:
+        if options["client"] == "" or (options["user"] is None and options["client"] is None):
             raise Senseless("say who: --user NAME or --client ID")
         if (options["client"] or "").startswith(SERVER_PREFIX):
             raise Senseless(f"{options['client']} writes for everybody: name the account")
