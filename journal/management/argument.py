@@ -1,6 +1,8 @@
 """What a command is asked for: numbers, and what is wrong with it."""
 
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from typing import Any
 
 from django.core.management.base import CommandError
 
@@ -11,6 +13,22 @@ class Senseless(CommandError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, returncode=2)
+
+
+PATHS = {"file", "output"}
+"""Arguments that name files, which may be any bytes."""
+
+
+def refuse_what_is_no_text(options: Mapping[str, Any]) -> None:
+    """Returns unless an argument has bytes that are no text in the encoding of the locale: no database takes them.
+
+    Raises: Senseless.
+    """
+    for name in options.keys() - PATHS:
+        value = options[name]
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and any("\ud800" <= character <= "\udfff" for character in one):
+                raise Senseless(f"--{name}: {one!a} is no text in the encoding of this locale")
 
 
 def count(text: str) -> int:

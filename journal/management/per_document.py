@@ -24,7 +24,7 @@ from journal.collector import calm_collector
 from journal.durability import journal_connection
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
-from journal.management.argument import Senseless
+from journal.management.argument import Senseless, refuse_what_is_no_text
 from journal.management.pipe import quiet_without_reader, write_anything
 from journal.management.progress import Progress
 from journal.management.visible import visible
@@ -59,6 +59,7 @@ class JournalCommand(BaseCommand):
         write_anything(sys.stdout)
         with quiet_without_reader():
             try:
+                refuse_what_is_no_text(options)
                 with calm_collector():
                     told = super().execute(*args, **options)
             except (Senseless, Error, JournalError) as error:

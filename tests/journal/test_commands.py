@@ -192,6 +192,27 @@ def test_arguments_that_make_no_sense_end_with_status_2(rooms: Any, senseless: s
         assert json.loads(out.getvalue())["outcome"] == "failed"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "compact_journals --document \udcff",
+        "purge_document --document \udcff --yes",
+        "label_document --document room --drop \udcff",
+        "look_back --document room --label \udcff",
+        "redact_user --user \udcff",
+        "close_sessions --user \udcff",
+        "restore_document --document room --seq 1 --key n --key \udcff",
+    ],
+)
+def test_bytes_that_are_no_text_are_told_without_a_traceback(
+    rooms: Any, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    with pytest.raises(CommandError, match=r"'\\udcff' is no text") as failure:
+        call_command(*arguments.split(" "), "--json")
+    assert failure.value.returncode == 2
+    assert json.loads(capsys.readouterr().out)["outcome"] == "failed"
+
+
 def test_compaction_takes_the_documents_named(rooms: tuple[Document, Document]) -> None:
     [report] = run_json("compact_journals", "--document", "other-room", "--keep", "0", "--older-than", "0")
     assert (report["slug"], report["outcome"], report["messages"]) == ("other-room", "compacted", 3)
