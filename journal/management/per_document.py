@@ -25,7 +25,7 @@ from journal.durability import journal_connection
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
 from journal.management.argument import Senseless, refuse_what_is_no_text
-from journal.management.pipe import quiet_without_reader, write_anything
+from journal.management.pipe import open_closed, write_anything, written_out
 from journal.management.progress import Progress
 from journal.management.visible import visible
 from journal.models import Document
@@ -49,6 +49,10 @@ class JournalCommand(BaseCommand):
 
     progress: Progress
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        open_closed()
+        super().__init__(*args, **options)
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--json", action="store_true", help="Print JSON: one object per document (of sessions: one)."
@@ -57,11 +61,11 @@ class JournalCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.progress = Progress(self.stderr, is_shown=options["verbosity"] > 0 and self.stderr.isatty())
         write_anything(sys.stdout)
-        with quiet_without_reader():
+        with written_out():
             try:
                 refuse_what_is_no_text(options)
                 with calm_collector():
-                    told = super().execute(*args, **options)
+                    return super().execute(*args, **options)
             except (Senseless, Error, JournalError) as error:
                 self.progress.clear()
                 if options["json"]:
@@ -69,15 +73,13 @@ class JournalCommand(BaseCommand):
                 if isinstance(error, Senseless):
                     raise
                 raise CommandError(str(error)) from error
-            self.stdout.flush()
-            return told
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:
         """What was done, for people, as lines."""
 
     def attempt(self, slug: str, treat: Callable[[], tuple[Result, bool]], options: dict[str, Any]) -> bool:
-        """What `treat` did of a document is shown; true when all is well."""
+        """What `treat` did of a document is shown; true when all is well, and that could be told."""
         try:
             result, is_well = treat()
         except JournalBusy as error:
@@ -90,9 +92,16 @@ class JournalCommand(BaseCommand):
             # A defect of ours, for which the documents behind this one need not wait.
             logger.exception("document %s: nobody foresaw this", slug)
             result, is_well = {"slug": slug, "outcome": "failed", "detail": f"unforeseen: {error!r}"}, False
-        self.progress.clear()
-        self.show(result, is_well, options)
-        self.stdout.flush()
+        try:
+            self.progress.clear()
+            self.show(result, is_well, options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, say: what is left is written when a document has given room
+            is_well = False
+            with suppress(OSError):
+                self.stderr.write(f"{slug}: what was done could not be told: {error}")
         return is_well
 
     def show(self, result: Result, is_well: bool, options: dict[str, Any]) -> None:

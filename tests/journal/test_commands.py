@@ -213,6 +213,24 @@ def test_bytes_that_are_no_text_are_told_without_a_traceback(
     assert json.loads(capsys.readouterr().out)["outcome"] == "failed"
 
 
+def test_a_document_of_which_nothing_can_be_told_does_not_keep_the_others(
+    rooms: tuple[Document, Document],
+) -> None:
+    """A log on a full disk: to fold the others is what gives room."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            if "other-room" in text:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    out, err = Full(), io.StringIO()
+    with pytest.raises(CommandError, match=r"not well: other-room$"):
+        call_command("compact_journals", "--keep=0", "--older-than=0", "--json", stdout=out, stderr=err)
+    assert json.loads(out.getvalue())["slug"] == "room"
+    assert "other-room: what was done could not be told: [Errno 28]" in err.getvalue()
+
+
 def test_compaction_takes_the_documents_named(rooms: tuple[Document, Document]) -> None:
     [report] = run_json("compact_journals", "--document", "other-room", "--keep", "0", "--older-than", "0")
     assert (report["slug"], report["outcome"], report["messages"]) == ("other-room", "compacted", 3)

@@ -121,6 +121,34 @@ def test_what_nobody_reads_any_more_ends_quietly(
     assert process.returncode == 141
 
 
+@pytest.mark.parametrize(
+    ("arguments", "output", "status", "told"),
+    [
+        ("label_document --document stage", ">/dev/full", 1, "No space left on device"),
+        ("close_sessions --document stage --json", ">/dev/full", 1, "No space left on device"),
+        ("export_journal --document stage", ">/dev/full", 1, "No space left on device"),
+        ("label_document --document stage", ">&-", 0, ""),
+        ("look_back --document nowhere --json", ">&- 2>&-", 2, ""),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_without_a_traceback(
+    exported: tuple[Path, dict[str, Any]], arguments: str, output: str, status: int, told: str
+) -> None:
+    path, _ = exported
+    done = subprocess.run(
+        f"{sys.executable} manage.py {arguments} {output}",
+        shell=True,
+        cwd=ROOT,
+        env=ServerProcess(path.parent).environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 def test_j48_of_two_imports_of_one_name_the_second_hears_that_the_first_is_busy(
     site: Site, exported: tuple[Path, dict[str, Any]]
 ) -> None:

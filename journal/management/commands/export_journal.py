@@ -16,7 +16,7 @@ from journal.export import Export
 from journal.lease import lease
 from journal.management.argument import Senseless
 from journal.management.per_document import NamedDocumentCommand, Result
-from journal.management.pipe import quiet_without_reader
+from journal.management.pipe import written_out
 from journal.models import Document
 from journal.packed import packing
 from journal.position import truncated_seq_of
@@ -111,9 +111,8 @@ def written(output: str) -> Iterator[IO[bytes]]:
     Raises: Senseless where nothing can be written at all; TransferRefused `not-written` when that fails on the way.
     """
     if output == STANDARD_OUTPUT:
-        with quiet_without_reader():
+        with written_out():
             yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
         return
     path = Path(output)
     if path.is_dir():
