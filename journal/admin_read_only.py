@@ -16,6 +16,7 @@ class ReadOnlyAdmin(LinkingAdmin):
     """Rows to look at; with tables of millions in mind."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # a pass over the table for every choice of every filter
     list_per_page = 50
     actions: Sequence[str] | None = None
 

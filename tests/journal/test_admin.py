@@ -422,6 +422,15 @@ def test_more_rows_take_no_more_queries(
         list_page(operator, model)
 
 
+@pytest.mark.parametrize("model", ["vuer_rooms_session", *(f"vuer_journal_{name}" for name in MODELS[1:])])
+def test_no_list_counts_what_every_choice_of_a_filter_would_show(
+    admin_client: Client, scene: Document, model: str
+) -> None:
+    answer = admin_client.get(reverse(f"admin:{model}_changelist"), {"_facets": "True"})
+    assert " counts" not in answer.content.decode()
+    assert not answer.context["cl"].add_facets
+
+
 def test_the_pages_of_a_batch_take_a_few_queries_whatever_it_holds(
     operator: Client, document: Document, ann: User, django_assert_max_num_queries: Any
 ) -> None:
