@@ -20,7 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from journal.admin_link import ModelAdmin, address, link, list_url, view_url
 from journal.admin_looking_back import looking_back_page
-from journal.admin_replay import refuse_long_recovery, refuse_long_way
+from journal.admin_replay import refuse_long_recovery, refuse_long_way, refuse_unfinished
 from journal.admin_text import named
 from journal.authoring import Author, Authored
 from journal.column import bounded
@@ -93,6 +93,7 @@ def action(act: Act) -> Callable[[Any, HttpRequest, str], HttpResponse]:
         if not may_act(request, document):
             raise PermissionDenied
         try:
+            refuse_unfinished(document)
             messages.success(request, act(self, request, document))
         except (Refused, InvalidMessage, JournalError) as error:
             messages.error(request, str(error))

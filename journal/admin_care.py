@@ -29,7 +29,7 @@ class DocumentCare(DocumentHistory):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         document = kwargs.get("obj")
-        may_care = isinstance(document, Document) and may_act(request, document)
+        may_care = isinstance(document, Document) and not document.condition and may_act(request, document)
         care = {"may_care": may_care, "here": request.get_full_path()}
         return super().render_change_form(request, context | care, *args, **kwargs)
 

@@ -10,7 +10,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive, make_aware
 
 from journal.admin_link import list_url
-from journal.admin_replay import refuse_long, refuse_long_way
+from journal.admin_replay import refuse_long, refuse_long_way, refuse_unfinished
 from journal.admin_text import command_line, local
 from journal.admin_told import told_difference, told_entries, told_state
 from journal.difference import compared, difference
@@ -90,8 +90,7 @@ def looking_back_page(document: Document, query: Any) -> dict[str, Any]:
     page: dict[str, Any] = {"form": form}
     try:
         page |= labels_of(document)
-        if document.condition:
-            return page | {"problem": f"The document is {document.get_condition_display()}."}
+        refuse_unfinished(document)
         refuse_long(reach_length(document.pk), "look_back", document)
         reach = reach_of(document.pk)
         page |= {"reach": reach}

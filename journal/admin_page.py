@@ -5,7 +5,7 @@ from typing import Any
 
 from journal.admin_forget import forget_command
 from journal.admin_link import list_url, row_url
-from journal.admin_replay import refuse_long, refuse_long_way
+from journal.admin_replay import refuse_long, refuse_long_way, refuse_unfinished
 from journal.admin_text import brief, command_line, names_of, nobody, who
 from journal.admin_told import Names, object_urls, told_change, told_touch, users_of
 from journal.column import bounded, moment
@@ -73,6 +73,7 @@ def object_page(row: SceneObject) -> dict[str, Any]:
     """The object's retained history, as far as a page reads: who changed it when, from what to what."""
     document = row.document
     try:
+        refuse_unfinished(document)
         refuse_long(reach_length(document.pk), "look_back", document, key=row.key)
         reach = reach_of(document.pk)
         since = told_within(document.pk, reach, settings.admin_replay_messages_max)
@@ -126,6 +127,7 @@ def _effect(row: Operation) -> dict[str, Any]:
     """What its whole message changed when it came in."""
     since, seq = row.server_seq - 1, row.server_seq
     try:
+        refuse_unfinished(row.document)
         refuse_long_way(row.document, since, seq, "look_back", since=since, seq=seq)
         step = step_at(row.document_id, seq)
     except OutOfReach:

@@ -14,6 +14,16 @@ class ReplayTooLong(JournalError):
     """A page would have to replay more messages than it may; says which command does it instead."""
 
 
+class NotWhole(JournalError):
+    """The document is being imported, or deleted for good: nothing of it can be told or done."""
+
+
+def refuse_unfinished(document: Document) -> None:
+    """Returns for a document whose rows are all there.  Raises: NotWhole."""
+    if document.condition:
+        raise NotWhole(f"the document is {document.get_condition_display()}")
+
+
 def refuse_long(messages: int, command: str, document: Document, **options: Any) -> None:
     """Returns for what a page can wait for.  Raises: ReplayTooLong."""
     if messages > settings.admin_replay_messages_max:

@@ -76,6 +76,9 @@ class JournalBusy(JournalError):
 class UnknownDocument(JournalError):
     """There is no document of that slug or key."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no such document: {name}")
+
 
 class BatchTooLarge(JournalError):
     """One batch would exceed `JOURNAL_BATCH_BYTES_MAX`."""

@@ -214,7 +214,7 @@ def find_document(document: AnyDocument) -> Document:
         with answering():
             found = Document.objects.filter(**name).first()
     if found is None or found.archived_at is not None:
-        raise UnknownDocument(f"{document}: there is no such document, or it is archived")
+        raise UnknownDocument(f"{document}, or it is archived")
     return found
 
 

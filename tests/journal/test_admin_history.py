@@ -29,7 +29,7 @@ from journal.projection import catch_up
 from journal.reader import hydrate
 from journal.writer import Draft, append_batches
 from tests.journal.history import append, append_each, head_of, insert, message, put, undo
-from tests.journal.test_admin import EVIL, links, page
+from tests.journal.test_admin import EVIL, links, page, row_page
 from tests.journal.test_difference import remove
 from tests.journal.test_history import compact, snapshot
 from vuer_rtc.crdt.message import Op
@@ -661,6 +661,28 @@ def test_a_frozen_document_is_looked_at_and_labelled_only(
     assert head_of(scene) == 5
     assert "Have it back" not in object_page(moderator, scene)
     assert "kept as" in act(moderator, scene, "label", seq=2, name="v1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"condition": "importing"}, "The document is being imported"),
+        ({"condition": "purging", "truncated_seq": 2**62}, "The document is being deleted for good"),
+    ],
+)
+def test_j45_nothing_is_done_to_a_document_whose_rows_are_not_all_there_and_pages_say_why(
+    moderator: Client, scene: Document, fields: dict[str, Any], told: str
+) -> None:
+    Document.objects.filter(pk=scene.pk).update(**fields)
+    acts = {"label": {"seq": 2, "name": "v1"}, "restore": {"seq": 2}, "undo": {"message_id": "ann:5"}}
+    for name, sent in (acts | {"verify": {}, "compact": {}}).items():
+        assert told in act(moderator, scene, name, **sent)
+    assert not Snapshot.objects.exists()
+    assert not LogEntry.objects.exists()
+    assert told in object_page(moderator, scene)
+    assert told in row_page(moderator, Operation.objects.all()[0])
+    assert told in looking_back(moderator, scene)
+    assert "Compact it now" not in row_page(moderator, scene)
 
 
 def test_damage_freezes_a_document_only_when_it_does_not_open(moderator: Client, scene: Document) -> None:
