@@ -11,7 +11,6 @@ from journal.compaction import KeepRules, Report, compact_document, has_work
 from journal.damage import note_verdict
 from journal.history import retained_length
 from journal.models import Document
-from journal.projection import catch_up
 from journal.verification import Verdict, verify_document
 
 FINDINGS_MAX = 5
@@ -39,10 +38,9 @@ class DocumentCare(DocumentHistory):
         keep = KeepRules.of(document)
         if has_work(document, keep):
             refuse_long(retained_length(document.pk), "compact_journals", document)
-        report = compact_document(document, keep)
-        catch_up(document.pk)
-        self.log_change(request, document, f"Compacted: {told_report(report)}")
-        return f"Compacted: {told_report(report)}"
+        done = f"Compacted: {told_report(compact_document(document, keep))}"
+        self.conclude(request, document, done)
+        return done
 
     @action
     def verify(self, request: HttpRequest, document: Document) -> str:

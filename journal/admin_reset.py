@@ -91,4 +91,6 @@ class DocumentReset(DocumentHistory):
         messages.success(request, done)
         if label and head_seq < record.server_seq - 1:  # people went on editing meanwhile
             drop_label(document.pk, label)
-            label_state(document.pk, record.server_seq - 1, label, request.user.pk)
+            head_seq = label_state(document.pk, record.server_seq - 1, label, request.user.pk).seq
+        if label:
+            self.log_change(request, document, f"Labelled the state at sequence {head_seq} “{label}”.")

@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from journal.damage import note_damage
+from journal.error import JournalUnavailable
 from journal.models import Document, JournalBatch, Snapshot
 from journal.projection import catch_up
 from tests.journal.history import append, append_each, insert, message
@@ -39,6 +40,17 @@ def test_a_document_is_compacted_by_its_own_rules(operator: Client, room: Docume
     assert "nothing to do" in act(operator, room, "compact")
     [first, _] = LogEntry.objects.order_by("pk")
     assert "begins at sequence 6" in first.get_change_message()
+
+
+def test_a_compaction_is_told_and_logged_though_rows_cannot_be_written(
+    operator: Client, room: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(document_id: Any) -> None:
+        raise JournalUnavailable("a lock is in the way")
+
+    monkeypatch.setattr("journal.admin_act.catch_up", away)
+    assert "5 messages in 5 batches are folded" in act(operator, room, "compact")
+    assert "5 messages in 5 batches are folded" in LogEntry.objects.get().get_change_message()
 
 
 def test_enter_in_a_field_saves_it(operator: Client, room: Document) -> None:

@@ -43,8 +43,10 @@ def test_a_moderator_is_asked_and_then_empties_it(client: Client, scene: Documen
     assert messages_of(answer) == ["Reset the document at sequence 2: epoch 1."]
     assert SceneObject.objects.count() == hydrate(scene.pk).graph.node_count == 0
     assert list(graph_of_label(scene.pk, "before").nodes()) == ["arm"]
-    [entry] = LogEntry.objects.all()
-    assert (entry.object_id, entry.change_message) == (str(scene.pk), messages_of(answer)[0])
+    assert list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message")) == [
+        (str(scene.pk), messages_of(answer)[0]),
+        (str(scene.pk), "Labelled the state at sequence 1 “before”."),
+    ]
     assert "Reset…" in moderator.get(f"/admin/vuer_journal/document/{scene.pk}/change/").content.decode()
 
 
@@ -94,6 +96,7 @@ def test_the_label_keeps_what_people_did_until_the_reset(
     answer = moderator.post(url(scene), {"epoch": "0", "label": "before"}, follow=True)
     assert messages_of(answer) == ["Reset the document at sequence 3: epoch 1."]
     assert set(graph_of_label(scene.pk, "before").nodes()) == {"arm", "last minute"}
+    assert LogEntry.objects.filter(change_message="Labelled the state at sequence 2 “before”.").exists()
 
 
 def test_a_reset_that_found_no_room_leaves_no_label(
