@@ -7,7 +7,8 @@ from uuid import UUID
 
 from journal.lease import CLOCKS_APART_MAX
 from journal.models import Document, JournalBatch
-from journal.reader import TRUNCATED, Batch, read_batches, retained, while_retained
+from journal.position import TRUNCATED
+from journal.reader import Batch, read_batches, retained, while_retained
 from journal.settings import settings
 from vuer_rtc.crdt.message import INTEGER_MAX, cut_of
 from vuer_rtc.crdt.undo import targets_of

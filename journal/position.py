@@ -17,6 +17,10 @@ from journal.stored_row import answering, tells_damage
 
 logger = logging.getLogger(__name__)
 
+TRUNCATED = UUID(int=0)
+"""Stands for the batch that ended at the truncation point: nobody finds one of that key, and nobody has to as long as
+the truncation point is there (rule J66)."""
+
 
 def load_document(slug: str) -> Document:
     """The document of that slug.
@@ -36,6 +40,17 @@ class Position(NamedTuple):
     head_seq: int
     access_version: int
     is_damaged: bool = False
+    last_batch: UUID | None = None
+    """Key of the batch that ends at the head, `TRUNCATED` when that is the truncation point; None: not known."""
+
+    def lacks(self, head_seq: int, last_batch: UUID | None) -> bool:
+        """True when the document does not hold the batch that ended at that head for whoever has read it (rule J66);
+        false, too, when he does not know which that was."""
+        if last_batch is None:
+            return False
+        if self.head_seq == head_seq:
+            return self.last_batch not in (last_batch, TRUNCATED)
+        return self.head_seq < head_seq
 
 
 def still_there() -> models.QuerySet[Document]:
@@ -79,11 +94,14 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
 
 
 def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
-    last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
+    batches = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq")
+    last_seq, last_batch = (Subquery(batches.values(name)[:1]) for name in ("last_seq", "pk"))
     documents = still_there().filter(pk__in=document_ids).order_by()
-    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
-    for pk, truncated_seq, last_seq, version, damaged_at in rows:
-        yield pk, Position(max(truncated_seq, last_seq or 0), version, damaged_at is not None)
+    rows = documents.values_list("pk", "truncated_seq", last_seq, last_batch, "access_version", "damaged_at")
+    for pk, truncated_seq, seq, batch, version, damaged_at in rows:
+        if seq is None or seq <= truncated_seq:
+            seq, batch = truncated_seq, TRUNCATED
+        yield pk, Position(seq, version, damaged_at is not None, batch)
 
 
 def truncated_seq_of(document_id: UUID) -> int:

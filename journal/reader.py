@@ -22,7 +22,7 @@ from journal.error import (
     JournalUnavailable,
 )
 from journal.models import JournalBatch, Snapshot
-from journal.position import standing_of, truncated_seq_of
+from journal.position import TRUNCATED, standing_of, truncated_seq_of
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from journal.stored_row import (
     PAGE_ROWS,
@@ -45,10 +45,6 @@ TRIES = 3
 
 AGE_STEP_S = 30
 """How finely a hydrated document knows the age of its messages."""
-
-TRUNCATED = UUID(int=0)
-"""Stands for the batch that ended at the truncation point: nobody finds one of that key, and nobody has to as long as
-the truncation point is there (rule J66)."""
 
 T = TypeVar("T")
 

@@ -49,11 +49,11 @@ class HeadWatch:
         """Asks every `head_poll_s`, until cancelled."""
         while settings.head_poll_s:
             await asyncio.sleep(settings.head_poll_s)
-            rooms = {document_id: room.graph.head_seq for document_id, room in self._rooms.items()}
-            if not rooms:
+            places = {pk: (room.graph.head_seq, room.last_batch) for pk, room in self._rooms.items()}
+            if not places:
                 continue
             try:
-                positions = await self._worker.run(read_positions, list(rooms))
+                positions = await self._worker.run(read_positions, list(places))
             except JournalError as error:
                 logger.warning("nobody knows how far the documents are: %s", error)
                 continue
@@ -64,12 +64,12 @@ class HeadWatch:
                 if position is None or document_id not in self._rooms:
                     continue  # what is noted of a room that has left memory meanwhile nobody would ever take out
                 self._note(document_id, position.head_seq)
-                if position.head_seq < rooms[document_id]:  # the room will find out (rule J66)
+                if position.lacks(*places[document_id]):  # the room will find out (rule J66)
                     self._committer.refresh(self._rooms[document_id])
                 self._reviewer.note_version(document_id, position.access_version)
                 if position.is_damaged and (room := self._rooms.get(document_id)) is not None:
                     self._damages.note(room)
-            self._reviewer.request(rooms.keys() - positions.keys())
+            self._reviewer.request(places.keys() - positions.keys())
 
     def _note(self, document_id: UUID, head_seq: int) -> None:
         room = self._rooms.get(document_id)
