@@ -134,11 +134,15 @@ def catch_up(document_id: UUID) -> None:
     """
     reached = reached_seq(document_id)
     if read_heads([document_id]).get(document_id, 0) > reached:
-        hydrated = hydrate(document_id)
-        graph = hydrated.graph
-        undone, retained_ids = graph.undone_ids(), graph.retained_ids()
-        project(document_id, hydrated.head_seq, undone, graph.nodes(), retained=retained_ids)
-        note_epoch(document_id, graph.epoch.number)  # its record may be folded away
+        while_retained(document_id, lambda _: _catch_up(document_id))
+
+
+def _catch_up(document_id: UUID) -> None:
+    hydrated = hydrate(document_id)
+    graph = hydrated.graph
+    undone, retained_ids = graph.undone_ids(), graph.retained_ids()
+    project(document_id, hydrated.head_seq, undone, graph.nodes(), retained=retained_ids)
+    note_epoch(document_id, graph.epoch.number)  # its record may be folded away
 
 
 def undone_in(document_id: UUID) -> frozenset[str]:

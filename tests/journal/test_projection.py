@@ -338,6 +338,23 @@ def test_j16_what_was_undone_before_a_compaction_folded_it_stays_so(
     assert list(undone.all()) == ["bob:3"]
 
 
+def test_j13_catching_up_begins_again_when_a_compaction_overtakes_it(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_each(document, HISTORY)
+    read_batches = projection.read_batches
+
+    def overtaken(*place: Any) -> Any:
+        """Truncated behind the look at where the journal begins."""
+        monkeypatch.setattr(projection, "read_batches", read_batches)
+        compact(document)
+        return read_batches(*place)
+
+    monkeypatch.setattr(projection, "read_batches", overtaken)
+    catch_up(document.pk)
+    assert objects(document).keys() == hydrate(document.pk).graph.nodes().keys()
+
+
 def test_catching_up_reads_only_heads_when_there_is_nothing_to_do(
     document: Document, django_assert_max_num_queries: Any
 ) -> None:
