@@ -59,7 +59,7 @@ class Author:
 
     graph: Graph
     """The document as far as this author has read it."""
-    _last_batch: UUID | None
+    last_batch: UUID | None
     """Key of the batch that ends there, if it is known."""
 
     def __init__(self, document_id: UUID) -> None:
@@ -120,29 +120,29 @@ class Author:
     def read_on(self) -> None:
         """Afterwards the graph holds what the journal holds.  Raises: as `begin_again`."""
         try:
-            batches = read_after(self.document_id, self.graph.head_seq, last_batch=self._last_batch)
+            batches = read_after(self.document_id, self.graph.head_seq, last_batch=self.last_batch)
         except JournalTruncated:
             self.begin_again()
         else:
             for batch in batches:
                 for message in batch.messages:
                     self.graph.apply(message)
-                self._last_batch = batch.id
+                self.last_batch = batch.id
 
     def begin_again(self) -> None:
         """The same, from the newest snapshot.  Raises: CorruptJournal, UnknownDocument, JournalUnavailable."""
         hydrated = hydrate(self.document_id)
-        self.graph, self._last_batch = hydrated.graph, hydrated.last_batch
+        self.graph, self.last_batch = hydrated.graph, hydrated.last_batch
 
     def draft(self, entry: Entry) -> Draft:
         """Of a batch right behind what the graph holds."""
-        return Draft(self.document_id, self.graph.head_seq + 1, [entry], self._last_batch)
+        return Draft(self.document_id, self.graph.head_seq + 1, [entry], self.last_batch)
 
     def applied(self, message: Message, appended: Appended) -> Message:
         """The message as the journal has it, which the graph holds afterwards."""
         journalled = numbered(message, appended.first_seq)
         self.graph.apply(journalled)
-        self._last_batch = appended.batch
+        self.last_batch = appended.batch
         return journalled
 
 

@@ -148,7 +148,7 @@ class Editor:
         """Afterwards the rows of operations and scene objects are as new as what this editor has read, whoever has the
         document open.  A database that fails is logged: a room, or the next edit, makes up for it."""
         try:
-            project_graph(self.document.pk, self._author.graph)
+            project_graph(self.document.pk, self._author.graph, self._author.last_batch)
         except (Error, JournalError) as error:
             logger.warning("rows of document %s wait: %s", self.document.pk, error)
 

@@ -223,9 +223,9 @@ def plan_of_all(graph: Graph, document_id: UUID, last_batch: UUID | None = None)
     return Plan(step, hidden_after(set(), nodes), graph.cut)
 
 
-def project_graph(document_id: UUID, graph: Graph) -> None:
-    """Afterwards the rows are at least those of a graph that nobody else changes meanwhile; what its last messages did
-    not change is not looked at, where that is known.
+def project_graph(document_id: UUID, graph: Graph, last_batch: UUID | None) -> None:
+    """Afterwards the rows are at least those of a graph that nobody else changes meanwhile, at whose head that batch
+    ends if it is known; what its last messages did not change is not looked at, where that is known.
 
     Raises: as `journal.projection.project`.
     """
@@ -234,9 +234,9 @@ def project_graph(document_id: UUID, graph: Graph) -> None:
         hidden = read_hidden(document_id)
     if since >= graph.head_seq:
         return
-    plan = plan_of(graph, document_id, Reached(since, hidden))
+    plan = plan_of(graph, document_id, Reached(since, hidden), last_batch)
     if plan is None or project_together([plan.step]) == [False]:
-        project_together([plan_of_all(graph, document_id).step])
+        project_together([plan_of_all(graph, document_id, last_batch).step])
 
 
 def nodes_since(graph: Graph, reached: Reached) -> Nodes | None:

@@ -233,7 +233,7 @@ async def test_what_is_below_a_node_that_comes_or_goes_is_shown_or_hidden_with_i
 async def test_rows_that_somebody_else_has_hidden_meanwhile_are_shown_again(bench: Bench) -> None:
     seat = bench.seats[0]
     await sync_to_async(seat.edit)(remove("a"))
-    await sync_to_async(project_graph)(seat.document_id, seat.graph)
+    await sync_to_async(project_graph)(seat.document_id, seat.graph, None)
     await sync_to_async(seat.edit)(undo("ann:2"))
     assert await bench.write()
     await bench.assert_rows_are_right()

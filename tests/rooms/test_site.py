@@ -13,7 +13,7 @@ from django.utils import timezone
 import rooms
 from journal.error import OpenTransaction, OutOfReach, UnknownDocument
 from journal.label import label_state
-from journal.models import Document, Operation, SceneObject
+from journal.models import Document, JournalBatch, Operation, SceneObject
 from journal.projection import rebuild
 from journal.reader import read_after
 from rooms import site
@@ -48,6 +48,20 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     news: list[Any] = []
     monkeypatch.setattr(site, "announce", news.append)
     return news
+
+
+def test_j66_an_editor_writes_no_rows_of_what_a_database_that_was_put_back_does_not_hold(
+    document: Document,
+) -> None:
+    with rooms.Editor("stage") as editor:
+        editor.edit([LAMP])
+        JournalBatch.objects.all().delete()
+        append(document, message(5))
+    assert not SceneObject.objects.filter(key="lamp").exists()
+    rebuild(document.pk)
+    with rooms.Editor("stage") as editor:
+        editor.edit([LAMP])
+    assert SceneObject.objects.filter(key="lamp").exists()
 
 
 def test_an_edit_is_journalled_told_and_read_back(document: Document, ann: User, told: list[Any]) -> None:

@@ -105,6 +105,6 @@ def point_of_options(document: Document, options: dict[str, Any]) -> Point:
 
 def written(author: Author, authored: Authored) -> dict[str, Any]:
     """What was written."""
-    project_graph(author.document_id, author.graph)
+    project_graph(author.document_id, author.graph, author.last_batch)
     message = authored.message
     return {"seq": authored.seq, "message": message.id, "ops": dict(Counter(op.ot for op in message.ops))}
