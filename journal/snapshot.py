@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 import zstandard
 from django.db import Error, models
+from django.db.models import Q
 from django.utils import timezone
 
 from journal.entry import PayloadError, checksum_of, decompress
@@ -71,25 +72,26 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
 
     Raises: UnknownDocument, SnapshotTooLarge.
     """
-    document = Document.objects.filter(pk=document_id).only("truncated_seq", "cut").first()
-    if document is None:
-        raise UnknownDocument(str(document_id))
-    if draft.cut < document.cut or draft.seq < document.truncated_seq:
-        return None
-    if draft.seq > document.truncated_seq and not _leads_to(document_id, draft):
+    document = _where_it_leads(document_id, draft)
+    if document is None or draft.cut < document.cut:
         return None
     row = write_snapshot(document_id, draft, document.truncated_seq, reason)
-    if Document.objects.filter(pk=document_id, truncated_seq__gt=draft.seq).exists():
-        row.delete()  # overtaken while it was written: it may hold what was redacted (rule J61)
+    if _where_it_leads(document_id, draft) is None:
+        row.delete()  # overtaken while it was written: it may hold what was redacted (rule J61), or what is no more
         return None
     return row
 
 
-def _leads_to(document_id: UUID, draft: SnapshotDraft) -> bool:
+def _where_it_leads(document_id: UUID, draft: SnapshotDraft) -> Document | None:
+    """The document; None when its journal does not lead to the draft.  Raises: UnknownDocument."""
+    document = Document.objects.filter(pk=document_id).only("truncated_seq", "cut").first()
+    if document is None:
+        raise UnknownDocument(str(document_id))
+    if draft.seq <= document.truncated_seq:
+        return document if draft.seq == document.truncated_seq else None
     batches = JournalBatch.objects.filter(document=document_id)
-    if draft.last_batch is None:
-        return batches.filter(last_seq__gte=draft.seq).exists()
-    return batches.filter(pk=draft.last_batch).exists()
+    last = Q(last_seq__gte=draft.seq) if draft.last_batch is None else Q(pk=draft.last_batch)
+    return document if batches.filter(last).exists() else None
 
 
 def pack_snapshot(document_id: UUID, draft: SnapshotDraft) -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from journal import snapshot
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import hydrate, read_after
@@ -61,6 +62,25 @@ def test_j66_no_snapshot_is_written_of_what_the_journal_has_something_else_for(d
     hydrated = hydrate(document.pk)
     draft = replace(draft_snapshot(hydrated.graph), last_batch=hydrated.last_batch)
     assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is not None
+
+
+def test_j66_what_the_journal_leads_to_no_more_when_it_is_written_is_taken_back(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler led the statements to the old primary, and then to the new one."""
+    append_each(document, HISTORY[:3])
+    hydrated = hydrate(document.pk)
+    draft = replace(draft_snapshot(hydrated.graph), last_batch=hydrated.last_batch)
+    write_snapshot = snapshot.write_snapshot
+
+    def write_late(*given: Any) -> Any:
+        JournalBatch.objects.filter(first_seq=3).delete()
+        append_each(document, HISTORY[4:6])
+        return write_snapshot(*given)
+
+    monkeypatch.setattr(snapshot, "write_snapshot", write_late)
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
+    assert not Snapshot.objects.exists()
 
 
 def test_j11_a_live_snapshot_may_be_at_the_truncation_point_and_not_below_it(document: Document) -> None:
