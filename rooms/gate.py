@@ -99,11 +99,14 @@ class Gate:
             room = await self._room_for(admission)
             # Its client may have been told more by another process, and builds on that (rule A7).
             await self._heads.refresh(room, max(admission.head_seq, address.since or 0))
+            graph = room.graph
             since = await self._known_since(room, address)
             read = await self._read_missing(room, since) if since is not None else ()
             if not read and not (since is not None and room.holds_after(since)):
                 await room.prepare(address.client, address.dialect)
             room = await self._room_for(admission)  # another one, when it was evicted meanwhile
+            if room.graph is not graph:  # and it may have gone back behind what its client holds (J66)
+                since = None
             if self.is_closed:
                 raise Refused(CloseCode.GOING_AWAY)
             connection = Connection(

@@ -9,13 +9,14 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from journal.compaction import KeepRules, compact_document
-from journal.models import Document
+from journal.models import Document, JournalBatch
 from rooms import admission, gate, recorder, registry
 from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
 from rooms.models import Session
 from rooms.record import NotRecorded, record_session
+from rooms.registry import Registry
 from tests.journal.history import append_each
 from vuer_rtc.crdt.message import Op
 from vuer_rtc.protocol.codes import CloseCode
@@ -120,6 +121,33 @@ async def test_n5_who_was_told_what_a_journal_that_was_put_back_does_not_hold_ge
                 await bob.until(lambda bob=bob, n=0 if since == 4 and is_resumed else 1: len(bob.frames) > n)
                 assert bob.frames[0]["resumed"] is is_resumed, (since, at)
                 assert is_resumed or bob.frames[1]["mtype"] == "state"
+
+
+async def test_n5_who_is_found_to_hold_what_a_room_goes_back_behind_meanwhile_gets_the_state(
+    hub: Hub, open_document: Document, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "RECENT_MESSAGES_MAX": 1}
+    read_part_after = Registry.read_part_after
+
+    def put_back() -> None:
+        JournalBatch.objects.filter(first_seq__gte=3).delete()
+        append_each(open_document, [message("cy", number, insert("m")) for number in (1, 2, 3)])
+
+    async def read_late(self: Registry, *place: Any) -> Any:
+        monkeypatch.setattr(Registry, "read_part_after", read_part_after)
+        await in_database(put_back)
+        await hub._committer.refreshed(hub.rooms[open_document.pk])
+        return await read_part_after(self, *place)
+
+    async with Socket("room", "ann", query="&format=json&v=2") as ann:
+        for number in range(5):
+            ann.edit(Op("number.set", "n", "x", number) if number else insert("n"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        monkeypatch.setattr(Registry, "read_part_after", read_late)
+        async with Socket("room", "bob", query="&format=json&v=2&since=3&at=ann:3") as bob:
+            await bob.until(lambda: len(bob.frames) > 1)
+            assert bob.frames[0]["resumed"] is False
+            assert bob.frames[1]["mtype"] == "state"
 
 
 async def test_n5_who_holds_what_is_folded_away_since_is_believed(hub: Hub, open_document: Document) -> None:
