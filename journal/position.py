@@ -4,7 +4,7 @@ What is asked for all the time, and of many at once; no batch is read for it.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
@@ -131,3 +131,13 @@ def standing_of(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
         raise UnknownDocument(str(document_id))
     truncated_seq, last_seq = found
     return truncated_seq, last_seq is not None
+
+
+def newest_of(document_id: UUID, batches: Collection[UUID]) -> tuple[int, UUID] | None:
+    """Where the newest of these batches that the document still has ends, and its key.
+
+    Raises: JournalUnavailable.
+    """
+    rows = JournalBatch.objects.filter(document=document_id, pk__in=batches).order_by("-last_seq")
+    with answering():
+        return rows.values_list("last_seq", "pk").first()

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from journal.error import JournalError, UnknownDocument
-from journal.position import read_heads
+from journal.position import read_heads, read_positions
 from rooms.bus import Bus
 from rooms.member import Member, delete_member, delete_members, read_members, save_member
 from rooms.news import Committed
@@ -58,8 +58,9 @@ class RoomBroker(Protocol):
     ) -> Unsubscribe:
         """From now on, or from behind sequence `after`, `handler` gets the room's messages, each once, in sequence.
 
-        What it raises is logged, and harms nobody else.  The result ends this very subscription; to call it again does
-        nothing.
+        Where the database was put back (`journal/FORMAT.md`, J66), what it has in place of what was lost comes, with
+        sequences that came before.  What the handler raises is logged, and harms nobody else.  The result ends this
+        very subscription; to call it again does nothing.
         """
 
     async def next_seq(self, room: UUID) -> int:
@@ -190,12 +191,12 @@ class _Broker:
             await asyncio.sleep(settings.head_poll_s or POLL_PAUSE_S)
             if settings.head_poll_s and self._subscriptions:
                 try:
-                    heads = await self._reader.run(read_heads, list(self._subscriptions))
+                    positions = await self._reader.run(read_positions, list(self._subscriptions))
                 except JournalError as error:
                     logger.warning("nobody knows how far the documents are: %s", error)
                     continue
-                for room, head_seq in heads.items():
-                    if any(subscription.is_behind(head_seq) for subscription in self._of(room)):
+                for room, position in positions.items():
+                    if position and any(each.is_behind(position) for each in self._of(room)):
                         self._wake(room)
 
 

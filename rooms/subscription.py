@@ -3,11 +3,18 @@
 import asyncio
 import inspect
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from journal.error import JournalError, JournalTruncated, JournalUnavailable, UnknownDocument
-from journal.position import read_heads, truncated_seq_of
+from journal.error import (
+    JournalError,
+    JournalPutBack,
+    JournalTruncated,
+    JournalUnavailable,
+    UnknownDocument,
+)
+from journal.position import TRUNCATED, Position, newest_of, read_positions, truncated_seq_of
 from journal.reader import read_after
 from rooms.thread import Worker
 from vuer_rtc.crdt.message import Message
@@ -18,6 +25,8 @@ BATCHES_MAX = 100
 """Read at once for one subscription, however far it is behind."""
 PAUSE_S = 1
 """After a failure of the journal."""
+TRAIL_BATCHES = 500
+"""Read last and remembered: behind the newest of them that is left it goes on when the database was put back."""
 
 Handler = Callable[[Message], Awaitable[None] | None]
 """Called with every message, its `server_seq` in it, the server's own records (client `=server`) among them; a
@@ -37,6 +46,8 @@ class Subscription:
         self._handler = handler
         self._on_gap = on_gap
         self._seq = after
+        self._trail: deque[UUID] = deque(maxlen=TRAIL_BATCHES)
+        """Keys of the batches that were read last; the last of them ended at `_seq`, if it is known which did."""
         self.has_begun = asyncio.Event()
         """Its place in the sequence is known."""
         self.has_news = asyncio.Event()
@@ -47,8 +58,15 @@ class Subscription:
         self.has_begun.set()
         self.task.cancel()
 
-    def is_behind(self, head_seq: int) -> bool:
-        return self._seq is not None and self._seq < head_seq
+    def is_behind(self, position: Position) -> bool:
+        """True when there is something to read, or what was read last is not there any more (rule J66)."""
+        if self._seq is None:
+            return False
+        return self._seq < position.head_seq or position.lacks(self._seq, self._last_batch)
+
+    @property
+    def _last_batch(self) -> UUID | None:
+        return self._trail[-1] if self._trail else None
 
     async def _run(self) -> None:
         try:
@@ -71,16 +89,22 @@ class Subscription:
     async def _read(self) -> bool:
         """Deliver some of what is there; False when that was all."""
         if self._seq is None:
-            self._seq = await self._head()
+            await self._begin()
             return False
+        place = self._room, self._seq, BATCHES_MAX, None, self._last_batch
         try:
-            batches = await self._reader.run(read_after, self._room, self._seq, BATCHES_MAX)
+            batches = await self._reader.run(read_after, *place)
+        except JournalPutBack:
+            await self._go_back()
+            return True
         except JournalTruncated:
             await self._skip()
             return True
         self.has_begun.set()
-        for entry in (entry for batch in batches for entry in batch.entries):
-            await self._deliver(entry.message)
+        for batch in batches:
+            for entry in batch.entries:
+                await self._deliver(entry.message)
+            self._trail.append(batch.id)
         return len(batches) == BATCHES_MAX
 
     async def _deliver(self, message: Message) -> None:
@@ -96,6 +120,7 @@ class Subscription:
         """What was folded away cannot be told; go on behind it."""
         first = (self._seq or 0) + 1
         last = self._seq = await self._reader.run(truncated_seq_of, self._room)
+        self._trail.append(TRUNCATED)
         logger.warning("document %s: messages %d to %d were folded away", self._room, first, last)
         if self._on_gap is not None:
             try:
@@ -103,8 +128,26 @@ class Subscription:
             except Exception:
                 logger.exception("a subscriber of document %s failed with a gap", self._room)
 
-    async def _head(self) -> int:
-        heads = await self._reader.run(read_heads, [self._room])
-        if self._room not in heads:
+    async def _go_back(self) -> None:
+        """What was read last is not there any more (rule J66): go on behind what is, or behind all there is."""
+        found = await self._reader.run(newest_of, self._room, list(self._trail))
+        problem = (
+            "document %s: the database was put back; a subscription that had come to seq %d goes on from %s"
+        )
+        logger.error(problem, self._room, self._seq, "the head" if found is None else f"seq {found[0]}")
+        if found is None:
+            self._seq = None
+            return
+        self._seq = found[0]
+        while self._trail[-1] != found[1]:
+            self._trail.pop()
+
+    async def _begin(self) -> None:
+        """From now on it is behind all there is."""
+        position = (await self._reader.run(read_positions, [self._room])).get(self._room)
+        if position is None:
             raise UnknownDocument(f"{self._room}")
-        return heads[self._room]
+        self._seq = position.head_seq
+        self._trail.clear()
+        if position.last_batch is not None:
+            self._trail.append(position.last_batch)

@@ -13,12 +13,13 @@ from django.core.management import call_command
 from django.db import connections
 
 from journal.error import UnknownDocument
-from journal.models import Document
+from journal.models import Document, JournalBatch
 from rooms import site
 from rooms.broker import ChannelLayerBroker, InProcessBroker, Member, RoomBroker
 from rooms.hub import current_hub
 from rooms.live_side import RoomsLive
 from rooms.site import EditRefused
+from tests.journal.history import append
 from tests.rooms.build import insert, message, put
 from tests.rooms.client import NativeClient
 from tests.rooms.patience import until
@@ -153,6 +154,45 @@ async def test_who_is_told_too_late_hears_which_messages_are_gone(
     [(first, last)] = gaps
     assert first == 2
     assert seqs(seen) == list(range(last + 1, 9))
+
+
+async def test_j66_what_is_in_place_of_what_was_lost_comes_when_the_database_was_put_back(
+    broker: RoomBroker, document: Document
+) -> None:
+    seen: list[Message] = []
+
+    def put_back() -> None:
+        JournalBatch.objects.filter(first_seq__gt=1).delete()
+        append(document, message("cat", 1, put("n")))
+
+    broker.subscribe(document.pk, seen.append)
+    for counter in (1, 2, 3):
+        await broker.publish(document.pk, message("bot", counter, insert("n")))
+    await until(lambda: len(seen) == 3)
+    await in_thread(put_back)
+    await broker.publish(document.pk, message("bot", 4, put("n")))
+    await until(lambda: len(seen) == 5)
+    assert [(each.id, each.server_seq) for each in seen[3:]] == [("cat:1", 2), ("bot:4", 3)]
+
+
+async def test_j66_a_subscription_that_has_read_nothing_that_is_left_goes_on_at_the_head(
+    broker: RoomBroker, document: Document
+) -> None:
+    seen: list[Message] = []
+
+    def put_back() -> None:
+        JournalBatch.objects.all().delete()
+        append(document, message("cat", 1, insert("n")))
+
+    broker.subscribe(document.pk, seen.append)
+    await broker.publish(document.pk, message("bot", 1, insert("n")))
+    await until(lambda: len(seen) == 1)
+    await in_thread(put_back)
+    counter = 1
+    while len(seen) == 1:
+        counter += 1
+        await broker.publish(document.pk, message("bot", counter, put("n")))
+    assert seen[1].id.startswith("bot:")
 
 
 async def test_a_handler_that_fails_harms_nobody(
