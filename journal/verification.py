@@ -10,7 +10,7 @@ from django.db import Error
 from journal.column import bounded, is_stored
 from journal.error import CorruptJournal, UnknownDocument
 from journal.models import Document, Operation, SceneObject, Snapshot
-from journal.position import still_there
+from journal.position import read_heads, still_there
 from journal.reader import Batch, Hydrated, hydrate, verified, while_retained
 from journal.scene_object import OBJECT_FIELDS, object_row
 from journal.snapshot import SnapshotDamaged, restore_snapshot
@@ -27,6 +27,7 @@ from journal.stored_row import (
 from vuer_rtc.crdt.seen import Seen
 
 COMPACT_HINT = "Left by an interrupted compaction; the next compact_journals deletes it."
+GO_ON_HINT = "rebuild_projections, after which the document goes on without them"
 REBUILD_HINT = "Run rebuild_projections; the journal itself is not affected."
 SPARE_HINTS: dict[str, str] = {
     Snapshot.Reason.LABEL: "The document opens without it. Delete this row: its label is lost.",
@@ -223,6 +224,11 @@ def _verify_projections(document_id: UUID, hydrated: Hydrated) -> Iterator[Findi
     if position is None:
         raise UnknownDocument(str(document_id))
     reached, truncated_seq = position
+    if reached > read_heads([document_id]).get(document_id, reached):  # rows follow batches: these were there
+        problem = f"the newest batches are gone: the projections are at seq {reached}"
+        seq = hydrated.head_seq + 1
+        yield Finding(True, seq, problem, f"{backup_hint(document_id, seq)}, or {GO_ON_HINT}")
+        return
     if reached != hydrated.head_seq:
         problem = f"the projections are at seq {reached}, the journal at {hydrated.head_seq}"
         yield Finding(

@@ -22,6 +22,7 @@ from journal.error import TransferRefused, UnknownDocument
 from journal.management.per_document import coded
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.packed import GZIP_MAGIC
+from journal.projection import rebuild
 from journal.purge import purge_document
 from journal.reader import Hydrated, hydrate
 from journal.verification import Identities, Verdict, verify_document
@@ -342,6 +343,17 @@ def test_verification_finds_damaged_rows_and_gaps_each_by_its_place(rooms: tuple
     with pytest.raises(CommandError, match="not well: room"):
         run("verify_journals", out=out)
     assert "damage at seq 5: batch" in out.getvalue()
+
+
+def test_verification_finds_that_the_newest_batches_are_gone(rooms: tuple[Document, Document]) -> None:
+    """J66: a database that was put back has rows of operations and objects no further than its batches."""
+    rebuild(rooms[0].pk)
+    batches = JournalBatch.objects.filter(document=rooms[0])
+    last = batches.latest("last_seq")
+    batches.filter(first_seq__gte=last.first_seq - 1).delete()
+    assert findings(rooms[0]) == [(True, last.first_seq - 1)]
+    run("rebuild_projections")
+    assert findings(rooms[0]) == []
 
 
 def test_verification_finds_a_damaged_snapshot(rooms: tuple[Document, Document]) -> None:
