@@ -71,6 +71,8 @@ class Bounds:
     messages_max: int
     bytes_max: int
     limits: Limits
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """Clock of what the document had before its database was put back: a message may have seen that."""
 
 
 @dataclass(slots=True)
@@ -173,7 +175,7 @@ class _Builder:
         """Afterwards what it adds is reckoned with.  Raises: ClientFault."""
         if message.lt > self.lt + self.bounds.limits.lamport_jump_max:
             raise fault_of(message, ErrorCode.LAMPORT_JUMP)
-        check_clock(message, self.graph.clock)
+        check_clock(message, self.graph.clock, self.bounds.lost)
         refusal = self.graph.refusal(message)
         if refusal is not None:
             raise fault_of(message, ErrorCode(refusal))

@@ -92,6 +92,8 @@ class LiveRoom:
         self._on_empty = on_empty
         self._on_put_back = on_put_back
         self._waiting = Waiting(budget)
+        self._lost_clock: dict[str, int] = {}
+        """What it had of each client whenever the database was put back."""
         self._answers = Answers(self.graph)
 
     # Members
@@ -204,7 +206,9 @@ class LiveRoom:
 
     def next_batch(self) -> Batch | None:
         """The next batch, off the queue; messages that need no commit have been answered."""
-        return self._waiting.next_batch(self.graph, self.limits) if self.damage is None else None
+        if self.damage is not None:
+            return None
+        return self._waiting.next_batch(self.graph, self.limits, self._lost_clock)
 
     def draft(self, batch: Batch) -> Draft:
         entries = [
@@ -327,6 +331,8 @@ class LiveRoom:
             self.graph.head_seq,
             hydrated.head_seq,
         )
+        for client, counter in self.graph.clock.items():
+            self._lost_clock[client] = max(counter, self._lost_clock.get(client, 0))
         self._replace_by(hydrated)
         self._on_put_back(self, hydrated)
 

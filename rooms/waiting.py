@@ -1,7 +1,7 @@
 """What waits for the journal in one room: first come first, within bounds, and its senders know how it stands."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rooms.batch import Batch, Bounds, GraphReader, Submission, build_batch
 from rooms.settings import settings
@@ -56,10 +56,10 @@ class Waiting:
         self._submissions.append(submission)
         return True
 
-    def next_batch(self, graph: GraphReader, limits: Limits) -> Batch | None:
+    def next_batch(self, graph: GraphReader, limits: Limits, lost: Mapping[str, int]) -> Batch | None:
         """The next batch, off the queue; messages that need no commit have been answered."""
         messages_max = self._suspects_max or settings.batch_messages_max
-        bounds = Bounds(messages_max=messages_max, bytes_max=settings.batch_bytes_max, limits=limits)
+        bounds = Bounds(messages_max, settings.batch_bytes_max, limits, lost)
         batch = build_batch(graph, self._submissions, bounds)
         for submission, seq in batch.known:
             submission.origin.send(Ack(submission.message.id, seq))

@@ -128,9 +128,9 @@ def test_ordinary_messages_are_within_the_defaults() -> None:
 def test_a_clock_claims_nothing_of_other_clients() -> None:
     """L2."""
     claiming = message(clock={"alice": 9, "bob": 2, "carol": 0})
-    check_clock(claiming, {"alice": 1, "bob": 2})
+    check_clock(claiming, {"alice": 1, "bob": 2}, {})
     with pytest.raises(ClientFault) as caught:
-        check_clock(claiming, {"alice": 9, "bob": 1})
+        check_clock(claiming, {"alice": 9, "bob": 1}, {})
     assert (caught.value.code, caught.value.message_id) == (ErrorCode.FOREIGN_CLOCK, "alice:7")
 
 

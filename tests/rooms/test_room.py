@@ -1,5 +1,6 @@
 """A live room alone: connections are fakes that record, the journal is a list, nothing waits."""
 
+import msgspec
 import pytest
 
 from rooms.batch import Submission
@@ -138,6 +139,20 @@ async def test_j66_when_the_database_has_been_put_back_everybody_gets_what_it_ha
     assert ann.got == ["state 0", "far:1 at 1", "far:2 at 2", "state 1"]
     assert [m.server_seq for m in room.commit().messages] == [2]
     assert room.put_back_to == 1
+
+
+async def test_j66_what_waits_may_have_seen_what_is_lost(room: Room, journal: Journal) -> None:
+    """L2: published clients tell all that they have seen."""
+    ann = room.enter("ann")
+    journal.add(message("far", 1, insert("n")), message("far", 2), message("far", 3), first_seq=1)
+    await room.catch_up()
+    for counter, claimed in enumerate((3, 2, 4), 1):
+        waiting = msgspec.structs.replace(message("ann", counter), clock={"ann": counter, "far": claimed})
+        room.submit(submission(waiting, ann))
+    del journal.messages[1:]
+    await room.catch_up()
+    assert [m.id for m in room.commit().messages] == ["ann:1", "ann:2"]
+    assert "error ann:3 foreign-clock" in ann.got
 
 
 async def test_a_room_that_catches_up_again_is_told_nothing_twice(room: Room, journal: Journal) -> None:

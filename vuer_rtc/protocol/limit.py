@@ -170,15 +170,16 @@ def check_presence(data: dict[str, object] | None, limits: Limits) -> None:
         _check_depth(data, limits)
 
 
-def check_clock(message: Message, known: Mapping[str, int]) -> None:
-    """Returns when the message's clock claims nothing of other clients beyond `known`, the document's clock.
+def check_clock(message: Message, known: Mapping[str, int], lost: Mapping[str, int]) -> None:
+    """Returns when the message's clock claims nothing of other clients beyond `known`, the document's clock, and
+    `lost`, that of what it had before its database was put back.
 
     Clients merge the clocks they are sent, their own entry included: a made-up one would carry them away.
 
     Raises: ClientFault `foreign-clock`.  Source: rule L2.
     """
     for client, counter in message.clock.items():
-        if counter > known.get(client, 0) and client != message.client:
+        if counter > known.get(client, 0) and counter > lost.get(client, 0) and client != message.client:
             detail = (
                 f"message {counter} of another client is claimed, the document has {known.get(client, 0)}"
             )
