@@ -67,6 +67,7 @@ class LiveRoom:
         budget: Budget,
         presence: Whereabouts,
         notify: Callable[["LiveRoom"], None],
+        read_on: Callable[["LiveRoom"], object],
         on_change: Callable[["LiveRoom"], None],
         on_empty: Callable[["LiveRoom"], None],
         on_put_back: Callable[["LiveRoom", Hydrated], None],
@@ -88,6 +89,7 @@ class LiveRoom:
         self.last_batch = hydrated.last_batch
         self._reader = reader
         self._notify = notify
+        self._read_on = read_on
         self._on_change = on_change
         self._on_empty = on_empty
         self._on_put_back = on_put_back
@@ -193,6 +195,10 @@ class LiveRoom:
         if self.damage is not None:
             refuse(submission, ErrorCode.DAMAGED, DAMAGED)
         elif self._waiting.take(submission):
+            if self.graph.seq_of(submission.message.id) is not None:
+                self._read_on(
+                    self
+                )  # it may be known here, and the database be one that was put back (rule J66)
             self._notify(self)
 
     @property

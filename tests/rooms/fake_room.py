@@ -139,6 +139,7 @@ class Room(LiveRoom):
 
     def __init__(self, journal: Journal, limits: Limits | None = None, budget: int = 10_000) -> None:
         self.notified = 0
+        self.readings = 0
         self.emptied = 0
         self.changes = 0
         self.put_back_to = 0
@@ -152,6 +153,7 @@ class Room(LiveRoom):
             reader=journal,
             budget=self.budget,
             notify=self._count_notification,
+            read_on=self._count_reading,
             on_change=self._count_change,
             on_empty=self._count_emptying,
             on_put_back=self._note_put_back,
@@ -165,6 +167,9 @@ class Room(LiveRoom):
 
     def _count_notification(self, room: LiveRoom) -> None:
         self.notified += 1
+
+    def _count_reading(self, room: LiveRoom) -> None:
+        self.readings += 1
 
     def _count_emptying(self, room: LiveRoom) -> None:
         self.emptied += 1

@@ -80,6 +80,24 @@ async def test_j66_a_room_where_nobody_writes_finds_that_its_last_batch_is_anoth
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_j66_what_comes_again_is_not_acknowledged_from_memory_alone(
+    hub: Hub, open_document: Document, settings: Any
+) -> None:
+    """Its author did not get the ack, and connects again before anybody knows that the database was put back."""
+    settings.VUER_RTC = {**settings.VUER_RTC, "HEAD_POLL_S": 3600}
+    async with Socket("room", "bob") as bob:
+        async with Socket("room", "ann") as ann:
+            ann.edit(insert("n"))
+            await ann.until(lambda: len(ann.acks) == 1)
+        await in_database(JournalBatch.objects.all().delete)
+        async with Socket("room", "ann") as ann:
+            ann.edit(insert("n"))
+            await ann.until(lambda: ann.acks)
+            assert await in_database(JournalBatch.objects.count) == 1
+        await bob.until(lambda: [frame["mtype"] for frame in bob.frames].count("state") == 2)
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_j66_a_room_that_does_not_know_its_last_batch_does_not_look_for_it(
     hub: Hub, open_document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
