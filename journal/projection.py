@@ -28,7 +28,7 @@ from journal.error import (
 )
 from journal.failpoint import reach
 from journal.history import state_before
-from journal.models import Document, Operation, SceneObject
+from journal.models import Document, JournalBatch, Operation, SceneObject
 from journal.operation import adapted_operations, create_operations, delete_operations, operation_rows, seq_of
 from journal.position import read_heads, still_there
 from journal.reader import Batch, hydrate, oldest_start, read_batches, read_tails, retained, while_retained
@@ -81,9 +81,10 @@ def project(
     nodes: Nodes,
     since: int | None = None,
     retained: frozenset[str] | None = None,
+    last_batch: UUID | None = None,
 ) -> bool:
     """One `Step`, as `project_together` takes it."""
-    [is_done] = project_together([Step(document_id, seq, undone, nodes, since, retained)])
+    [is_done] = project_together([Step(document_id, seq, undone, nodes, since, retained, last_batch)])
     return is_done
 
 
@@ -121,8 +122,9 @@ def rebuild(document_id: UUID) -> tuple[int, int]:
     Document.objects.filter(pk=document_id).update(
         head_seq=0
     )  # again: a live room may have projected meanwhile
-    project(document_id, hydrated.head_seq, undone_in(document_id), hydrated.graph.nodes())
-    note_epoch(document_id, hydrated.graph.epoch.number)  # its record may be folded away
+    graph, last_batch = hydrated.graph, hydrated.last_batch
+    project(document_id, hydrated.head_seq, undone_in(document_id), graph.nodes(), last_batch=last_batch)
+    note_epoch(document_id, graph.epoch.number)  # its record may be folded away
     operations = Operation.objects.filter(document=document_id).count()
     return operations, SceneObject.objects.filter(document=document_id).count()
 
@@ -140,8 +142,14 @@ def catch_up(document_id: UUID) -> None:
 def _catch_up(document_id: UUID) -> None:
     hydrated = hydrate(document_id)
     graph = hydrated.graph
-    undone, retained_ids = graph.undone_ids(), graph.retained_ids()
-    project(document_id, hydrated.head_seq, undone, graph.nodes(), retained=retained_ids)
+    project(
+        document_id,
+        hydrated.head_seq,
+        graph.undone_ids(),
+        graph.nodes(),
+        retained=graph.retained_ids(),
+        last_batch=hydrated.last_batch,
+    )
     note_epoch(document_id, graph.epoch.number)  # its record may be folded away
 
 
@@ -262,7 +270,7 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
         if len(pending) >= settings.projection_rows_max:
             is_live = step.since is not None  # and has little to write
             with nullcontext() if is_live else leaving_room(connection):
-                _write_operations(step.document_id, adapted_operations(pending))
+                _write_operations(step.document_id, adapted_operations(pending), batch)
             pending = []
     if reached_seq < step.seq:
         raise JournalGap(reached_seq + 1, None)  # its graph is of a journal that has been put back (rule J66)
@@ -273,23 +281,39 @@ def _prepare(step: Step, mark: _Mark, batches: Iterable[Batch]) -> _Work:
     operations = adapted_operations(pending)
     drafted = draft_objects(objects_of(step))
     if drafted is not None and step.since is None:
-        drafted, mark = _write_most(drafted, mark)
+        drafted, mark = _write_most(step, drafted, mark)
     return _Work(step, mark, operations, drafted, targets, undone, epoch.number)
 
 
-def _write_operations(document_id: UUID, rows: Sequence[Row]) -> None:
-    """Raises: JournalGap when their batches are being deleted: what they hold may have to be gone for good."""
+def _write_operations(document_id: UUID, rows: Sequence[Row], last: Batch) -> None:
+    """Raises: JournalGap when their batches are being deleted: what they hold may have to be gone for good;
+    JournalPutBack when the last of these is not there any more."""
     first_seq = seq_of(rows[0])
     with derived_rows(journal_alias()):
-        truncated_seq = _marks([document_id], is_locking=True)[document_id].truncated_seq
+        marks = _marks([document_id], is_locking=True)
+        truncated_seq = marks[document_id].truncated_seq
         if truncated_seq >= first_seq:
             raise JournalGap(first_seq, truncated_seq + 1)
+        _look_for_batches({document_id: (last.last_seq, last.id)}, marks)
         create_operations(rows)
 
 
-def _write_most(drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
-    """What is left when most rows of objects are written, or as soon as somebody else has written some; and the mark of
-    that, by which others see that these were.
+def _look_for_batches(ends: Mapping[UUID, tuple[int, UUID | None]], marks: Mapping[UUID, _Mark]) -> None:
+    """Returns when each document still has the batch that ends there, if it is known and not folded away.
+
+    Raises: JournalPutBack.
+    """
+    wanted = {pk: end for pk, end in ends.items() if end[1] and end[0] > marks[pk].truncated_seq}
+    batches = JournalBatch.objects.filter(pk__in=[key for _, key in wanted.values()]).order_by()
+    there = set(batches.values_list("pk", flat=True))
+    for document_id, (seq, key) in wanted.items():
+        if key not in there:
+            raise JournalPutBack(f"document {document_id} does not hold what was at seq {seq}")
+
+
+def _write_most(step: Step, drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
+    """What is left when most rows of a step's objects are written, or as soon as somebody else has written some; and
+    the mark of that, by which others see that these were.
 
     They may be ahead of `head_seq`: whoever goes on from there writes them again.
     """
@@ -297,8 +321,10 @@ def _write_most(drafted: Drafted, mark: _Mark) -> tuple[Drafted, _Mark]:
     document_id = drafted.objects.document_id
     while len(rows) > size:
         with leaving_room(connections[journal_alias()]), derived_rows(journal_alias()):
-            if _marks([document_id], is_locking=True)[document_id] != mark:
+            marks = _marks([document_id], is_locking=True)
+            if marks[document_id] != mark:
                 break
+            _look_for_batches({document_id: (step.seq, step.last_batch)}, marks)
             write_objects([drafted._replace(rows=rows[:size], gone=[])])
             Document.objects.filter(pk=document_id).update(updated_at=timezone.now())
             mark = _marks([document_id])[document_id]  # as the database keeps it: MongoDB knows milliseconds
@@ -313,6 +339,9 @@ def _finish(works: Sequence[_Work]) -> list[Step]:
         marks = _marks([work.step.document_id for work in works], is_locking=True)
         if any(marks[work.step.document_id].head_seq < work.mark.head_seq for work in works):
             raise JournalUnavailable("rows are being made anew")
+        _look_for_batches(
+            {work.step.document_id: (work.step.seq, work.step.last_batch) for work in works}, marks
+        )
         works = [work for work in works if _suffices(work.step, marks[work.step.document_id].head_seq)]
         done = [work.step for work in works]
         works = [work for work in works if marks[work.step.document_id].head_seq <= work.step.seq]

@@ -77,6 +77,31 @@ def test_j66_nothing_is_written_of_a_state_that_the_journal_has_something_else_f
     assert project_together([step]) == [True]
 
 
+@pytest.mark.parametrize("rows_max", [1, 1000])
+def test_j66_nothing_is_written_when_the_database_is_put_back_meanwhile(
+    document: Document, monkeypatch: pytest.MonkeyPatch, settings: Any, rows_max: int
+) -> None:
+    """Behind the reading of the batches, before the rows."""
+    settings.VUER_RTC = {"JOURNAL_PROJECTION_ROWS_MAX": rows_max}
+    append_each(document, HISTORY[:2])
+    project_all(document)
+    before = all_rows(document)
+    append_each(document, HISTORY[2:])
+    hydrated = hydrate(document.pk)
+    marks = projection._marks
+
+    def put_back(*given: Any, **how: Any) -> Any:
+        if how:
+            JournalBatch.objects.filter(first_seq__gt=2).delete()
+        return marks(*given, **how)
+
+    monkeypatch.setattr(projection, "_marks", put_back)
+    step = Step(document.pk, 4, (), hydrated.graph.nodes(), last_batch=hydrated.last_batch)
+    with pytest.raises(JournalPutBack):
+        project_together([step])
+    assert all_rows(document) == before
+
+
 def test_every_op_has_a_row_that_says_who_what_and_when(document: Document) -> None:
     user = get_user_model().objects.create_user("ann")
     append(document, *HISTORY[:2], user=str(user.pk))

@@ -78,7 +78,7 @@ def servers(tmp_path: Path, pair: Pair) -> Iterator[tuple[ServerProcess, ServerP
             (tmp_path / name).mkdir()
             server = ServerProcess(tmp_path / name, settings=SETTINGS, database_url=pair.url)
             made.append(running.enter_context(server))
-        made[0].create_documents(["stage"])
+        made[0].create_documents(["stage", "quiet"])
         yield made[0], made[1]
 
 
@@ -114,17 +114,23 @@ async def test_j66_rooms_go_back_with_a_database_that_lacks_what_was_acknowledge
     async with (
         NativeClient(servers[0], "stage", "ann") as ann,
         NativeClient(servers[1], "stage", "bob") as bob,
+        NativeClient(servers[0], "quiet", "eve") as eve,
     ):
         await ann.edit(insert("n"), insert("m"))
         await bob.until(lambda: bob.broadcasts)
         await asyncio.to_thread(pair.cut_off)
+        await eve.edit(insert("lost"))
         for value in range(5):
             await ann.edit(put(value=value))
         await bob.until(lambda: len(bob.broadcasts) == 6)
         servers[0].pause()
         await asyncio.to_thread(pair.fail_over)
         assert [await bob.edit(put("m", "y", value)) for value in range(7)] == list(range(2, 9))
+        async with NativeClient(servers[1], "quiet", "fay") as fay:
+            assert await fay.edit(insert("kept")) == 1
         servers[0].resume()
+        await eve.until(lambda: len(eve.states) == 2)
+        assert set(eve.native.graph.nodes()) == {"kept"}
         assert await ann.edit(put("n", "z", 1)) == 9
         await bob.until(lambda: bob.native.seq == 9)
         await ann.assert_same()
