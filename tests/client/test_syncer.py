@@ -361,6 +361,31 @@ def test_what_a_cut_folds_away_is_let_go_of() -> None:
     assert store.replica.graph.full_digest() == server.graph.full_digest()
 
 
+def test_what_a_cut_folds_away_is_let_go_of_while_commits_are_always_on_the_way() -> None:
+    """A robot that commits more often than an ack takes to come has never a moment without."""
+    server = FakeServer()
+    line = joined(server, "alice")
+    line.store.edit(insert_op("", "n", x=0))
+    line.commit()
+    store = line.store.inner
+    for number in range(1, 501):
+        line.store.edit({"ot": "number.add", "key": "n", "path": "x", "value": 1})
+        line.commit()
+        line.down.extend(server.receive("alice", line.up.pop(0)))
+        line.send(line.syncer.receive(line.down.pop(0)))
+        assert line.syncer.waiting
+        if number % 100 == 0:
+            server.append(cut_record(f"=server:{number}", server.graph.lt - number // 100, 1))
+            line.send(line.syncer.receive(line.down.pop(0)))
+    assert len(store.replica.log) < 10
+    assert len(store.journal.entries) < 10
+    assert len(store._undoable._ids) < 10
+    store.replica.without(())
+    settle([line], random.Random(0))
+    assert store.replica.graph.full_digest() == server.graph.full_digest()
+    assert line.store.graph.nodes["n"].properties["x"] == 500
+
+
 def test_a_server_that_speaks_to_published_clients_only_is_told_apart() -> None:
     line = Line(FakeServer(), "alice")
     line.syncer.connected()

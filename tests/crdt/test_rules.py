@@ -353,3 +353,16 @@ def test_an_insert_of_nothing_and_a_deletion_of_nothing_known_make_no_text() -> 
     without = bo(2, typed("bo:0", None, ""), erased(("bo:0", 2), ("=al:1/0:9", 1)))
     graph = converged(al(1, insert("n", t="a")), without, al(3, prop("string.concat", "t", "b")))
     assert value(graph, "t") == "ab"
+
+
+def test_a_snapshot_knows_nothing_of_what_is_not_journalled() -> None:
+    """K5."""
+    al, bo = Author("al"), Author("bo")
+    messages: list[Message | int] = [al(1, insert("n", x=1)), al(2, prop("number.add", "x", 1)), 1,
+                                     bo(3, prop("number.add", "x", 1))]  # fmt: skip
+    graph = graph_of(journalled(messages))
+    before = Graph.restore(graph.snapshot()).full_digest()
+    for author, lt in ((al, 4), (bo, 5), (Author("carol"), 6)):
+        graph.apply(author(lt, prop("number.add", "x", 1)))
+    assert graph.pending_count == 3
+    assert Graph.restore(graph.snapshot()).full_digest() == before

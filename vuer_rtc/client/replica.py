@@ -107,10 +107,12 @@ class Replica:
     def forget_folded(self) -> list[str]:
         """Afterwards what a cut has folded is in the origin and nowhere else; ids of the messages that went.
 
-        Nothing happens while commits of our own are not journalled: one of them may be late.
+        Nothing happens while a commit of our own at or below the cut is not journalled: it may be late.
         """
         graph = self.graph
-        if not self.is_native or graph.cut <= self._origin_cut or graph.pending_count:
+        if not self.is_native or graph.cut <= self._origin_cut:
+            return []
+        if graph.retained_count and graph.retained_lt(0) <= graph.cut:
             return []
         retained = {message.id: message for message in graph.retained_messages()}
         gone = [message_id for message_id in self.log if message_id not in retained]

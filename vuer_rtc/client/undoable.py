@@ -8,16 +8,19 @@ class Undoable:
 
     def __init__(self) -> None:
         self._ages: dict[str, int] = {}
-        self._ids: list[str] = []
+        self._ids: dict[int, str] = {}
+        """By age, which counts all there ever were."""
+        self._count = 0
         self._in_force: list[int] = []
         self._undone: list[int] = []
 
     def add(self, message_id: str) -> None:
         """A new commit, in force."""
         if message_id not in self._ages:
-            age = self._ages[message_id] = len(self._ids)
-            self._ids.append(message_id)
+            age = self._ages[message_id] = self._count
+            self._ids[age] = message_id
             self._in_force.append(age)
+            self._count += 1
 
     def mark(self, message_id: str, is_undone: bool) -> None:
         """A commit was undone or redone, by whomever; idempotent."""
@@ -38,6 +41,7 @@ class Undoable:
         age = self._ages.pop(message_id, None)
         if age is None:
             return
+        del self._ids[age]
         for ages in (self._in_force, self._undone):
             if age in ages:
                 ages.remove(age)

@@ -538,14 +538,15 @@ class Graph:
         self._base_bytes = size
 
     def _content(self) -> Content:
+        lt, clock = self._reached() if self._log.pending else (self.lt, self.clock)
         below = {target: [m for m in metas if m.stamp[0] <= self.cut] for target, metas in self._undo.items()}
         return Content(
             format=FORMAT,
             head=self.head_seq,
             cut=self.cut,
             epoch=self.epoch,
-            lt=self.lt,
-            clock=self.clock,
+            lt=lt,
+            clock=clock,
             seen=self._log.folded.intervals(),
             root=self._scene.tree.base_root,
             waiting=waiting_records(self._scene),
@@ -553,6 +554,19 @@ class Graph:
             spent=self._undo.spent,
             nodes=self._scene.base,
         )
+
+    def _reached(self) -> tuple[int, dict[str, int]]:
+        """The highest Lamport time and counters of what is journalled.  Costs a look at each retained message."""
+        messages = [placed.message for placed in self._log.order]
+        unsettled = {message.client for message in messages if not message.server_seq}
+        folded = self._log.folded.highest()
+        lt = min(self.lt, self.cut)
+        clock = {c: folded.get(c, 0) if c in unsettled else n for c, n in self.clock.items()}
+        for message in messages:
+            if message.server_seq:
+                lt = max(lt, message.lt)
+                clock[message.client] = max(clock[message.client], message.counter)
+        return lt, {client: counter for client, counter in clock.items() if counter}
 
     @classmethod
     def restore(cls, data: bytes) -> "Graph":
