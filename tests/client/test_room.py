@@ -338,3 +338,39 @@ async def test_l4_who_begins_anew_too_often_waits_and_does(server: ServerProcess
         for _ in range(30):
             await asyncio.wait_for(alice.refresh(), 10)
         assert alice._syncer.beginnings == 31
+
+
+async def test_l4_who_asks_too_often_waits_a_moment_and_a_crowd_shares_an_answer(
+    server: ServerProcess,
+) -> None:
+    async with room(server, "alice") as alice:
+        alice.scene.add("Scene", key="scene", count=0)
+        for number in range(40):
+            alice.scene["scene"].count += 1
+            alice.commit()
+            async with asyncio.timeout(2):
+                status = await alice.synced()
+            assert status.server_seq == number + 1
+        before = alice._syncer.asked
+        verified, *statuses = await asyncio.gather(
+            alice.synced(verify=True), *(alice.synced() for _ in range(300))
+        )
+        assert verified.is_same
+        assert {status.server_seq for status in statuses} == {40}
+        assert alice._syncer.asked - before < 10
+
+
+async def test_who_gives_up_waiting_leaves_no_answer_behind(server: ServerProcess) -> None:
+    async with room(server, "alice") as alice:
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        await alice.synced()
+        server.pause()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await alice.synced(verify=True)
+        alice.scene["scene"].x = 2
+        alice.commit()
+        server.resume()
+        status = await asyncio.wait_for(alice.synced(), 30)
+        assert (status.server_seq, status.is_same) == (2, None)

@@ -77,6 +77,7 @@ class RoomClient:
         self.scene = Scene(self)
         """The scene graph as objects."""
         self._syncer = Syncer(self.store, self._outbox)
+        self._asking = asyncio.Lock()
         self._watchers = Watchers(lambda: self._connection.end is not None)
         self._connection = Connection(
             Handshake(address, self.client, token, dict(headers or {})),
@@ -216,15 +217,25 @@ class RoomClient:
         return answer
 
     async def _answer(self, verify: bool) -> Status | None:
-        """How far the server says it is; None when no answer came, be it for a break or for asking too often."""
-        request, question = self._syncer.ask(verify=verify)
-        self._connection.put([question])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_MAX_S):
-                await self._connection.until(
-                    lambda: request in self._syncer.answers or not self._syncer.is_live
-                )
-        return self._syncer.answers.pop(request, None)
+        """How far the server says it is; None when no answer came, be it for a break or for asking too often.
+
+        One question is on the way at a time: its answer is everybody's who came before it was asked.
+        """
+        syncer, before = self._syncer, self._syncer.asked
+        async with self._asking:
+            if syncer.answered > before and verify <= syncer.is_verified:
+                return syncer.answer
+            self._connection.put([syncer.ask(verify=verify)])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_MAX_S):
+                    await self._connection.until(
+                        lambda: syncer.answered == syncer.asked or bool(syncer.fault) or not syncer.is_live
+                    )
+            if syncer.answered == syncer.asked:
+                return syncer.answer
+            if syncer.fault:  # it was asked too often
+                await asyncio.sleep(self._retry_pause_s)
+        return None
 
     async def refresh(self) -> None:
         """Returns when the document has begun anew from the server's present state; commits and pending edits stay.

@@ -9,7 +9,6 @@ commits    travel in order, a window of them unacknowledged at a time.  After a 
 a gap      in the sequences means that something was lost: come back, and be sent what is missing
 """
 
-import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -57,8 +56,14 @@ class Syncer:
         """Those of which nobody has been told, until somebody takes them."""
         self.fault = ""
         """What the server said last that is about no commit."""
-        self.answers: dict[str, Status] = {}
-        """By the id of the question, until somebody takes them."""
+        self.asked = 0
+        """How many questions there were; only the last one waits for an answer."""
+        self.answered = 0
+        """The last of them that has got one."""
+        self.answer = Status(0, {}, "")
+        """That one."""
+        self.is_verified = False
+        """Whether that one compares digests."""
         self.beginnings = 0
         """How often the document began from a `state`."""
         self._seq = 0
@@ -72,8 +77,7 @@ class Syncer:
         self._may_send = False
         self._is_choosing = False
         """`to_send` is at work: what listeners commit meanwhile it finds itself, behind what came before."""
-        self._numbers = itertools.count(1)
-        self._to_verify: set[str] = set()
+        self._must_verify = False
         self._window = SendWindow()
         if outbox is not None:
             self._begin_from(outbox)
@@ -193,12 +197,10 @@ class Syncer:
         self._window.clear()
         return self.to_send()
 
-    def ask(self, *, verify: bool = False) -> tuple[str, Wire]:
-        """A question how far the document is, and its id; `verify` compares digests, which reads the whole scene."""
-        request = f"check-{next(self._numbers)}"
-        if verify:
-            self._to_verify.add(request)
-        return request, {"mtype": "sync-check", "requestId": request}
+    def ask(self, *, verify: bool = False) -> Wire:
+        """A question how far the document is; `verify` compares digests, which reads the whole scene."""
+        self.asked, self._must_verify, self.fault = self.asked + 1, verify, ""
+        return {"mtype": "sync-check", "requestId": f"check-{self.asked}"}
 
     def heartbeat(self) -> Wire:
         """That this client is alive, and how far it is."""
@@ -331,11 +333,12 @@ class Syncer:
         return any(op.target in unacked for op in unacked[message_id].ops)
 
     def _take_status(self, wire: Wire) -> None:
-        request, status = str(wire.get("requestId")), Status.of(wire)
-        if request in self._to_verify:
-            self._to_verify.discard(request)
+        if wire.get("requestId") != f"check-{self.asked}":
+            return
+        status, self.is_verified = Status.of(wire), self._must_verify
+        if self._must_verify:
             status = replace(status, is_same=self._is_same(status.digest))
-        self.answers[request] = status
+        self.answer, self.answered = status, self.asked
 
     def _is_same(self, digest: str) -> bool | None:
         if self.waiting or not self.is_live:
