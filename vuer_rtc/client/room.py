@@ -272,7 +272,8 @@ class RoomClient:
             raise RoomError(self._syncer.fault or "the connection broke; perhaps the document has been reset")
 
     def changes(self) -> AsyncGenerator[frozenset[str], None]:
-        """Keys of the nodes that may differ since the last turn, as often as there are any; ends with the room."""
+        """Keys of the nodes that may differ since the last turn, at first since this call, as often as there are any;
+        ends with the room."""
         return self._watchers.changes()
 
     def _tell(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
+from weakref import WeakSet
 
 
 class Watchers:
@@ -9,10 +10,11 @@ class Watchers:
 
     def __init__(self, has_ended: Callable[[], bool]) -> None:
         self._has_ended = has_ended
-        self._watchers: set[_Watcher] = set()
+        self._watchers: WeakSet[_Watcher] = WeakSet()
 
     def tell(self, names: Iterable[str]) -> None:
         """These have changed."""
+        names = frozenset(names)
         for watcher in self._watchers:
             watcher.add(names)
 
@@ -20,17 +22,19 @@ class Watchers:
         """Let everybody look whether it has ended."""
         self.tell(())
 
-    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
-        """What has changed since the last turn, as often as there is anything, until it has ended."""
+    def changes(self) -> AsyncGenerator[frozenset[str], None]:
+        """What changes from now on, by turns: what has since the last one, as often as there is anything, until it has
+        ended."""
         watcher = _Watcher()
         self._watchers.add(watcher)
-        try:
-            while not self._has_ended():
+        return self._turns(watcher)
+
+    async def _turns(self, watcher: "_Watcher") -> AsyncGenerator[frozenset[str], None]:
+        while (names := watcher.take()) or not self._has_ended():
+            if names:
+                yield names
+            else:
                 await watcher.event.wait()
-                if names := watcher.take():
-                    yield names
-        finally:
-            self._watchers.discard(watcher)
 
 
 class _Watcher:
@@ -40,7 +44,7 @@ class _Watcher:
         self.event = asyncio.Event()
         self._names: set[str] = set()
 
-    def add(self, names: Iterable[str]) -> None:
+    def add(self, names: frozenset[str]) -> None:
         self._names.update(names)
         self.event.set()
 
