@@ -307,6 +307,32 @@ async def test_clients_see_where_the_others_are_until_they_leave(server: ServerP
         assert alice.presence.mine == {"cursor": {"position": [199, 0, 0]}}
 
 
+def test_a_program_that_is_no_coroutine_edits_and_shows_itself_between_its_waits(
+    server: ServerProcess,
+) -> None:
+    with asyncio.Runner() as runner:
+
+        async def begin() -> RoomClient:
+            alice = room(server, "alice")
+            alice.start()
+            await alice.joined()
+            return alice
+
+        alice = runner.run(begin())
+        alice.presence.show({"selection": []})
+        alice.presence.show({"selection": ["scene"]})
+        alice.scene.add("Scene", key="scene", x=1)
+        alice.commit()
+        assert runner.run(alice.synced()).server_seq == 1
+
+        async def look() -> None:
+            async with room(server, "bob") as bob:
+                await until_present(bob, {"alice": {"selection": ["scene"]}})
+
+        runner.run(look())
+        runner.run(alice.close())
+
+
 async def test_a_moderator_empties_the_document_for_everybody(server: ServerProcess) -> None:
     token = mint(server, "alice", expires_in_s=600)
     server.manage(

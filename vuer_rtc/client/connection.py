@@ -270,7 +270,9 @@ class Connection:
         if wires:
             self.put(wires)
             self._is_presenting = True
-            asyncio.get_running_loop().call_later(PRESENCE_PAUSE_S, self._present_again)
+            assert self._task is not None
+            # The loop need not run now: a program may drive it with `run_until_complete`, and edit in between.
+            self._task.get_loop().call_later(PRESENCE_PAUSE_S, self._present_again)
 
     def _present_again(self) -> None:
         self._is_presenting = False
