@@ -20,6 +20,7 @@ from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.handshake import Handshake
 from vuer_rtc.client.room import RoomClient
 from vuer_rtc.client.syncer import Syncer
+from vuer_rtc.protocol.codes import CloseCode
 
 
 def test_pauses_double_up_to_a_bound_and_no_two_clients_come_back_in_step() -> None:
@@ -142,6 +143,22 @@ async def test_who_cannot_reach_the_server_is_warned_once_in_a_row(
     await room.close()
     assert [record.levelname for record in warnings] == ["WARNING", "INFO", "INFO", "INFO"]
     assert f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/" in warnings[0].message
+
+
+async def test_who_is_not_let_in_is_warned_once_in_a_row(caplog: pytest.LogCaptureFixture) -> None:
+    """The room is full, say: the program would wait without a word."""
+    caplog.set_level(logging.INFO, "vuer_rtc.client")
+
+    async def refuse(socket: ServerConnection) -> None:
+        await socket.close(CloseCode.ROOM_FULL, CloseCode.ROOM_FULL.reason)
+
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        room = RoomClient(f"ws://127.0.0.1:{port}/ws/rooms/stage/", "ann", backoff=Backoff(0.01, 0.02))
+        room.start()
+        warnings = await told(caplog, "room-full", 3)
+        await room.close()
+    assert [record.levelname for record in warnings] == ["WARNING", "INFO", "INFO"]
 
 
 async def test_an_error_that_is_about_no_commit_is_logged(caplog: pytest.LogCaptureFixture) -> None:

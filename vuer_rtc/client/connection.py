@@ -133,7 +133,7 @@ class Connection:
             try:
                 await self._attend()
             except ConnectionClosed as closed:
-                self._consider(closed)
+                self._consider(closed, is_first=attempt == 0)
             except (OSError, InvalidHandshake, InvalidURI, TimeoutError, EOFError, NoToken) as error:
                 self._consider_failure(error, is_first=attempt == 0)
             except NotNative as error:
@@ -183,20 +183,24 @@ class Connection:
             if isinstance(error, InvalidURI):  # this one, or where a redirection leads
                 self._finish(RoomClosed(None, str(error)))
                 return
+        self._try_on(str(error) or type(error).__name__, is_first=is_first)
+
+    def _try_on(self, problem: str, *, is_first: bool) -> None:
         level = logging.WARNING if is_first else logging.INFO
-        problem = str(error) or type(error).__name__
         logger.log(level, "%s cannot be reached, trying on: %s", self._handshake.url, problem)
 
-    def _consider(self, closed: ConnectionClosed) -> None:
-        """End for good when the server has said so; otherwise try again."""
+    def _consider(self, closed: ConnectionClosed, *, is_first: bool) -> None:
+        """End for good when the server has said so; otherwise try again, and warn once that it lets nobody in."""
         code = closed.rcvd.code if closed.rcvd is not None else None
         if (code is not None and code >= 4000) or code == CloseCode.TOO_BIG:
             known = CloseCode(code) if code in CloseCode._value2member_map_ else None
-            if known is CloseCode.TOKEN_EXPIRED and self._handshake.can_renew:
-                return
-            if known is None or not known.is_retryable:
+            is_renewed = known is CloseCode.TOKEN_EXPIRED and self._handshake.can_renew
+            if not is_renewed and (known is None or not known.is_retryable):
                 reason = known.reason if known is not None else closed.rcvd.reason  # type: ignore[union-attr]
                 self._finish(RoomClosed(code, f"the server closed the room: {reason}"))
+                return
+        if not self._syncer.is_live:
+            self._try_on(str(closed), is_first=is_first)
 
     def _finish(self, end: RoomClosed) -> None:
         if self.end is None:
