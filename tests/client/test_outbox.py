@@ -86,6 +86,23 @@ def test_it_belongs_to_one_client_in_one_room_and_one_process(path: Path) -> Non
             outbox.claim("robot", "ws://host/other/")
 
 
+async def test_a_client_that_could_not_be_made_leaves_the_file_to_the_next_one(path: Path) -> None:
+    """A notebook keeps the last exception, and with it all that was there when it was raised."""
+    address = "ws://127.0.0.1:1/ws/rooms/stage/"
+    with Outbox(path) as outbox:
+        outbox.claim("robot", address)
+        outbox.add(commit(1))
+        outbox._base.execute("UPDATE message SET body = '{'")
+    with pytest.raises(OutboxError, match="belongs to client robot") as another:
+        RoomClient(address, "other", outbox=path)
+    with pytest.raises(OutboxError, match="is damaged") as damaged:
+        RoomClient(address, "robot", outbox=path)
+    with Outbox(path) as outbox:
+        outbox.discard("robot:1")
+    assert (another.tb, damaged.tb) != (None, None)
+    await RoomClient(address, "robot", outbox=path).close()
+
+
 def killed_after_editing_offline(url: str, path: Path) -> None:
     """A process that makes 1,001 commits into the outbox without a server, and dies."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,7 +18,7 @@ from .graph_store import GraphStore
 from .handshake import Handshake, Token, room_url
 from .message import CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
-from .outbox import Outbox
+from .outbox import Outbox, OutboxError
 from .scene import Scene
 from .syncer import Syncer
 from .watcher import Watchers
@@ -61,14 +61,12 @@ class RoomClient:
         room, or comes out of the call that edits.  Seconds: `backoff` between attempts to connect, `retry_pause_s`
         after a refusal for now, `heartbeat_s` between signs of life.
 
-        Raises: OutboxError when the file is in use, or another client's.
+        Raises: OutboxError when the file is in use, another client's, or damaged.
         """
         self._outbox = Outbox(outbox) if outbox is not None else None
         known = self._outbox.client if self._outbox is not None else None
         self.client = client or known or f"py-{uuid.uuid4().hex[:16]}"
         address = room_url(url)
-        if self._outbox is not None:
-            self._outbox.claim(self.client, address)
         self._on_change = on_change
         self._retry_pause_s = retry_pause_s
         self._has_left = False
@@ -76,7 +74,14 @@ class RoomClient:
         """The store behind it; for what the room does not offer itself."""
         self.scene = Scene(self)
         """The scene graph as objects."""
-        self._syncer = Syncer(self.store, self._outbox)
+        try:
+            if self._outbox is not None:
+                self._outbox.claim(self.client, address)
+            self._syncer = Syncer(self.store, self._outbox)
+        except OutboxError:
+            assert self._outbox is not None
+            self._outbox.close()  # or whoever keeps the exception keeps the file
+            raise
         self._asking = asyncio.Lock()
         self._watchers = Watchers(lambda: self._connection.end is not None)
         self._connection = Connection(
