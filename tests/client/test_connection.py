@@ -5,6 +5,7 @@ import contextlib
 import http
 import logging
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -208,6 +209,21 @@ async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> 
             room.commit()
             with pytest.raises(RoomClosed, match=r"LookupError\('over-limit'\)"):
                 await asyncio.wait_for(room.synced(), 10)
+
+
+async def test_who_leaves_before_all_is_acknowledged_is_warned_once(
+    caplog: pytest.LogCaptureFixture, unused_tcp_port: int, tmp_path: Path
+) -> None:
+    url = f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/"
+    for outbox in (None, tmp_path / "outbox.sqlite3"):
+        room = RoomClient(url, "ann", outbox=outbox)
+        room.scene.add("Mesh")
+        room.commit()
+        await room.close()
+        await room.close()
+    assert [r.message for r in caplog.records] == [
+        f"{url}: left before 1 commits were acknowledged; they may be lost"
+    ]
 
 
 async def test_who_is_cancelled_while_leaving_is_cancelled() -> None:

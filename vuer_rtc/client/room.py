@@ -5,6 +5,7 @@ Errors: `RoomError`, and below it `RoomClosed` (the server does not want this cl
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from .watcher import Watchers
 
 if TYPE_CHECKING:
     from vuer_rtc.crdt.message import Message
+
+logger = logging.getLogger(__name__)
 
 ANSWER_MAX_S = 3.0
 """A question that is not answered so long is asked again."""
@@ -66,7 +69,7 @@ class RoomClient:
         self._outbox = Outbox(outbox) if outbox is not None else None
         known = self._outbox.client if self._outbox is not None else None
         self.client = client or known or f"py-{uuid.uuid4().hex[:16]}"
-        address = room_url(url)
+        address = self._address = room_url(url)
         self._on_change = on_change
         self._retry_pause_s = retry_pause_s
         self._has_left = False
@@ -129,7 +132,13 @@ class RoomClient:
         await self._connection.until(lambda: self._syncer.is_joined and self._syncer.is_live)
 
     async def close(self) -> None:
-        """Leave.  What is not acknowledged stays in the outbox, if there is one; otherwise it is lost."""
+        """Leave.  What is not acknowledged stays in the outbox, if there is one; otherwise it is lost, and the log says
+        so."""
+        if self.pending_count and self._outbox is None and not self._has_left:
+            count = self.pending_count
+            logger.warning(
+                "%s: left before %d commits were acknowledged; they may be lost", self._address, count
+            )
         self._has_left = True
         try:
             await self._connection.close(RoomClosed(None, "the room was closed by the program"))
