@@ -16,7 +16,7 @@ from tests.client.network import FakeServer
 from tests.rooms.patience import until
 from vuer_rtc.client.answer import Refusal
 from vuer_rtc.client.connection import BACKOFF, REFUSALS_MAX, Backoff, Connection
-from vuer_rtc.client.error import RoomClosed
+from vuer_rtc.client.error import RoomClosed, RoomError
 from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.handshake import Handshake
 from vuer_rtc.client.room import RoomClient
@@ -209,6 +209,18 @@ async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> 
             room.commit()
             with pytest.raises(RoomClosed, match=r"LookupError\('over-limit'\)"):
                 await asyncio.wait_for(room.synced(), 10)
+
+
+async def test_an_edit_in_another_thread_is_refused(unused_tcp_port: int) -> None:
+    room = RoomClient(f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/", "ann")
+    await asyncio.to_thread(room.scene.add, "Mesh", key="before")  # it has no thread yet
+    room.start()
+    for act in (lambda: room.scene.add("Mesh"), room.commit, room.undo, room.redo):
+        with pytest.raises(RoomError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(act)
+    assert room.commit() is not None
+    assert list(room.graph.nodes) == ["before"]
+    await room.close()
 
 
 async def test_who_leaves_before_all_is_acknowledged_is_warned_once(

@@ -6,6 +6,7 @@ Errors: `RoomError`, and below it `RoomClosed` (the server does not want this cl
 import asyncio
 import contextlib
 import logging
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -73,6 +74,7 @@ class RoomClient:
         self._on_change = on_change
         self._retry_pause_s = retry_pause_s
         self._has_left = False
+        self._thread: int | None = None
         self.store = _RoomStore(self.client, self._committed)
         """The store behind it; for what the room does not offer itself."""
         self.scene = Scene(self)
@@ -121,8 +123,9 @@ class RoomClient:
         await self.close()
 
     def start(self) -> None:
-        """Begin to connect, in the background; edits may be made at once."""
+        """Begin to connect, in the background; edits may be made at once, from now on in this thread."""
         self._connection.start()
+        self._thread = threading.get_ident()
 
     async def joined(self) -> None:
         """Returns when the room's state has come.
@@ -169,8 +172,9 @@ class RoomClient:
     def edit(self, op: Operation) -> None:
         """Put an operation into the edit buffer; it shows here at once.
 
-        Raises: InvalidMessage, a ValueError.
+        Raises: InvalidMessage, a ValueError; RoomError in another thread than the room's.
         """
+        self._check_thread()
         self.store.edit(op)
 
     def commit(self, description: str | None = None) -> CRDTMessage | None:
@@ -179,16 +183,25 @@ class RoomClient:
         The description does not travel, as in the published client: the protocol has no field for it (rule C1).
 
         Raises: RoomClosed when the room has ended, and there is no outbox to keep it: the edits stay in the buffer.
-        OutboxError when the outbox cannot be written: the edits are taken back.
+        OutboxError when the outbox cannot be written: the edits are taken back.  RoomError in another thread than the
+        room's.
         """
         self._check_use()
         return self.store.commit()
 
     def _check_use(self) -> None:
-        """Raises: RoomClosed when nobody would ever hear of a commit."""
+        """Raises: RoomClosed when nobody would ever hear of a commit; RoomError in another thread than the room's."""
+        self._check_thread()
         end = self._connection.end
         if end is not None and (self._outbox is None or self._has_left):
             raise end.with_traceback(None)
+
+    def _check_thread(self) -> None:
+        """Raises: RoomError in another thread than the room's: an edit could meet a message, and both go wrong."""
+        if self._thread not in (None, threading.get_ident()):
+            raise RoomError(
+                "the room belongs to another thread; loop.call_soon_threadsafe brings an edit there"
+            )
 
     def cancel(self) -> None:
         self.store.cancel()
