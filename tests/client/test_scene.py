@@ -60,6 +60,43 @@ def test_adding_in_place_is_an_addition_everywhere(scene: Scene, store: GraphSto
     assert (cube.rotation, cube.log) == ([0, 1, 0], ["a", "b"])
 
 
+def test_what_came_out_of_adding_in_place_can_be_gone_on_with(scene: Scene) -> None:
+    cube = scene.add("Mesh", key="cube", position=[1, 2, 3], count=1, tags=["a"])
+    count, position, tags = cube.count, cube.position, cube.tags
+    count += 2
+    position -= [0, 0, 1]
+    tags += ["b"]
+    assert (count, position, tags) == (3, [1, 2, 2], ["a", "b"])
+    assert (cube.count, cube.position, cube.tags) == (count, position, tags)
+    position[2] = 0
+    cube.position = position
+    cube.tags = [*tags, "c"]
+    cube.total = count
+    assert (cube.position, cube.tags, cube.total) == ([1, 2, 0], ["a", "b", "c"], 3)
+
+
+def test_what_is_written_to_a_value_is_not_shown_until_it_is_assigned(scene: Scene) -> None:
+    """It does not travel either."""
+    cube = scene.add("Mesh", key="cube", meta={"a": [1]}, matrix=[[1, 0], [0, 1]])
+    scene.commit()
+    for meta in (cube.meta, cube.get("meta")):
+        meta["a"].append(2)
+    cube.matrix[0][0] = 5
+    assert (cube.meta, cube.matrix) == ({"a": [1]}, [[1, 0], [0, 1]])
+    cube.meta = meta
+    assert cube.meta == {"a": [1, 2]}
+
+
+def test_adding_in_place_what_would_have_no_effect_is_refused(scene: Scene, store: GraphStore) -> None:
+    """Three numbers in a list are a vector, whatever the list means."""
+    cube = scene.add("Mesh", key="cube", samples=[1, 2, 3], count=1)
+    scene.commit()
+    for path, more in (("samples", [4]), ("count", "1")):
+        with pytest.raises(InvalidMessage, match=rf"on '{path}' does not take"):
+            cube[path] += more
+    assert not ops_of(store)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "ot"),
     [

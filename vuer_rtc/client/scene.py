@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from .assignment import plain, set_op
 from .bound_value import bind, is_done
 from .message import Operation
-from .node import ROOT, SceneNode
+from .node import ROOT, SceneNode, copied
 
 
 class Editor(Protocol):
@@ -161,7 +161,7 @@ class Node:
         self[path] = value
 
     def get(self, path: str, default: Any = None) -> Any:
-        return self.data.properties.get(path, default)
+        return copied(self.data.properties.get(path, default))
 
     def set(self, **properties: Any) -> "Node":
         """Set several properties."""
