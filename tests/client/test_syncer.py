@@ -380,7 +380,7 @@ def test_what_a_cut_folds_away_is_let_go_of_while_commits_are_always_on_the_way(
     assert len(store.replica.log) < 10
     assert len(store.journal.entries) < 10
     assert len(store._undoable._ids) < 10
-    store.replica.without(())
+    store.replica.begin_again()
     settle([line], random.Random(0))
     assert store.replica.graph.full_digest() == server.graph.full_digest()
     assert line.store.graph.nodes["n"].properties["x"] == 500

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
+from tests.crdt.fuzz import history_of
 from tests.crdt.history import assert_equal
 from tests.crdt.oracle.graph import OracleGraph
 from tests.crdt.scenario import (
@@ -593,3 +594,32 @@ def test_what_is_said_of_a_message_after_it_was_folded_is_not_said() -> None:
     )
     graph = graph_of(history)
     assert [graph.is_said_undone(message) for message in history[:2]] == [False, True]
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_what_is_taken_back_has_never_been_there(number: int) -> None:
+    """Wherever it stood among what is journalled, folded away, or not journalled either."""
+    rng = random.Random(f"taken back/{number}")
+    history = history_of(f"taken back/{number}")
+    until = rng.randint(0, len(history.journal))
+    journal = [history.record(position) for position in range(len(history.journal))]
+    here = {message.id for message in journal[:until]}
+    pending = [message for message in history.messages if message.id not in here]
+    gone = {message.id for message in pending if rng.random() < 0.5}
+    arrivals = journal[:until]
+    for message in pending:
+        arrivals.insert(rng.randint(0, len(arrivals)), message)
+    graph, other = Graph(), Graph()
+    for message in arrivals:
+        graph.apply(message)
+        if message.id not in gone:
+            other.apply(message)
+    for message_id in gone:
+        graph.take_back(message_id)
+        assert not graph.take_back(message_id).is_new
+    assert (graph.full_digest(), graph.flat()) == (other.full_digest(), other.flat())
+    assert Graph.restore(graph.snapshot()).full_digest() == Graph.restore(other.snapshot()).full_digest()
+    for message in journal[until:]:
+        graph.apply(message)
+        other.apply(message)
+    assert graph.full_digest() == other.full_digest()

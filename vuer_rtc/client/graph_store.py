@@ -174,7 +174,7 @@ class GraphStore:
         self._tell()
 
     def reject(self, msg_id: str) -> None:
-        """The server refused a commit of ours: take it back.  Costs as much as the history is long."""
+        """The server refused a commit of ours: take it back."""
         self._store.reject(msg_id)
         self._tell()
 

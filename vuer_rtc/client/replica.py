@@ -16,10 +16,7 @@ NOTHING = Applied(is_new=False)
 
 
 class Replica:
-    """All messages of a document that one client knows, merged.
-
-    The engine has no way to take a message back; `without` starts it anew, which costs as much as the history is long.
-    """
+    """All messages of a document that one client knows, merged."""
 
     def __init__(self, client: str, origin: Origin | None = None) -> None:
         self.client = client
@@ -53,7 +50,7 @@ class Replica:
         else:
             message = self._authorised(message)
         if self.origin.learn(message, self.log):
-            self.without(())
+            self.begin_again()
         self.log[message.id] = message
         merge_into(self.clock, message.clock)
         applied = self.graph.apply(message)
@@ -67,7 +64,7 @@ class Replica:
         coming = {message.id: message for message in messages}
         known = {**self.log, **coming}
         if any([self.origin.learn(message, known) for message in coming.values()]):
-            self.without(())
+            self.begin_again()
 
     def _authorised(self, message: Message) -> Message:
         """An undo that the server journalled counts, whoever's commit it is of: the server has asked for the right.
@@ -96,10 +93,14 @@ class Replica:
         )
         return any(target is not None and target.client != message.client for target in targets)  # type: ignore[union-attr]
 
-    def without(self, message_ids: Iterable[str]) -> None:
-        """Afterwards it is as if these messages had never been there; `graph` is another object."""
-        for message_id in message_ids:
-            self.log.pop(message_id, None)
+    def take_back(self, message_id: str) -> Applied:
+        """Afterwards it is as if a message that is not journalled had never been there."""
+        self.log.pop(message_id, None)
+        return self.graph.take_back(message_id)
+
+    def begin_again(self) -> None:
+        """Afterwards the origin, of which more is known now, is in the engine, and `graph` another object.  Costs as
+        much as the history is long."""
         self.graph = self.origin.graph()
         for message in sorted(self.log.values(), key=lambda message: message.server_seq or INTEGER_MAX):
             self.graph.apply(message)

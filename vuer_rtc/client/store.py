@@ -22,7 +22,7 @@ from .view import View
 
 
 class Store:
-    """All of it, changed in place.  No action costs more with a longer history, save `reject`, `compact` and `copy`."""
+    """All of it, changed in place.  No action costs much more with a longer history, save `compact` and `copy`."""
 
     def __init__(self, client: str, snapshot: Snapshot | None = None, *, head_seq: int = 0) -> None:
         self.client = client
@@ -212,14 +212,13 @@ class Store:
             self._forget_folded()
 
     def reject(self, *msg_ids: str) -> bool:
-        """Take back commits that the server does not take; true when there were any.  Costs as much as history
-        is long."""
+        """Take back commits that the server does not take; true when there were any."""
         self.version += 1
         known = [msg_id for msg_id in msg_ids if self.unacked.pop(msg_id, None) is not None]
         if not known:
             return False
-        self.replica.without(known)
-        self._view.follow(self.replica.graph)
+        for msg_id in known:
+            self._note(self.replica.take_back(msg_id))
         for entry in self.journal.take_out(known):
             self._undoable.discard(entry.message_id)
             for op in core_message(entry.msg).ops:

@@ -27,14 +27,21 @@ class Undoable:
         age = self._ages.get(message_id)
         if age is None:
             return
+        is_in_force = self._withdraw(age)
+        if is_undone and is_in_force:
+            self._undone.append(age)
+        elif not is_undone:
+            insort(self._in_force, age)
+            if not is_in_force:
+                self._undone.remove(age)
+
+    def _withdraw(self, age: int) -> bool:
+        """Take it out of those in force; true when it was one of them."""
         at = bisect_left(self._in_force, age)
         is_in_force = at < len(self._in_force) and self._in_force[at] == age
-        if is_undone and is_in_force:
+        if is_in_force:
             del self._in_force[at]
-            self._undone.append(age)
-        elif not is_undone and not is_in_force:
-            insort(self._in_force, age)
-            self._undone.remove(age)
+        return is_in_force
 
     def discard(self, message_id: str) -> None:
         """A commit was refused or folded away: it is neither undone nor redone again."""
@@ -42,9 +49,8 @@ class Undoable:
         if age is None:
             return
         del self._ids[age]
-        for ages in (self._in_force, self._undone):
-            if age in ages:
-                ages.remove(age)
+        if not self._withdraw(age):
+            self._undone.remove(age)
 
     def to_undo(self) -> str | None:
         """The newest commit in force."""

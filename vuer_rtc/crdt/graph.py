@@ -69,6 +69,8 @@ class Graph:
         self._undo = Undo()
         self._log = OpLog()
         self._base_seq = 0
+        self._base_lt = 0
+        """Highest Lamport time of what the base holds."""
         self._folds = 0
         """How often the base has changed."""
         self._base_bytes = 0
@@ -112,6 +114,22 @@ class Graph:
             relay,
             placed.size,
         )
+
+    def take_back(self, message_id: str) -> Applied:
+        """Afterwards it is as if a message that has no sequence had never been there; idempotent.  Costs as much as the
+        histories of the properties that it wrote are long."""
+        placed = self._log.by_id.get(message_id)
+        if placed is None or placed.message.server_seq:
+            return NOTHING
+        client = placed.message.client
+        self._scene.detach(placed)
+        self._log.remove(placed)
+        self._settle_targets(self._undo.drop(placed.message))
+        self.lt = max(self._base_lt, self._log.highest_lt())
+        self.clock[client] = self._log.highest_of(client)
+        if not self.clock[client]:
+            del self.clock[client]
+        return Applied(True, changed=self._take_changed(self.head_seq))
 
     def apply_all(self, messages: Iterable[Message]) -> None:
         """`apply`, one after the other, at a lower price: nobody is told what each did."""
@@ -241,6 +259,7 @@ class Graph:
         self._base_bytes = 0
         self.cut = max(self.cut, epoch.lt, *(message.lt for message in journalled), 0)
         self.lt = max(self.lt, self.cut)
+        self._base_lt = self.cut
         self.epoch = Epoch(epoch.number, self.cut)
         self._scene.changed.update(gone)
         return Applied(True, changed=self._take_changed(self.head_seq))
@@ -271,6 +290,7 @@ class Graph:
 
     def _forget(self, folded: list[Placed], end: Spot) -> None:
         self._folds += 1
+        self._base_lt = max(self._base_lt, *(placed.message.lt for placed in folded), 0)
         size = sum(placed.size for placed in folded)
         self._base_bytes += size
         self.folded_bytes += size
@@ -560,7 +580,7 @@ class Graph:
         messages = [placed.message for placed in self._log.order]
         unsettled = {message.client for message in messages if not message.server_seq}
         folded = self._log.folded.highest()
-        lt = min(self.lt, self.cut)
+        lt = self._base_lt
         clock = {c: folded.get(c, 0) if c in unsettled else n for c, n in self.clock.items()}
         for message in messages:
             if message.server_seq:
@@ -575,6 +595,7 @@ class Graph:
         graph = cls()
         graph._scene = Scene(content.nodes, content.root)
         graph._base_seq = graph.head_seq = content.head
+        graph._base_lt = content.lt
         graph._base_bytes = len(data)
         graph._log = OpLog(Seen(content.seen))
         graph.clock, graph.lt, graph.cut = content.clock, content.lt, content.cut

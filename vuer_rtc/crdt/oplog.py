@@ -120,6 +120,16 @@ class OpLog:
         """The client's retained messages, the one that was added last first."""
         return (self.by_id[message_id].message for message_id in reversed(self._ids.get(client, {}).values()))
 
+    def highest_of(self, client: str) -> int:
+        """The client's highest counter, retained or folded away; 0 for none."""
+        return max(max(self._ids.get(client, ()), default=0), self.folded.highest().get(client, 0))
+
+    def highest_lt(self) -> int:
+        """The highest Lamport time of a retained message; 0 for none."""
+        if self.order and not self.order[-1].is_late:  # above the cut they stand by it
+            return self.order[-1].message.lt
+        return max((placed.message.lt for placed in self.order), default=0)
+
     def messages(self, ids: Iterable[str]) -> dict[str, Message]:
         """Those of these ids that are retained."""
         found = ((message_id, self.by_id.get(message_id)) for message_id in ids)
