@@ -138,17 +138,21 @@ def test_pure_packages_import_without_django(package: str, tmp_path: Path) -> No
     run_python(WITHOUT_DJANGO, package, cwd=tmp_path, PYTHONPATH=str(ROOT))
 
 
-def test_type_checkers_know_every_name_of_the_client(tmp_path: Path) -> None:
+def test_type_checkers_know_every_name_of_the_client_and_no_other(tmp_path: Path) -> None:
     names = " ".join(client.NAMES.values()).split()
-    program = "".join(f"reveal_type(vuer_rtc.{name})\n" for name in names)
-    (tmp_path / "program.py").write_text("import vuer_rtc\n" + program)
+    program = "".join(
+        f"reveal_type(vuer_rtc.{name})\n" for name in [*names, "client.roomClient", "roomClient"]
+    )
+    (tmp_path / "program.py").write_text("import vuer_rtc.client\n" + program)
     command = [sys.executable, "-m", "mypy", "--config-file=", "--cache-dir=cache", "program.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True
     )
     told = [line for line in done.stdout.splitlines() if "Revealed type" in line]
     unknown = [line for line in told if line.endswith('"Any"')]
-    assert (done.returncode, len(told), unknown) == (0, len(names), []), done.stdout
+    wrong = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert (len(told), len(unknown), len(wrong)) == (len(names) + 2, 2, 2), done.stdout
+    assert all('has no attribute "roomClient"' in line for line in wrong), done.stdout
 
 
 def test_the_lock_files_name_no_index() -> None:

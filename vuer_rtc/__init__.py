@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from .client import *  # noqa: F403
 
 
-def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        client = import_module(".client", __name__)
-        if name in client.__all__:
-            value = globals()[name] = getattr(client, name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # it would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if not name.startswith("_"):
+            client = import_module(".client", __name__)
+            if name in client.__all__:
+                value = globals()[name] = getattr(client, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

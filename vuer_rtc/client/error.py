@@ -3,7 +3,12 @@
 RoomError
     RoomClosed      the server does not want this client back, or the program has closed the room
     CommitRefused   commits that the server did not take
+
+and, of an edit, ValueError
+    InvalidMessage  an operation or value that no server would take
 """
+
+from vuer_rtc.crdt.plain import InvalidMessage
 
 from .answer import Refusal
 
@@ -29,4 +34,4 @@ class CommitRefused(RoomError):
         self.refusals = refusals
 
 
-__all__ = ["CommitRefused", "RoomClosed", "RoomError"]
+__all__ = ["CommitRefused", "InvalidMessage", "RoomClosed", "RoomError"]

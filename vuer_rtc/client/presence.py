@@ -104,4 +104,4 @@ class Presence:
         return [{"mtype": "presence", "data": None if self.mine is None else dict(self.mine)}]
 
 
-__all__ = ["FEATURE", "Presence", "Present"]
+__all__ = ["Presence", "Present"]

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from .answer import Refusal, Status, Welcome
 from .connection import BACKOFF, Backoff, Connection
@@ -328,4 +328,4 @@ class _RoomStore(GraphStore):
         self._on_commit(message)
 
 
-__all__: list[Any] = ["Backoff", "CommitRefused", "RoomClient", "RoomClosed", "RoomError"]
+__all__ = ["Backoff", "CommitRefused", "RoomClient", "RoomClosed", "RoomError"]
