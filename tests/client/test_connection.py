@@ -16,7 +16,7 @@ from tests.client.network import FakeServer
 from tests.rooms.patience import until
 from vuer_rtc.client.answer import Refusal
 from vuer_rtc.client.connection import BACKOFF, REFUSALS_MAX, Backoff, Connection
-from vuer_rtc.client.error import RoomClosed, RoomError
+from vuer_rtc.client.error import CommitRefused, RoomClosed, RoomError
 from vuer_rtc.client.graph_store import GraphStore
 from vuer_rtc.client.handshake import Handshake
 from vuer_rtc.client.room import RoomClient
@@ -76,6 +76,15 @@ def test_a_program_that_never_asks_keeps_no_more_than_a_thousand_refusals() -> N
         connection._take_turn(lambda number=number: refuse(number))
     assert told == [f"ann:{number}" for number in range(2500)]
     assert [refusal.message_id for refusal in syncer.refusals] == told[-REFUSALS_MAX:]
+
+
+def test_a_thousand_refusals_are_told_in_a_line() -> None:
+    """As when a program goes on committing whose right to edit was withdrawn."""
+    refusals = [Refusal(f"ann:{number}", "forbidden", "forbidden: you may not") for number in range(1000)]
+    assert str(CommitRefused(refusals)) == "forbidden: you may not; 1000 in all"
+    assert str(CommitRefused(refusals[:1])) == "forbidden: you may not"
+    others = [Refusal(f"ann:{number}", "over-limit", f"over-limit: {number}") for number in range(9)]
+    assert str(CommitRefused(others)).endswith("over-limit: 4; 9 in all")
 
 
 @contextlib.asynccontextmanager

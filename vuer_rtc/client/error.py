@@ -12,6 +12,9 @@ from vuer_rtc.crdt.plain import InvalidMessage
 
 from .answer import Refusal
 
+TEXTS_MAX = 5
+"""Different ones that stand in one error."""
+
 
 class RoomError(RuntimeError):
     """Something about the room went wrong."""
@@ -27,10 +30,12 @@ class RoomClosed(RoomError):
 
 
 class CommitRefused(RoomError):
-    """The server refused commits; they have been taken back."""
+    """The server refused commits; they have been taken back.  `refusals` has all of them."""
 
     def __init__(self, refusals: list[Refusal]) -> None:
-        super().__init__("; ".join(refusal.text for refusal in refusals))
+        texts = list(dict.fromkeys(refusal.text for refusal in refusals))
+        more = [f"{len(refusals)} in all"] if len(refusals) > len(texts[:TEXTS_MAX]) else []
+        super().__init__("; ".join([*texts[:TEXTS_MAX], *more]))
         self.refusals = refusals
 
 
