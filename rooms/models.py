@@ -3,7 +3,7 @@
 from django.conf import settings as django_settings
 from django.db import models
 
-from journal.models.row import primary_key
+from journal.models.row import PrimaryManager, primary_key
 
 ADDRESS_CHARS_MAX = 64
 """An IPv6 address with a zone, or the name of a Unix socket."""
@@ -97,7 +97,7 @@ class Session(models.Model):
         default=0, help_text="Highest server sequence acknowledged to this client as its own; 0: none."
     )
 
-    objects = SessionQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(SessionQuerySet)()
 
     class Meta:
         ordering = ["-connected_at"]
@@ -128,6 +128,8 @@ class SpentToken(models.Model):
     expires_at = models.DateTimeField(
         db_index=True, help_text="When the token ends, and this row has no use any more."
     )
+
+    objects = PrimaryManager()
 
     def __str__(self) -> str:
         return str(self.id)

@@ -6,13 +6,13 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
-from journal.models.row import MongoIndex, PrimaryManager, primary_key
+from journal.models.row import MongoIndex, Row, primary_key
 
 document_checks: list[Callable[["Document"], None]] = []
 """What other apps have against a document that a form is about to save: each raises ValidationError."""
 
 
-class Document(models.Model):
+class Document(Row):
     """One room: who may enter it, and how far its journal reaches."""
 
     class Visibility(models.TextChoices):
@@ -143,8 +143,6 @@ class Document(models.Model):
     updated_at = models.DateTimeField(
         auto_now=True, help_text="When the row was last saved or a projection advanced."
     )
-
-    objects = PrimaryManager()
 
     class Meta:
         ordering = ["slug"]

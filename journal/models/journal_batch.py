@@ -3,10 +3,10 @@
 from django.db import models
 
 from journal.models.document import Document
-from journal.models.row import PrimaryManager, primary_key
+from journal.models.row import Row, primary_key
 
 
-class JournalBatch(models.Model):
+class JournalBatch(Row):
     """The write-ahead log: what one group commit wrote for one document.  Immutable."""
 
     id = primary_key()
@@ -33,8 +33,6 @@ class JournalBatch(models.Model):
     )
     writer = models.CharField(max_length=64, help_text="Process that wrote it: host, process id, start.")
     created_at = models.DateTimeField(help_text="When the commit was built, by the writer's clock.")
-
-    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "first_seq"]

@@ -5,10 +5,10 @@ from django.db import models
 
 from journal.models.document import Document
 from journal.models.journal_batch import JournalBatch
-from journal.models.row import KEY_CHARS_MAX, MongoIndex, PrimaryManager, primary_key
+from journal.models.row import KEY_CHARS_MAX, MongoIndex, Row, primary_key
 
 
-class Operation(models.Model):
+class Operation(Row):
     """One op of a retained message, for the admin, search and audit.  A projection: goes with its batch."""
 
     id = primary_key()
@@ -74,8 +74,6 @@ class Operation(models.Model):
     )
     received_at = models.DateTimeField(help_text="When the server received it, by the server's clock.")
     undone = models.BooleanField(default=False, help_text="Whether its message is undone now.")
-
-    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "server_seq", "op_index"]

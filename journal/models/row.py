@@ -49,12 +49,22 @@ class MongoIndex(models.Index):
         return "SELECT 1"
 
 
-Row = TypeVar("Row", bound=models.Model)
+Model = TypeVar("Model", bound=models.Model)
 
 
-class PrimaryManager(models.Manager[Row]):
+class PrimaryManager(models.Manager[Model]):
     """Reads where it writes: a replica that lags would show a journal that is not the journal any more."""
 
-    def get_queryset(self) -> models.QuerySet[Row]:
+    def get_queryset(self) -> models.QuerySet[Model]:
         rows = super().get_queryset()
         return rows if self._db else rows.using(router.db_for_write(self.model))
+
+
+class Row(models.Model):
+    """A row that is read where it is written, also what a query left out of it, and from a row that points to it."""
+
+    objects = PrimaryManager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"

@@ -3,10 +3,10 @@
 from django.db import models
 
 from journal.models.document import Document
-from journal.models.row import KEY_CHARS_MAX, MongoIndex, PrimaryManager, primary_key
+from journal.models.row import KEY_CHARS_MAX, MongoIndex, Row, primary_key
 
 
-class SceneObject(models.Model):
+class SceneObject(Row):
     """One node of the scene graph as it is now.  A projection: site code may query it."""
 
     id = primary_key()
@@ -41,8 +41,6 @@ class SceneObject(models.Model):
         null=True, help_text="Client clock of that message; empty when it is no time."
     )
     seq = models.BigIntegerField(default=0, help_text="Server sequence of the state this row was taken from.")
-
-    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "key"]

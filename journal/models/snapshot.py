@@ -4,10 +4,10 @@ from django.conf import settings
 from django.db import models
 
 from journal.models.document import Document
-from journal.models.row import PrimaryManager, primary_key
+from journal.models.row import Row, primary_key
 
 
-class Snapshot(models.Model):
+class Snapshot(Row):
     """The fold of every message with serverSeq <= seq and lt <= cut.  Immutable.
 
     One taken for a label, or as the origin of time travel, holds every message up to `seq`; its cut is its own, and
@@ -67,8 +67,6 @@ class Snapshot(models.Model):
         help_text="User who asked for it; empty: the server.",
     )
     created_at = models.DateTimeField(help_text="When it was taken.")
-
-    objects = PrimaryManager()
 
     class Meta:
         ordering = ["document", "-seq", "-created_at"]

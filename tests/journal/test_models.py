@@ -1,11 +1,13 @@
 """The rows follow what one set of migrations for three databases needs, and say what they mean."""
 
+from typing import Any
 from uuid import RFC_4122
 
 import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models, transaction
+from django.test import override_settings
 
 from journal.compaction import KeepRules, compact_document
 from journal.lease import lease
@@ -49,6 +51,32 @@ def test_only_mongodb_has_the_indexes_beside_unique_ones() -> None:
         for model, name in beside:
             there = connection.introspection.get_constraints(cursor, model._meta.db_table)
             assert (name in there) is (connection.vendor == "mongodb")
+
+
+class Replica:
+    """A site's router, whose replica must not be asked for any of our rows: it lags."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **_: Any) -> str:
+        return "default"
+
+
+@pytest.mark.parametrize("model", [*MODELS, *apps.get_app_config("vuer_rooms").get_models()])
+def test_rows_are_read_where_they_are_written(model: type[models.Model]) -> None:
+    with override_settings(DATABASE_ROUTERS=[Replica()]):
+        assert model._default_manager.all().db == "default"
+
+
+@pytest.mark.django_db
+def test_what_a_query_left_out_is_read_there_too(document: Document) -> None:
+    append_each(document, [message(1)])
+    with override_settings(DATABASE_ROUTERS=[Replica()]):
+        batch = JournalBatch.objects.defer("payload").get()
+        assert batch.payload
+        assert batch.document == document
+        document.refresh_from_db()
 
 
 def test_the_permissions_of_a_document_are_view_edit_and_moderate() -> None:
