@@ -18,6 +18,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Min
 from django.utils import timezone
 
 from journal.column import moment, user_key
@@ -154,6 +155,7 @@ class Intake:
         reach("import.written")
         assert end is not None  # or reading would have refused
         self._check_count(end)
+        self._check_states(end)
         self.prove(end.digest, end.full_digest)
         return self.open()
 
@@ -231,6 +233,14 @@ class Intake:
         if (report.batches, report.messages) != (end.batches, end.messages):
             detail = f"{report.messages} messages in {report.batches} batches, {end.messages} in {end.batches} promised"
             raise TransferRefused("incomplete", end.lines, detail)
+
+    def _check_states(self, end: End) -> None:
+        """The first archive of a document that was compacted before brings a snapshot that knows more than itself."""
+        states = Snapshot.objects.filter(document=self._held.document_id, label="")
+        oldest, head_seq = states.aggregate(seq=Min("seq"))["seq"], self.report.head_seq
+        if oldest is not None and oldest > head_seq:
+            detail = f"its snapshot knows what came up to seq {oldest}: what is behind seq {head_seq} belongs to it"
+            raise TransferRefused("gap", end.lines, detail)
 
     def prove(self, digest: str, full_digest: str) -> None:
         """Afterwards the rows, read back, are known to make a document: the one of these digests, if any are given."""

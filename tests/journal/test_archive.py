@@ -391,6 +391,20 @@ def test_j51_files_whose_beginning_is_gone_are_not_passed_for_a_document(
     assert not Document.objects.filter(slug="copy").exists()
 
 
+def test_j51_a_file_whose_snapshot_knows_more_than_it_holds_is_not_passed_for_a_document(
+    history: Document, folder: Path
+) -> None:
+    """A site that did not archive from the beginning; nothing is damaged."""
+    compact_document(history, KeepRules(8, 0))
+    compact(history, 5)
+    [path] = folder.rglob("*.zst")
+    told = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("import_journal", str(path), "--document=copy", "--json", stdout=told)
+    assert "gap: line 4: its snapshot knows what came up to seq 13" in json.loads(told.getvalue())["detail"]
+    assert not Document.objects.filter(slug="copy").exists()
+
+
 def test_of_many_files_the_damaged_one_is_named(history: Document, folder: Path) -> None:
     for keep in (8, 5, 2):
         compact(history, keep)
