@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import Error, transaction
+from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -25,6 +25,7 @@ from journal.admin_text import named
 from journal.authoring import Author, Authored
 from journal.column import bounded
 from journal.damage import is_stopped
+from journal.durability import non_atomic
 from journal.error import JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
@@ -101,7 +102,7 @@ def action(act: Act) -> Callable[[Any, HttpRequest, str], HttpResponse]:
             messages.error(request, told_failure(error))
         return HttpResponseRedirect(_back(request, document))
 
-    return transaction.non_atomic_requests(view)  # what is written must be durable when it is told
+    return non_atomic(view)
 
 
 def told_failure(error: Error) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import Error, transaction
+from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from journal.admin_act import act_url, told_failure
 from journal.admin_link import address
 from journal.admin_reset import DocumentReset
+from journal.durability import non_atomic
 from journal.error import JournalBusy, JournalError
 from journal.live_side import current_live_side
 from journal.models import Document
@@ -47,7 +48,7 @@ class DocumentPurge(DocumentReset):
             request, context | {"may_purge": may_purge(request)}, *args, **kwargs
         )
 
-    @transaction.non_atomic_requests
+    @non_atomic
     def purge(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask; on POST, delete the document whose slug was typed."""
         if not may_purge(request):

@@ -4,12 +4,13 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import Error, transaction
+from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from journal.admin_act import DocumentHistory, Refused, act_url, told_failure, why_frozen
+from journal.durability import non_atomic
 from journal.error import JournalBusy, JournalError
 from journal.label import drop_label, label_state
 from journal.models import Document
@@ -42,7 +43,7 @@ class DocumentReset(DocumentHistory):
         offered = {"may_reset": isinstance(document, Document) and may_reset(request, document)}
         return super().render_change_form(request, context | offered, *args, **kwargs)
 
-    @transaction.non_atomic_requests
+    @non_atomic
     def reset(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask; on POST, empty the document, if it is in the epoch that was asked about still."""
         document = self.document_or_refuse(request, object_id)

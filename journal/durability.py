@@ -1,9 +1,9 @@
 """What the database promises about a committed batch, as the live connection itself says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections, router, transaction
 
@@ -18,6 +18,8 @@ BROKEN = "this database may lose acknowledged messages in a power cut"
 class NotDurable(Exception):
     """The database may lose what was acknowledged, and the site has not said that it accepts that."""
 
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 Connection = Any
 """A Django database wrapper; its type differs per backend."""
@@ -59,6 +61,14 @@ def journal_alias() -> str:
 def journal_connection() -> Connection:
     """This thread's connection to the database that journals are written to."""
     return connections[journal_alias()]
+
+
+def non_atomic(view: View) -> View:
+    """The view, outside the transactions of `ATOMIC_REQUESTS`, whichever database the site has set it for: what it
+    writes must be durable when it tells so, and Django runs no async view in one."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
 
 
 def refuse_manual_commit(connection: Connection) -> None:

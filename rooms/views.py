@@ -1,10 +1,6 @@
 """Pages for load balancers, Prometheus and people who watch the server."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from django.contrib.auth.decorators import login_not_required
-from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
@@ -12,17 +8,9 @@ from django.views.decorators.http import require_safe
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from journal.durability import non_atomic
 from rooms.readiness import obstacles
 from rooms.settings import settings
-
-View = TypeVar("View", bound=Callable[..., Any])
-
-
-def non_atomic(view: View) -> View:
-    """The view, outside the transactions of `ATOMIC_REQUESTS`, in which Django runs no async view."""
-    for alias in connections:
-        view = transaction.non_atomic_requests(using=alias)(view)
-    return view
 
 
 @login_not_required

@@ -1,6 +1,8 @@
 """An operator compacts a document and looks for damage from its page."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -18,6 +20,22 @@ from tests.journal.test_admin import list_page, row_page
 from tests.journal.test_admin_history import act, assert_refused, staff
 from tests.journal.test_history import STEPS
 from tests.journal.test_reader import damage
+from tests.server import ROOT
+
+ACTS = """
+import django
+from django.conf import settings
+
+settings.DATABASES["main"] = settings.DATABASES["default"]
+django.setup()
+
+from django.contrib import admin
+from journal.models import Document
+
+for url in admin.site.get_model_admin(Document).get_urls():
+    if (freed := getattr(url.callback, "_non_atomic_requests", None)) is not None:
+        print(url.pattern, *sorted(freed))
+"""
 
 
 @pytest.fixture
@@ -122,3 +140,11 @@ def test_a_database_that_takes_nothing_is_told_and_no_traceback(
     assert answer.status_code == 200
     [told] = [str(message) for message in answer.context["messages"]]
     assert "cannot write in a read-only transaction" in told
+
+
+def test_acts_are_outside_the_transactions_of_requests_whatever_their_database_is_called() -> None:
+    """A site may have `ATOMIC_REQUESTS` on another database than `default`, and everything there."""
+    told = subprocess.run([sys.executable, "-c", ACTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    acts = [line.split(" ", 1) for line in told.stdout.splitlines()]
+    assert len(acts) == 9
+    assert {freed for _, freed in acts} == {"default main"}
