@@ -1,9 +1,9 @@
 """Quaternions `[x, y, z, w]`, never normalised."""
 
-import math
 from typing import Any
 
 from ..message import UNSET, Op
+from ..sine import sine_and_cosine
 from ..value import NO_EFFECT, Number, exact_vector, is_vector, vector
 
 ORDERS = frozenset({"XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"})
@@ -28,9 +28,9 @@ def from_euler(angles: list[Number], order: str) -> list[Number] | None:
     rotation: list[Number] = [0.0, 0.0, 0.0, 1.0]
     for axis in order:
         index = "XYZ".index(axis)
-        half = angles[index] / 2
-        turn: list[Number] = [0.0, 0.0, 0.0, math.cos(half)]
-        turn[index] = math.sin(half)
+        sine, cosine = sine_and_cosine(angles[index] / 2)
+        turn: list[Number] = [0.0, 0.0, 0.0, cosine]
+        turn[index] = sine
         rotation = product(rotation, turn)
     return rotation
 
