@@ -56,8 +56,8 @@ class DriverTable(TableByStep):
 
     @property
     def _is_free(self) -> bool:
-        """True when no transaction of Django's is around this one, nor will be."""
-        return not self._connection.in_atomic_block and bool(self._connection.get_autocommit())
+        """True when no transaction of Django's is around this one."""
+        return not self._connection.in_atomic_block
 
     def transaction(self) -> AbstractContextManager[Any]:
         if self._is_free:
