@@ -107,8 +107,7 @@ class Recorder:
 
     async def _record(self, connection: Connection) -> None:
         session = connection.admission.unrecorded
-        if session is None or connection not in self._connections:
-            return
+        assert session is not None, "it is due"
         if not await self._worker.run(record_session, session):
             connection.close(CloseCode.CLIENT_TAKEN)
         elif connection in self._connections:
