@@ -350,6 +350,54 @@ async def test_who_waits_while_its_room_reads_for_long_what_others_wrote_is_told
         await until(lambda: room.settled == [["ann:1"]])
 
 
+async def test_a_journal_that_stays_away_is_asked_less_and_less_often_up_to_a_bound(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_FIRST_MS": 1, "RETRY_DELAY_MAX_MS": 16}
+    journal, room, times = FakeJournal(is_quick=True), FakeRoom(), []
+    journal.results = [JournalUnavailable("disk")] * 12
+
+    async def append(drafts: list[Draft]) -> list[Outcome]:
+        times.append(asyncio.get_running_loop().time())
+        return await journal.append(drafts)
+
+    committer = Committer(append)
+    task = asyncio.create_task(committer.run())
+    room.add(1)
+    committer.notify(room)
+    async with asyncio.timeout(2):
+        await committer.drained()
+    task.cancel()
+    assert room.settled == [["ann:1"]]
+    assert min(after - before for before, after in pairwise(times[5:])) >= 0.012
+
+
+async def test_a_room_is_busy_as_long_as_something_of_it_waits() -> None:
+    journal, room, other = FakeJournal(), FakeRoom(1), FakeRoom(2)
+    room.rival_until = asyncio.get_running_loop().time() + 60
+    committer = Committer(journal.append)
+    room.add(1)
+    committer.notify(room)
+    assert [committer.is_busy_with(each) for each in (room, other)] == [True, False]
+    task = asyncio.create_task(committer.run())
+    await until(lambda: journal.begun)
+    assert committer.is_busy_with(room)
+    journal.finish(None)
+    await until(lambda: room.settled)
+    assert [committer.is_busy_with(each) for each in (room, other)] == [True, False], "it gives way"
+    await committer.drained()
+    assert not committer.is_busy_with(room)
+    task.cancel()
+
+
+async def test_a_lock_that_was_in_the_way_once_is_told_nobody() -> None:
+    journal, room = FakeJournal(is_quick=True), FakeRoom()
+    journal.results = [[Conflict(was_locked=True)]]
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        await until(lambda: room.settled)
+        assert room.warnings == 0
+
+
 async def test_a_lock_that_stays_in_the_way_is_told() -> None:
     journal, room = FakeJournal(is_quick=True), FakeRoom()
     journal.results = [[Conflict(was_locked=True)], [Conflict(was_locked=True)]]

@@ -131,6 +131,22 @@ async def test_who_has_a_row_is_not_remembered(settings: Any) -> None:
     task.cancel()
 
 
+async def test_who_has_a_row_and_leaves_keeps_it(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    database, recorded, other = SlowDatabase(), Newcomer(), Newcomer()
+    recorded.is_recorded = True
+    recorder = Recorder(database, {recorded})  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    recorder.joined(recorded)  # type: ignore[arg-type]
+    recorder.left(recorded)  # type: ignore[arg-type]
+    await asyncio.sleep(0.02)
+    assert not database.begun.is_set()
+    recorder.left(other)  # type: ignore[arg-type]
+    await until(database.begun.is_set)
+    assert recorder._left == {other.admission.session_id}
+    task.cancel()
+
+
 async def test_of_those_who_leave_without_a_row_only_so_many_are_remembered(settings: Any) -> None:
     settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
     database = PickyDatabase(None, away=9)

@@ -19,16 +19,52 @@ def room() -> Room:
     return Room(Journal())
 
 
-def test_what_waits_is_bounded_in_messages_and_in_bytes(settings: Any) -> None:
+def test_what_waits_is_bounded_in_messages(settings: Any) -> None:
     settings.VUER_RTC = {"WAITING_MESSAGES_MAX": 2}
-    room = Room(Journal(), budget=250)
+    room = Room(Journal())
     ann = room.enter("ann")
     for counter in (1, 2, 3):
         room.submit(submission(message("ann", counter), ann))
     assert ann.got[1:] == ["error ann:3 unavailable"]
     room.commit()
-    room.submit(submission(message("ann", 3), ann, size=251))
-    assert ann.got[-1] == "error ann:3 unavailable"
+    room.submit(submission(message("ann", 3), ann))
+    assert [m.id for m in room.commit().messages] == ["ann:3"]
+
+
+def test_what_waits_is_bounded_in_bytes_of_all_rooms() -> None:
+    room = Room(Journal(), budget=250)
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1), ann, size=251))
+    room.submit(submission(message("ann", 2), ann, size=250))
+    room.submit(submission(message("ann", 3), ann, size=1))
+    assert ann.got[1:] == ["error ann:1 unavailable", "error ann:3 unavailable"]
+    assert [m.id for m in room.commit().messages] == ["ann:2"]
+    assert room.budget.bytes_left == 250
+
+
+def test_what_needs_no_commit_does_not_count_any_more(room: Room) -> None:
+    ann = room.enter("ann")
+    room.submit(submission(message("ann", 1), ann))
+    room.commit()
+    room.submit(submission(message("ann", 1), ann))
+    room.submit(submission(message("ann", 1, insert("n")), ann))
+    assert room.next_batch() is None
+    assert ann.got[2:] == ["ack ann:1 1", "error ann:1 id-reused"]
+    assert ann.acked == [1, 1]
+    assert room.budget.bytes_left == 10_000
+    room.close(CloseCode.GOING_AWAY)
+    assert room.budget.bytes_left == 10_000
+
+
+def test_who_waits_for_a_commit_that_takes_long_is_told_and_who_waits_behind_it(room: Room) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1), ann))
+    batch = room.next_batch()
+    room.submit(submission(message("bob", 1), bob))
+    room.warn()
+    assert (ann.got[1:], bob.got[1:]) == ([], ["error bob:1 unavailable"])
+    room.warn(batch)
+    assert (ann.got[1:], bob.got[1:]) == (["error ann:1 unavailable"], ["error bob:1 unavailable"])
 
 
 def test_senders_are_told_once_that_the_journal_is_away(room: Room) -> None:
@@ -72,6 +108,9 @@ def test_a_message_that_cannot_be_written_is_found_by_halving_and_refused(room: 
     assert written == ["ann:1", "ann:2", "ann:4"]
     assert "error ann:3 bad-message" in ann.got
     assert room.budget.bytes_left == 10_000
+    for counter in range(5, 9):
+        room.submit(submission(message("ann", counter), ann))
+    assert [m.id for m in room.commit().messages] == ["ann:5", "ann:6", "ann:7", "ann:8"]
 
 
 @pytest.mark.parametrize("failing", ["graph.identify", "draft", "graph.apply", "_fan_out", "_count"])
