@@ -246,6 +246,27 @@ def test_an_undo_that_cannot_count_is_refused_for_its_reason(target: str, code: 
     assert graph.refusal(al(4, undo(target), auth=True)) == (code if code == "too-late" else None)
 
 
+def test_a_message_that_is_retained_is_not_folded_whatever_its_name_tells() -> None:
+    """U4."""
+    al = Author("al")
+    graph = graph_of(
+        journalled([al(1, insert("n")), 1, al(9, prop("number.set", "x", 1), message_id="al:0")])
+    )
+    assert graph.refusal(al(10, undo("al:0"))) is None
+
+
+def test_what_is_read_alike_came_behind_a_sequence_and_stands_last() -> None:
+    """A4."""
+    al = Author("al")
+    graph = graph_of(journalled([al(1, insert("n")), al(3, prop("number.set", "x", 1)), al(2, insert("m"))]))
+    assert [graph.is_read_alike(count, since) for count, since in ((3, 0), (3, 1), (2, 1), (1, 2))] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
 def test_replay_skips_what_the_snapshot_holds() -> None:
     """K5."""
     graph = graph_of(journalled([*scene(), 2]))

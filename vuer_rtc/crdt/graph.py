@@ -343,13 +343,14 @@ class Graph:
             if op.ot not in META_OPS:
                 continue
             known = self._log.by_id.get(op.target) if type(op.target) is str else None
-            if known is None and self._was_folded(str(op.target)):
+            if known is None:
+                if self._was_folded(str(op.target)):
+                    return "too-late"
+                if not message.auth and not str(op.target).startswith(f"{message.client}:"):
+                    return "unknown-target"
+            elif known.message.lt <= self.cut:
                 return "too-late"
-            if known is None and not message.auth and not str(op.target).startswith(f"{message.client}:"):
-                return "unknown-target"
-            if known is not None and known.message.lt <= self.cut:
-                return "too-late"
-            if known is not None and not message.auth and known.message.client != message.client:
+            elif not message.auth and known.message.client != message.client:
                 return "foreign-undo"
         return None
 
