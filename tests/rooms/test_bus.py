@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from rooms import bus as bus_module
@@ -96,6 +97,22 @@ async def test_others_hear_of_commits_in_rooms_that_are_open_there(layer: Layer)
         a.tell(Committed(DOCUMENT, 8))
         await until(lambda: len(layer.sent) == 3)
         assert (of_a, of_b) == ([], [Committed(DOCUMENT, 7)])
+
+
+@pytest.mark.parametrize("none", [None, InMemoryChannelLayer()])
+async def test_where_no_layer_reaches_others_nobody_is_told_and_nothing_waits(
+    none: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rooms.bus.get_channel_layer", lambda: none)
+    assert announce(Kicked(session=OTHER))
+    assert not bus_module._sending
+    async with running("a") as (a, heard):
+        assert not a.has_others
+        a.tell(Kicked(session=OTHER))
+        await a.drained()
+        assert announce(Kicked(session=OTHER))
+        await until(lambda: heard == [Kicked(session=OTHER)])
+        assert (a.told, a.lost) == (0, 0)
 
 
 async def test_every_process_hears_what_concerns_the_site_and_each_kind_arrives_as_it_was(
