@@ -397,8 +397,7 @@ class Graph:
     def member_count(self, key: str, path: str) -> int:
         """Members of a list or map; 0 for anything else."""
         register = self._scene.register(key, path)
-        is_nested = register is not None and type(register.value) in (list, dict)
-        return len(register.value) if register is not None and is_nested else 0
+        return len(register.value) if register is not None and type(register.value) in (list, dict) else 0
 
     def value_bytes(self, key: str, path: str) -> int | None:
         """Bytes of a property's plain value as msgpack; None: there is no such property, or it is a text."""
