@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from django.db import DataError
 
-from rooms.record import NotRecorded
+from rooms.record import NotRecorded, record_session
 from rooms.recorder import LEFT_MAX, TRIES_MAX, Recorder
 from rooms.tally import tally
 from vuer_rtc.protocol.codes import CloseCode
@@ -128,6 +128,49 @@ async def test_who_has_a_row_is_not_remembered(settings: Any) -> None:
     await until(lambda: all(connection.is_recorded for connection in connections))
     gone = weakref.ref(connections.pop())
     await until(lambda: gone() is None)
+    task.cancel()
+
+
+class TakenDatabase:
+    """Has that client id under another account."""
+
+    async def run(self, work: Callable[..., Any], *given: Any) -> bool:
+        return work is not record_session
+
+
+async def test_who_turns_out_to_use_anothers_client_id_is_sent_away(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    late = Newcomer()
+    recorder = Recorder(TakenDatabase(), {late})  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    recorder.joined(late)  # type: ignore[arg-type]
+    await until(lambda: late.closed)
+    assert (late.closed, late.is_recorded) == ([CloseCode.CLIENT_TAKEN], False)
+    task.cancel()
+
+
+async def test_who_leaves_while_its_row_is_written_has_none_afterwards(settings: Any) -> None:
+    settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
+    gone, connections, deleted = Newcomer(), set[Newcomer](), list[Any]()
+    gone.admission.unrecorded = SimpleNamespace(delete=lambda: None)
+
+    class Database(SlowDatabase):
+        async def run(self, work: Callable[..., Any], *given: Any) -> bool:
+            if work is gone.admission.unrecorded.delete:
+                deleted.append(work)
+            return await super().run(work, *given)
+
+    database = Database()
+    connections.add(gone)
+    recorder = Recorder(database, connections)  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    recorder.joined(gone)  # type: ignore[arg-type]
+    await asyncio.wait_for(database.begun.wait(), 5)
+    connections.remove(gone)
+    recorder.left(gone)  # type: ignore[arg-type]
+    database.may_go_on.set()
+    await until(lambda: deleted and not recorder._left)
+    assert not gone.is_recorded
     task.cancel()
 
 
