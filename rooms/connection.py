@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from time import thread_time
 
 from rooms.address import Address
@@ -43,6 +44,8 @@ VERSION = 2
 EXPIRY_CHECK_S = 3600
 """Longest wait for a token's end in one go: the wall clock may be set meanwhile."""
 UNRECORDED = "the database takes no rows now, so nothing can be edited; send it again later"
+CLOCK_ENTRIES_NOTED_MAX = 1000
+"""Of what a client says of others; the row is kept when it has left."""
 BEHIND_BYTES = 65_536
 """Queued for a connection beyond which presence waits: commits go first."""
 
@@ -254,9 +257,10 @@ class Connection:
         self._protocol.charge(work_s)
 
     def _note_clock(self, clock: dict[str, int]) -> None:
-        """Its row will say so, of clients that the document knows: others' names could be as many as a frame holds."""
+        """Its row will say so, of clients that the document knows; of some: who may only look is to fill no disk."""
         known = self.room.graph.clock
-        self.vector_clock = {client: counter for client, counter in clock.items() if client in known}
+        noted = (entry for entry in clock.items() if entry[0] in known)
+        self.vector_clock = dict(islice(noted, CLOCK_ENTRIES_NOTED_MAX))
         self._on_progress(self)
 
     @property

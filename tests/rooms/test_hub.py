@@ -265,3 +265,16 @@ def test_a_process_is_ending_once_its_hub_stops_and_not_for_the_hub_of_a_loop_th
 
     assert asyncio.run(stop()) == [False, True]
     assert not RoomsLive().is_ending()
+
+
+async def test_of_what_a_client_says_that_it_has_a_thousand_entries_are_noted(
+    hub: Hub, open_document: Document
+) -> None:
+    """S5: its row is kept, and so is what one who may only look says of a hundred thousand others."""
+    async with Socket("room", "ann") as ann:
+        hub.rooms[open_document.pk].graph.clock.update({f"visitor-{number}": 1 for number in range(2000)})
+        ann.send_raw({"mtype": "heartbeat", "vectorClock": {f"visitor-{n}": 1 for n in range(-9, 2000)}})
+        ann.send_raw({"mtype": "sync-check", "requestId": "r"})
+        await ann.until(lambda: ann.frames[-1]["mtype"] == "sync-status")
+        [connection] = hub.connections
+        assert list(connection.vector_clock) == [f"visitor-{number}" for number in range(1000)]
