@@ -6,6 +6,8 @@ import socket
 from dataclasses import dataclass
 
 HOST_CHARS_MAX = 40
+PID_DIGITS_MAX = 9
+"""More are no process id anywhere, and too large to ask the system about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class ProcessIdentity:
     def parse(cls, text: str) -> "ProcessIdentity | None":
         """The identity written as `str`; None for anything else."""
         host, pid, start = text.split(":") if text.count(":") == 2 else ("", "", "")
-        return cls(host, int(pid), start) if pid.isdigit() else None
+        return cls(host, int(pid), start) if pid.isdecimal() and len(pid) <= PID_DIGITS_MAX else None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}:{self.start}"

@@ -10,7 +10,8 @@ def test_an_identity_is_read_back_from_its_text_and_fits_its_column() -> None:
     mine = ProcessIdentity.of_this_process()
     assert ProcessIdentity.parse(str(mine)) == mine
     assert len(str(ProcessIdentity("h" * 40, 4_194_304, "01234567"))) <= PROCESS_CHARS_MAX
-    assert ProcessIdentity.parse("something else") is None
+    for text in ("something else", "h::x", "h:²:x", f"h:{2**31}:x", f"h:{'9' * 40}:x"):
+        assert ProcessIdentity.parse(text) is None
 
 
 def test_another_start_under_the_same_process_id_is_known_dead() -> None:
