@@ -45,6 +45,7 @@ class Client(asyncio.Protocol):
         self.path = ""
         self._buffer = bytearray()
         self._is_open = False
+        self._fragments = b""
 
     # What it sends
 
@@ -109,17 +110,21 @@ class Client(asyncio.Protocol):
                 length, start = int.from_bytes(buffer[at + 2 : at + 10]), at + 10
             if end < start + length:
                 break
-            self._take(buffer[at] & 0x0F, bytes(buffer[start : start + length]))
+            self._take(buffer[at], bytes(buffer[start : start + length]))
             at = start + length
         del buffer[:at]
 
-    def _take(self, kind: int, payload: bytes) -> None:
+    def _take(self, head: int, payload: bytes) -> None:
+        kind, is_last = head & 0x0F, head & 0x80
         if kind == 0x9:
             self.transport.write(bytes([0x8A, 0x80 | len(payload)]) + b"\0\0\0\0" + payload)
             return
         assert kind != 0x8, f"{self.name} was closed: {payload!r}"
         self.frames += 1
-        self.take_message(payload)
+        self._fragments += payload
+        if is_last:
+            message, self._fragments = self._fragments, b""
+            self.take_message(message)
 
     def take_message(self, payload: bytes) -> None:
         if not self.joined.done():
