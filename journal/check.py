@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, get_type_hints
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
@@ -22,6 +23,8 @@ from journal.durability import (
 from journal.settings import PREFIX, JournalSettings, settings
 
 DURABILITIES = ("full", "relaxed")
+LABELS = ("vuer_journal", "vuer_rooms")
+"""Of the apps whose rows point to each other and to accounts."""
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -54,11 +57,14 @@ def _fits(value: Any, kind: type) -> bool:
 
 
 def check_accounts(**_: Any) -> list[CheckMessage]:
-    """A warning when routers part the journal from the accounts: no foreign key leads into another database."""
-    own, accounts = journal_alias(), router.db_for_write(get_user_model())
-    if _place(own) == _place(accounts):
+    """A warning when routers part our rows from the accounts: no foreign key leads into another database."""
+    accounts = router.db_for_write(get_user_model())
+    ours = [model for model in apps.get_models() if model._meta.app_label in LABELS]
+    aliases = dict.fromkeys(router.db_for_write(model) for model in ours)
+    apart = [alias for alias in aliases if _place(alias) != _place(accounts)]
+    if not apart:
         return []
-    text = f"The journal is in the database {own!r}, the accounts that its rows point to are in {accounts!r}."
+    text = f"Rows of rooms or journals are in the database {apart[0]!r}, the accounts they point to in {accounts!r}."
     hint = "Route the apps `vuer_journal` and `vuer_rooms` to where the accounts are; see docs/embed.md."
     return [Warning(text, hint=hint, id="vuer_journal.W014")]
 

@@ -189,18 +189,22 @@ def test_a_database_in_memory_is_that_of_the_site_s_tests(database: Any) -> None
 
 
 class Apart:
-    """Routes the journal into a database of its own."""
+    """Routes one of the apps into a database of its own."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
 
     def db_for_write(self, model: Any, **_: Any) -> str | None:
-        return "journal" if model._meta.app_label == "vuer_journal" else None
+        return "journal" if model._meta.app_label == self.label else None
 
 
+@pytest.mark.parametrize("label", ["vuer_journal", "vuer_rooms"])
 @pytest.mark.parametrize(("name", "found"), [("elsewhere", ["vuer_journal.W014"]), (None, [])])
-def test_a_journal_apart_from_the_accounts_is_told(
-    name: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+def test_rows_apart_from_the_accounts_are_told(
+    label: str, name: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = connections.settings["default"]
     monkeypatch.setitem(connections.settings, "journal", own | ({"NAME": name} if name else {}))
-    with override_settings(DATABASE_ROUTERS=[Apart()]):
+    with override_settings(DATABASE_ROUTERS=[Apart(label)]):
         assert ids(check.check_accounts()) == found
     assert ids(check.check_accounts()) == []
