@@ -130,6 +130,8 @@ class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
         """The form tells what it showed, so that what was changed is known; each half of a time says what it is."""
+        if db_field.name == "keep_days":
+            kwargs["min_value"] = 0  # -1 would not keep for ever, but nothing
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None:
             field.show_hidden_initial = True

@@ -322,6 +322,14 @@ def test_limits_that_nothing_could_keep_or_show_are_refused_in_the_form(
     assert Document.objects.get(pk=scene.pk).limits == {}
 
 
+def test_days_to_keep_begin_at_none(operator: Client, scene: Document) -> None:
+    url = reverse("admin:vuer_journal_document_change", args=[scene.pk])
+    answer = operator.post(url, document_form(keep_days="-1"))
+    assert "greater than or equal to 0" in answer.content.decode()
+    assert operator.post(url, document_form(keep_days="0")).status_code == 302
+    assert Document.objects.get(pk=scene.pk).keep_days == 0
+
+
 def test_j29_a_form_saved_late_takes_nothing_of_the_journal_back(
     operator: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
