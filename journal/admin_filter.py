@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from journal.admin_text import deleted_keys
+from journal.admin_text import called, deleted_keys
 from journal.column import bounded, storable
 from journal.models import Document
 from vuer_rtc.crdt.dtype import CLIENT_OPS
@@ -29,11 +29,11 @@ class DocumentFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
         newest = Document.objects.order_by("-updated_at")
-        offered = {str(row.pk): str(row) for row in newest.only("slug", "title")[:DOCUMENTS_MAX]}
+        offered = {str(row.pk): called(row) for row in newest.only("slug", "title")[:DOCUMENTS_MAX]}
         chosen = request.GET.get(self.parameter_name)
         if chosen and chosen not in offered and (key := _uuid(chosen)):
             offered |= {
-                str(row.pk): str(row) for row in Document.objects.filter(pk=key).only("slug", "title")
+                str(row.pk): called(row) for row in Document.objects.filter(pk=key).only("slug", "title")
             }
         return sorted(offered.items(), key=lambda item: item[1])
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from journal.admin_link import LinkingAdmin, link, row_url
-from journal.admin_text import clipped
+from journal.admin_text import called, clipped
 
 
 class ReadOnlyAdmin(LinkingAdmin):
@@ -32,11 +32,11 @@ class ReadOnlyAdmin(LinkingAdmin):
     @admin.display(description="document", ordering="document__slug")
     def document_link(self, row: Any) -> SafeString | str:
         document = row.document
-        return link(row_url("vuer_journal_document", document.pk), clipped(str(document)))
+        return link(row_url("vuer_journal_document", document.pk), clipped(str(document), called(document)))
 
     @admin.display(description="document", ordering="document__slug")
     def short_document(self, row: Any) -> SafeString:
-        return clipped(str(row.document))
+        return clipped(str(row.document), called(row.document))
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the page of a row shows beside its fields."""

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import is_aware, localtime
 
 from journal.column import user_key
-from journal.models import Operation
+from journal.models import Document, Operation
 from journal.settings import settings
 from vuer_rtc.crdt.message import SERVER_CLIENT, SITE_CLIENT
 
@@ -90,10 +90,15 @@ def named(name: str) -> str:
     return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", visible(name))
 
 
-def clipped(text: str) -> SafeString:
-    """A text on one line of a list, as much as the column shows; all of it under the mouse."""
+def called(document: Document) -> str:
+    """A document by its title and its name: others may have the same title."""
+    return f"{document.title} ({document.slug})" if document.title else document.slug
+
+
+def clipped(text: str, whole: str = "") -> SafeString:
+    """A text on one line of a list, as much as the column shows; under the mouse all of it, or of `whole`."""
     return (
-        format_html('<span class="clipped" title="{}">{}</span>', text, visible(text))
+        format_html('<span class="clipped" title="{}">{}</span>', whole or text, visible(text))
         if text
         else SafeString("")
     )

@@ -96,6 +96,16 @@ def test_a_document_leads_to_all_that_belongs_to_it(operator: Client, scene: Doc
         assert str(scene) in page(operator, url)
 
 
+def test_documents_of_the_same_title_are_told_apart(
+    operator: Client, scene: Document, other: Document
+) -> None:
+    Document.objects.update(title="Untitled")
+    html = list_page(operator, "operation")
+    assert 'title="Untitled (room)">Untitled<' in html, "under the mouse"
+    offered = html[html.index("By document") :]
+    assert offered.index("Untitled (other-room)") < offered.index("Untitled (room)")
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_lists_and_pages_open_and_escape_what_clients_sent(
     operator: Client, scene: Document, model: str
