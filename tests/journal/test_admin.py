@@ -96,6 +96,15 @@ def test_a_document_leads_to_all_that_belongs_to_it(operator: Client, scene: Doc
         assert str(scene) in page(operator, url)
 
 
+@pytest.mark.parametrize(
+    ("model", "column"), [("document", "slug"), ("sceneobject", "key"), ("snapshot", "label")]
+)
+def test_a_column_is_not_asked_for_what_no_database_holds(
+    operator: Client, scene: Document, model: str, column: str
+) -> None:
+    page(operator, reverse(f"admin:vuer_journal_{model}_changelist") + f"?{column}=%00", status=400)
+
+
 def test_documents_of_the_same_title_are_told_apart(
     operator: Client, scene: Document, other: Document
 ) -> None:
