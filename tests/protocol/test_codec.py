@@ -149,6 +149,26 @@ BAD_BINARY_FRAMES = [
 BAD_DEEP_FRAMES = ["[" * 100_000, '{"a":' * 100_000, b"\x91" * 100_000, b"\x81\xa1a" * 100_000]
 
 
+@pytest.mark.parametrize("value", ["1e999", "NaN", r'"\ud83d"', r'"half \ud83d and more"', r'{"\ude00": 1}'])
+@pytest.mark.parametrize(
+    "frame", ['{"mtype":"crdt","msg":{"ops":[VALUE],"id":"al:1"}}', '{"ops":VALUE,"id":"al:1"}']
+)
+def test_f3_a_commit_that_json_cannot_hold_is_refused_by_its_id(frame: str, value: str) -> None:
+    """Half an emoji, say: a client that is told of no commit sends it for ever."""
+    assert_refused(ErrorCode.BAD_FRAME, frame.replace("VALUE", value), "al:1")
+
+
+def test_f3_a_commit_with_bytes_that_are_no_string_is_refused_by_its_id() -> None:
+    frame = msgspec.msgpack.encode({"mtype": "crdt", "msg": {"id": "al:1", "ops": ["half"]}})
+    assert_refused(ErrorCode.BAD_FRAME, frame.replace(b"half", b"\xed\xa0\xbdf"), "al:1")
+
+
+def test_an_id_that_no_error_could_carry_is_left_out() -> None:
+    """F3."""
+    assert_refused(ErrorCode.BAD_FRAME, r'{"ops":[1e999],"id":"\ud83d"}')
+    assert_refused(ErrorCode.BAD_FRAME, r'{"ops":[1e999],"id":7}')
+
+
 @pytest.mark.parametrize("frame", [*BAD_TEXT_FRAMES, *BAD_BINARY_FRAMES, *BAD_DEEP_FRAMES])
 def test_what_is_no_map_in_its_framing_is_a_bad_frame(frame: Frame) -> None:
     """F1."""

@@ -1,5 +1,6 @@
 """Frames to messages and back; any bytes at all give a message or a `ClientFault`."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -96,16 +97,30 @@ def inbound_of(fields: Fields) -> Inbound:
 def decode_fields(frame: Frame) -> Fields:
     """What a frame holds, as it is written: text is JSON, bytes are msgpack.
 
-    Raises: ClientFault `bad-frame`.  Source: rule F1.
+    Raises: ClientFault `bad-frame`, with the message's id as far as it can be read.  Source: rules F1, F3.
     """
     try:
         return _json_decoder.decode(frame) if isinstance(frame, str) else _msgpack_decoder.decode(frame)
     except RecursionError:
-        raise ClientFault(ErrorCode.BAD_FRAME, "nested too deeply") from None
+        detail = "nested too deeply"
     except UnicodeError:
-        raise ClientFault(ErrorCode.BAD_FRAME, "a string is not Unicode") from None
+        detail = "a string is not Unicode"
     except msgspec.DecodeError as error:
-        raise ClientFault(ErrorCode.BAD_FRAME, str(error)) from None
+        detail = str(error)
+    message_id = _id_in_loose_json(frame) if isinstance(frame, str) else None
+    if message_id is not None:
+        detail = "a number is out of range, or a string holds a lone surrogate"
+    raise ClientFault(ErrorCode.BAD_FRAME, detail, message_id or read_message_id(frame))
+
+
+def _id_in_loose_json(frame: str) -> str | None:
+    """The id of a commit that Python's own reader takes; None: there is none."""
+    try:
+        fields = json.loads(frame)
+        message_id = (fields.get("msg") or fields).get("id")
+        return plain_text(message_id) if type(message_id) is str else None
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _commit(raw: Any) -> Message:
