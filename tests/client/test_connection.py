@@ -220,6 +220,15 @@ async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> 
                 await asyncio.wait_for(room.synced(), 10)
 
 
+async def test_who_waits_in_a_room_that_was_not_started_is_told() -> None:
+    room = RoomClient("ws://127.0.0.1:1/ws/rooms/stage/", "ann")
+    room.scene.add("Mesh")
+    room.commit()
+    for wait in (room.synced, room.joined, room.refresh, room.reset):
+        with pytest.raises(RoomError, match="not started"):
+            await asyncio.wait_for(wait(), 5)
+
+
 async def test_an_edit_in_another_thread_is_refused(unused_tcp_port: int) -> None:
     room = RoomClient(f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/", "ann")
     await asyncio.to_thread(room.scene.add, "Mesh", key="before")  # it has no thread yet

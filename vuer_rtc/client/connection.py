@@ -19,7 +19,7 @@ from vuer_rtc.crdt.message import Message
 from vuer_rtc.protocol.codes import CloseCode
 
 from .answer import Refusal
-from .error import RoomClosed
+from .error import RoomClosed, RoomError
 from .handshake import Handshake, NoToken
 from .presence import Presence
 from .syncer import FRAME_LIMIT, NotNative, Syncer, Wire
@@ -111,11 +111,13 @@ class Connection:
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Returns when it is true; looked at whenever something has come.
 
-        Raises: RoomClosed.
+        Raises: RoomClosed; RoomError when nothing will ever come.
         """
         while not is_true():
             if self.end is not None:
                 raise self.end.with_traceback(None)  # it is raised again and again, and would keep them all
+            if self._task is None:
+                raise RoomError("the room was not started: enter it with `async with`, or call `start`")
             await self._progress.wait()
 
     # One after the other
