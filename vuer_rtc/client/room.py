@@ -22,7 +22,7 @@ from .message import CRDTMessage, Operation
 from .node import SceneGraph, SceneNode
 from .outbox import Outbox, OutboxError
 from .scene import Scene
-from .syncer import Syncer
+from .syncer import Syncer, Wire
 from .watcher import Watchers
 
 if TYPE_CHECKING:
@@ -252,34 +252,34 @@ class RoomClient:
         async with self._asking:
             if syncer.answered > before and verify <= syncer.is_verified:
                 return syncer.answer
-            self._connection.put([syncer.ask(verify=verify)])
+            was_refused, question = False, syncer.ask(verify=verify)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_MAX_S):
-                    await self._connection.until(
-                        lambda: syncer.answered == syncer.asked or bool(syncer.fault) or not syncer.is_live
-                    )
+                    was_refused = await self._say(question, lambda: syncer.answered == syncer.asked)
             if syncer.answered == syncer.asked:
                 return syncer.answer
-            if syncer.fault:  # it was asked too often
+            if was_refused:  # it was asked too often
                 await asyncio.sleep(self._retry_pause_s)
         return None
+
+    async def _say(self, wire: Wire, is_done: Callable[[], bool]) -> bool:
+        """Returns when it is done, the server refuses something that is no commit, or the connection has broken; true
+        when it was refused."""
+        syncer, faults = self._syncer, self._syncer.faults
+        self._connection.put([wire])
+        await self._connection.until(lambda: is_done() or syncer.faults > faults or not syncer.is_live)
+        return syncer.faults > faults
 
     async def refresh(self) -> None:
         """Returns when the document has begun anew from the server's present state; commits and pending edits stay.
 
         Raises: RoomClosed.
         """
-        before = self._syncer.beginnings
-        while self._syncer.beginnings == before:
-            await self._connection.until(lambda: self._syncer.is_live)
-            self._syncer.fault = ""
-            self._connection.put([{"mtype": "sync", "filter": b"", "count": 0}])
-            await self._connection.until(
-                lambda: (
-                    self._syncer.beginnings > before or bool(self._syncer.fault) or not self._syncer.is_live
-                )
-            )
-            if self._syncer.fault:  # it was asked for too often
+        syncer, before = self._syncer, self._syncer.beginnings
+        while syncer.beginnings == before:
+            await self._connection.until(lambda: syncer.is_live)
+            sync = {"mtype": "sync", "filter": b"", "count": 0}
+            if await self._say(sync, lambda: syncer.beginnings > before):  # it was asked for too often
                 await asyncio.sleep(self._retry_pause_s)
         await self.joined()
 
@@ -289,14 +289,14 @@ class RoomClient:
 
         Raises: RoomError when the server refuses, or the connection breaks meanwhile; RoomClosed.
         """
-        await self._connection.until(lambda: self._syncer.is_live)
-        before, self._syncer.fault = self._syncer.epoch, ""
-        self._connection.put([{"mtype": "room-reset", "epoch": before}])
-        await self._connection.until(
-            lambda: self._syncer.epoch > before or bool(self._syncer.fault) or not self._syncer.is_live
-        )
-        if self._syncer.epoch == before:
-            raise RoomError(self._syncer.fault or "the connection broke; perhaps the document has been reset")
+        syncer = self._syncer
+        await self._connection.until(lambda: syncer.is_live)
+        before = syncer.epoch
+        reset = {"mtype": "room-reset", "epoch": before}
+        was_refused = await self._say(reset, lambda: syncer.epoch > before)
+        if syncer.epoch == before:
+            broken = "the connection broke; perhaps the document has been reset"
+            raise RoomError(syncer.fault if was_refused else broken)
 
     def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, at first since this call, as often as there are any;

@@ -56,6 +56,8 @@ class Syncer:
         """Those of which nobody has been told, until somebody takes them."""
         self.fault = ""
         """What the server said last that is about no commit."""
+        self.faults = 0
+        """How often it has said such a thing."""
         self.asked = 0
         """How many questions there were; only the last one waits for an answer."""
         self.answered = 0
@@ -199,7 +201,7 @@ class Syncer:
 
     def ask(self, *, verify: bool = False) -> Wire:
         """A question how far the document is; `verify` compares digests, which reads the whole scene."""
-        self.asked, self._must_verify, self.fault = self.asked + 1, verify, ""
+        self.asked, self._must_verify = self.asked + 1, verify
         return {"mtype": "sync-check", "requestId": f"check-{self.asked}"}
 
     def heartbeat(self) -> Wire:
@@ -318,7 +320,7 @@ class Syncer:
     def _take_error(self, wire: Wire) -> None:
         message_id = str(wire.get("msgId") or "")
         if not message_id:
-            self.fault = str(wire.get("error", ""))
+            self.fault, self.faults = str(wire.get("error", "")), self.faults + 1
         if wire.get("retry") or self._is_ahead_of_its_target(message_id, wire):
             self.must_pause = self.must_pause or message_id in self._window
         elif message_id in self.store.inner.unacked:
