@@ -1,6 +1,7 @@
 # make run    everything from nothing: environment, database, demo document, server on 127.0.0.1:$PORT
 # make test   everything the tests need, then the tests       (ARGS="-k text" goes to pytest; JOBS=1: one at a time)
 # make test-lowest  the same on the lowest versions that pyproject.toml allows     (needs network and uv)
+# make test-newest  the same, but for MongoDB, on Python 3.13 and the newest versions, Django 6 among them
 # make fuzz   random and hostile histories against the oracle     (SEED=any MINUTES=10; docs/merge.md)
 # make fuzz-frames  mutated frames against a live room in memory     (SEED=any MINUTES=10)
 # make crash  processes killed at random for MINUTES=, everything acknowledged looked for after each
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PUBLISHED := $(VENV)/published
 
-.PHONY: run test test-lowest test-mongodb fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
+.PHONY: run test test-lowest test-newest test-mongodb fuzz fuzz-frames check lint format types imports migrations wheel lock clean crash
 .DELETE_ON_ERROR:
 
 run: export PORT := $(PORT)
@@ -38,6 +39,18 @@ test-lowest: $(PUBLISHED)/.stamp
 	  --extra postgres --extra mongodb pyproject.toml -o $(LOWEST)/versions.txt
 	uv pip install --quiet --python $(LOWEST) -r $(LOWEST)/versions.txt --group dev
 	VUER_RTC_PUBLISHED=$(abspath $(PUBLISHED)) $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# MongoDB's backend asks for Django 5.2.
+NEWEST := $(VENV)/newest
+NEWEST_PYTHON ?= 3.13
+test-newest: $(PUBLISHED)/.stamp
+	uv venv --quiet --clear --python $(NEWEST_PYTHON) $(NEWEST)
+	uv pip compile --quiet --no-annotate --no-header --python $(NEWEST) --extra postgres --group dev pyproject.toml \
+	  -o $(NEWEST)/versions.txt
+	uv pip install --quiet --python $(NEWEST) -r $(NEWEST)/versions.txt
+	VUER_RTC_PUBLISHED=$(abspath $(PUBLISHED)) $(NEWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  -W error::DeprecationWarning -W error::PendingDeprecationWarning \
+	  --ignore tests/test_mongodb.py --ignore tests/test_storage_mongodb.py $(ARGS)
 
 # All tests of the journal on a stand-in for MongoDB; MONGO_URI=mongodb://… names a replica set to be used instead.
 test-mongodb: $(VENV)/development.stamp
