@@ -27,9 +27,10 @@ def broadcast(message: Message) -> Wire:
 
 
 class FakeServer:
-    """The documented behaviour of a room towards native clients, without limits or disk."""
+    """The documented behaviour of a room towards native clients, without disk; it tells limits and keeps none."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: dict[str, float] | None = None) -> None:
+        self.limits = limits or {}
         self.graph = Graph()
         self.journal: list[Message] = []
         self.truncated_seq = 0
@@ -37,7 +38,8 @@ class FakeServer:
         self._kept = self._state()
 
     def welcome(self, *, resumed: bool) -> Wire:
-        return {"mtype": "welcome", "document": "one", "serverSeq": len(self.journal), "resumed": resumed}
+        place = {"document": "one", "serverSeq": len(self.journal), "resumed": resumed}
+        return {"mtype": "welcome", **place, "limits": self.limits}
 
     def _state(self) -> Wire:
         journal = [native_fields(message) for message in self.graph.retained_messages()]

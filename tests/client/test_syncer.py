@@ -129,6 +129,27 @@ def test_what_was_not_journalled_before_a_reset_is_dropped_and_told() -> None:
         assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
 
 
+def test_j66_a_client_goes_on_when_the_database_was_put_back_before_a_reset() -> None:
+    """Where it would stay behind the reset's Lamport time, all that it ever commits would be refused."""
+    server, after = FakeServer({"lamport_jump_max": 1000}), FakeServer({"lamport_jump_max": 1000})
+    alice = joined(server, "alice")
+    server.reset()
+    settle([alice], random.Random(0))
+    alice.store.edit(insert_op("", "lost", x=0))
+    alice.commit()
+    alice.up.clear()
+    alice.down.extend(after.state("alice"))
+    alice.server = after
+    settle([alice], random.Random(0))
+    assert [each.code for each in alice.syncer.refusals] == ["lamport-jump"]
+    alice.store.edit(insert_op("", "kept", x=0))
+    alice.commit()
+    settle([alice], random.Random(0))
+    assert (alice.syncer.waiting, len(alice.syncer.refusals)) == ([], 1)
+    assert list(after.graph.nodes()) == ["kept"]
+    assert after.graph.lt < 1000
+
+
 def test_some_clients_begin_anew_and_some_undos_come_too_late() -> None:
     runs = [play(seed, cuts=True) for seed in range(40, 50)]
     assert sum(run.begun_anew for run in runs) > 0

@@ -62,6 +62,13 @@ class Refusal:
             message_id, "stale-epoch", "stale-epoch: the document was reset before this was journalled"
         )
 
+    @classmethod
+    def ahead(cls, message_id: str) -> Self:
+        """What a commit meets that was made behind a reset which the document has not, or not any more (rule J66)."""
+        return cls(
+            message_id, "lamport-jump", "lamport-jump: the Lamport time is too far ahead of the document's"
+        )
+
 
 @dataclass(frozen=True)
 class Status:

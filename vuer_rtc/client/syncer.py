@@ -29,6 +29,7 @@ from .store import Store
 Wire = dict[str, Any]
 
 FRAME_LIMIT = "frame_bytes_max"
+JUMP_LIMIT = "lamport_jump_max"
 
 
 class NotNative(RuntimeError):
@@ -239,6 +240,7 @@ class Syncer:
     def _carry_over(self, old: Store, fresh: Store) -> None:
         """What is not settled goes on top of what the server says; what the server has is settled."""
         replica, client = fresh.replica, old.client
+        lt_max = replica.lt + self.welcome.limits.get(JUMP_LIMIT, math.inf)
         unsettled = []
         for message in old.unacked.values():
             identity = replica.graph.identify(message)
@@ -248,10 +250,13 @@ class Syncer:
                 self._refuse(Refusal.reused(message.id))
             elif replica.graph.is_stale(message):
                 self._refuse(Refusal.stale(message.id))
+            elif message.lt > lt_max:
+                self._refuse(Refusal.ahead(message.id))
             else:
                 unsettled.append(message)
         replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
-        replica.lt = max(replica.lt, old.replica.lt)
+        if old.replica.lt <= lt_max:  # else there was a reset, and then a database without it was put back
+            replica.lt = max(replica.lt, old.replica.lt)
         fresh.restore(unsettled)
         fresh.pending.take(old.pending)
 
