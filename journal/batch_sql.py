@@ -91,12 +91,18 @@ class SqliteTable(DriverTable):
         with self._connection.wrap_database_errors:
             for some in kept_chunks(rows, ROWS_MAX, lambda row: len(row.payload)):
                 values = [value for row in some for value in self._values(row)]
-                predecessors = {row.id.hex: row.predecessor for row in some}
-                for key, truncated, turns, found in self._driver.execute(_insert_and_read(len(some)), values):
-                    wanted = predecessors[key]
-                    follows = wanted is None or wanted.hex == found
+                inserted = self._driver.execute(_insert_and_read(len(some)), values).fetchall()
+                predecessors = [key.hex for key in predecessors_of(some)]
+                there = (
+                    self._driver.execute(_select(len(predecessors), "?"), predecessors)
+                    if predecessors
+                    else ()
+                )
+                wanted = {row.id.hex: row.predecessor for row in some}
+                found = {None, *(uuid.UUID(key) for (key,) in there)}
+                for key, truncated, turns in inserted:
                     marks[uuid.UUID(key)] = (
-                        Marks(truncated, turns, follows) if truncated is not None else None
+                        Marks(truncated, turns, wanted[key] in found) if truncated is not None else None
                     )
         reach("append.inserted")
         return marks
@@ -220,16 +226,9 @@ def _insert(rows: int, mark: str = "%s") -> str:
 
 @lru_cache
 def _insert_and_read(rows: int) -> str:
-    return (
-        _insert(rows, "?")
-        + "".join(
-            f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
-            for column in ("truncated_seq", "turns_wanted")
-        )
-        + (
-            f', (SELECT _id FROM "{BATCHES}" AS before WHERE before.document_id = "{BATCHES}".document_id'
-            f' AND before.last_seq = "{BATCHES}".first_seq - 1)'
-        )
+    return _insert(rows, "?") + "".join(
+        f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
+        for column in ("truncated_seq", "turns_wanted")
     )
 
 
@@ -253,8 +252,9 @@ def _fence(rows: int) -> str:
     )
 
 
-def _select(rows: int) -> str:
-    return f'SELECT _id FROM "{BATCHES}" WHERE _id IN ({_marks(rows, "%s")})'
+def _select(rows: int, mark: str = "%s") -> str:
+    """What is asked for is in the index: a row that cannot be read keeps nobody from writing."""
+    return f'SELECT _id FROM "{BATCHES}" WHERE _id IN ({_marks(rows, mark)})'
 
 
 def _delete(rows: int, mark: str) -> str:

@@ -4,13 +4,14 @@ What is asked for all the time, and of many at once; no batch is read for it.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
 from django.db import Error, models
 from django.db.models import OuterRef, Subquery
 
+from journal.chunk import chunks
 from journal.error import JournalUnavailable, UnknownDocument
 from journal.models import Document, JournalBatch
 from journal.stored_row import answering, tells_damage
@@ -40,17 +41,12 @@ class Position(NamedTuple):
     head_seq: int
     access_version: int
     is_damaged: bool = False
-    last_batch: UUID | None = None
-    """Key of the batch that ends at the head, `TRUNCATED` when that is the truncation point; None: not known."""
+    truncated_seq: int = 0
 
-    def lacks(self, head_seq: int, last_batch: UUID | None) -> bool:
+    def lacks(self, head_seq: int, last_batch: UUID | None, there: Container[UUID]) -> bool:
         """True when the document does not hold the batch that ended at that head for whoever has read it (rule J66);
-        false, too, when he does not know which that was."""
-        if last_batch is None:
-            return False
-        if self.head_seq == head_seq:
-            return self.last_batch not in (last_batch, TRUNCATED)
-        return self.head_seq < head_seq
+        false, too, when he does not know which that was.  `there`: keys of batches, by `look`."""
+        return last_batch is not None and last_batch not in there and self.truncated_seq < head_seq
 
 
 def still_there() -> models.QuerySet[Document]:
@@ -94,14 +90,38 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
 
 
 def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
-    batches = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq")
-    last_seq, last_batch = (Subquery(batches.values(name)[:1]) for name in ("last_seq", "pk"))
+    last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
     documents = still_there().filter(pk__in=document_ids).order_by()
-    rows = documents.values_list("pk", "truncated_seq", last_seq, last_batch, "access_version", "damaged_at")
-    for pk, truncated_seq, seq, batch, version, damaged_at in rows:
-        if seq is None or seq <= truncated_seq:
-            seq, batch = truncated_seq, TRUNCATED
-        yield pk, Position(seq, version, damaged_at is not None, batch)
+    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
+    for pk, truncated_seq, last_seq, version, damaged_at in rows:
+        head_seq = max(truncated_seq, last_seq or 0)
+        yield pk, Position(head_seq, version, damaged_at is not None, truncated_seq)
+
+
+def look(
+    document_ids: Collection[UUID], batches: Iterable[UUID | None]
+) -> tuple[dict[UUID, Position | None], set[UUID]]:
+    """The positions, and which of these batches are there.  Raises: JournalUnavailable."""
+    there = those_there(batches)  # first: what is folded away after that is not missed
+    return read_positions(document_ids), there
+
+
+def those_there(batches: Iterable[UUID | None]) -> set[UUID]:
+    """Which of these batches are there, as far as that can be read: one whose row cannot is taken for one of them.
+
+    What is asked for is in the index: a broken page of the table keeps nobody from knowing it.
+
+    Raises: JournalUnavailable.
+    """
+    there: set[UUID] = set()
+    for some in chunks([key for key in batches if key is not None]):
+        try:
+            there.update(JournalBatch.objects.filter(pk__in=some).order_by().values_list("pk", flat=True))
+        except Error as error:
+            if not tells_damage(error):
+                raise JournalUnavailable(f"the journal could not be read: {error}") from error
+            there.update(some)
+    return there
 
 
 def truncated_seq_of(document_id: UUID) -> int:
@@ -119,18 +139,18 @@ def truncated_seq_of(document_id: UUID) -> int:
 def standing_of(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
     """The document's truncation point, and whether that batch is there, if one is named; both at one moment.
 
-    Raises: UnknownDocument, JournalUnavailable.
+    Raises: UnknownDocument, CorruptJournal, JournalUnavailable.
     """
     if batch is None:
         return truncated_seq_of(document_id), True
-    there = JournalBatch.objects.filter(pk=batch).order_by().values("last_seq")
-    with answering():
+    there = JournalBatch.objects.filter(pk=batch).order_by().values("pk")  # which is in the index
+    with answering(document_id):
         rows = still_there().filter(pk=document_id).order_by()
         found = rows.values_list("truncated_seq", Subquery(there)).first()
     if found is None:
         raise UnknownDocument(str(document_id))
-    truncated_seq, last_seq = found
-    return truncated_seq, last_seq is not None
+    truncated_seq, key = found
+    return truncated_seq, key is not None
 
 
 def newest_of(document_id: UUID, batches: Collection[UUID]) -> tuple[int, UUID] | None:

@@ -165,12 +165,12 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
     if start.snapshot is None:
         return Hydrated(graph, head_seq, 0, ages, last_batch)
     if last_batch is None:
-        last_batch = _batch_at(start.snapshot.document_id, head_seq, start.truncated_seq)
+        last_batch = batch_at(start.snapshot.document_id, head_seq, start.truncated_seq)
     return Hydrated(graph, head_seq, start.snapshot.covered_seq, ages, last_batch)
 
 
-def _batch_at(document_id: UUID, head_seq: int, truncated_seq: int) -> UUID | None:
-    """Key of the batch that ends at a head to which a snapshot covers everything."""
+def batch_at(document_id: UUID, head_seq: int, truncated_seq: int) -> UUID | None:
+    """Key of the batch that ends at a head, `TRUNCATED` when that is the truncation point; None: its row is gone."""
     if head_seq <= truncated_seq:
         return TRUNCATED
     ending = JournalBatch.objects.filter(document=document_id, last_seq=head_seq).order_by()

@@ -21,6 +21,7 @@ from journal.failpoint import reach
 from journal.models.row import new_key
 from journal.renewal import renew, renew_if_dead
 from journal.settings import settings
+from journal.stored_row import tells_damage
 from journal.turn import note_loss, note_win
 from journal.turnstile import one_writer
 
@@ -59,7 +60,7 @@ class Conflict:
     """
 
     was_locked: bool = False
-    """True: the whole transaction was rolled back for a lock or a serialization failure."""
+    """True: the whole transaction was rolled back for a lock, a serialization failure, or a row that is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
         with one_writer(connection):
             marks = table_of(connection).append(ordered)
     except Error as error:
-        if is_lock_failure(error):
+        if is_lock_failure(error) or tells_damage(error):  # of one of the documents: each is tried alone then
             return [Conflict(was_locked=True) for _ in drafts]
         _renew(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error

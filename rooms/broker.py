@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from journal.error import JournalError, UnknownDocument
-from journal.position import read_heads, read_positions
+from journal.position import look, read_heads
 from rooms.bus import Bus
 from rooms.member import Member, delete_member, delete_members, read_members, save_member
 from rooms.news import Committed
@@ -191,12 +191,13 @@ class _Broker:
             await asyncio.sleep(settings.head_poll_s or POLL_PAUSE_S)
             if settings.head_poll_s and self._subscriptions:
                 try:
-                    positions = await self._reader.run(read_positions, list(self._subscriptions))
+                    read = [each.last_batch for those in self._subscriptions.values() for each in those]
+                    positions, there = await self._reader.run(look, list(self._subscriptions), read)
                 except JournalError as error:
                     logger.warning("nobody knows how far the documents are: %s", error)
                     continue
                 for room, position in positions.items():
-                    if position and any(each.is_behind(position) for each in self._of(room)):
+                    if position and any(each.is_behind(position, there) for each in self._of(room)):
                         self._wake(room)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from journal.error import JournalError
-from journal.position import read_positions
+from journal.position import look
 from rooms.committer import Committer
 from rooms.damage import DamageWatch
 from rooms.news import Committed
@@ -53,7 +53,8 @@ class HeadWatch:
             if not places:
                 continue
             try:
-                positions = await self._worker.run(read_positions, list(places))
+                batches = [batch for _, batch in places.values()]
+                positions, there = await self._worker.run(look, list(places), batches)
             except JournalError as error:
                 logger.warning("nobody knows how far the documents are: %s", error)
                 continue
@@ -64,7 +65,7 @@ class HeadWatch:
                 if position is None or document_id not in self._rooms:
                     continue  # what is noted of a room that has left memory meanwhile nobody would ever take out
                 self._note(document_id, position.head_seq)
-                if position.lacks(*places[document_id]):  # the room will find out (rule J66)
+                if position.lacks(*places[document_id], there):  # the room will find out (rule J66)
                     self._committer.refresh(self._rooms[document_id])
                 self._reviewer.note_version(document_id, position.access_version)
                 if position.is_damaged and (room := self._rooms.get(document_id)) is not None:

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from uuid import UUID
 
 from journal.error import (
@@ -15,7 +15,7 @@ from journal.error import (
     UnknownDocument,
 )
 from journal.position import TRUNCATED, Position, newest_of, read_positions, truncated_seq_of
-from journal.reader import read_after
+from journal.reader import batch_at, read_after
 from rooms.thread import Worker
 from vuer_rtc.crdt.message import Message
 
@@ -58,14 +58,14 @@ class Subscription:
         self.has_begun.set()
         self.task.cancel()
 
-    def is_behind(self, position: Position) -> bool:
-        """True when there is something to read, or what was read last is not there any more (rule J66)."""
+    def is_behind(self, position: Position, there: Container[UUID]) -> bool:
+        """True when there is something to read, or what was read last is not among the batches there (rule J66)."""
         if self._seq is None:
             return False
-        return self._seq < position.head_seq or position.lacks(self._seq, self._last_batch)
+        return self._seq < position.head_seq or position.lacks(self._seq, self.last_batch, there)
 
     @property
-    def _last_batch(self) -> UUID | None:
+    def last_batch(self) -> UUID | None:
         return self._trail[-1] if self._trail else None
 
     async def _run(self) -> None:
@@ -91,7 +91,7 @@ class Subscription:
         if self._seq is None:
             await self._begin()
             return False
-        place = self._room, self._seq, BATCHES_MAX, None, self._last_batch
+        place = self._room, self._seq, BATCHES_MAX, None, self.last_batch
         try:
             batches = await self._reader.run(read_after, *place)
         except JournalPutBack:
@@ -147,7 +147,9 @@ class Subscription:
         position = (await self._reader.run(read_positions, [self._room])).get(self._room)
         if position is None:
             raise UnknownDocument(f"{self._room}")
+        place = self._room, position.head_seq, position.truncated_seq
+        batch = await self._reader.run(batch_at, *place)
         self._seq = position.head_seq
         self._trail.clear()
-        if position.last_batch is not None:
-            self._trail.append(position.last_batch)
+        if batch is not None:
+            self._trail.append(batch)

@@ -7,7 +7,7 @@ import pytest
 
 from journal.error import UnknownDocument
 from journal.models import Document, JournalBatch
-from journal.position import TRUNCATED, load_document, read_heads, read_positions
+from journal.position import TRUNCATED, load_document, look, read_heads
 from tests.journal.history import append, append_each, message, put
 
 
@@ -37,9 +37,10 @@ def test_the_head_of_a_document_whose_batches_are_all_folded_is_the_truncation_p
 
 def test_j66_it_tells_whether_what_somebody_has_read_is_there_still(document: Document) -> None:
     def lacks(head_seq: int, last_batch: Any) -> bool:
-        position = read_positions([document.pk])[document.pk]
+        positions, there = look([document.pk], [last_batch])
+        position = positions[document.pk]
         assert position is not None
-        return position.lacks(head_seq, last_batch)
+        return position.lacks(head_seq, last_batch, there)
 
     def newest() -> tuple[int, Any]:
         batch = JournalBatch.objects.order_by("-last_seq").first()

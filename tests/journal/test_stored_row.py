@@ -24,12 +24,13 @@ from journal.export import state_not_after
 from journal.history import graph_at, reach_length, reach_of, replay_length
 from journal.label import label_rows, label_state
 from journal.models import Document, JournalBatch, Snapshot
-from journal.position import read_heads, read_positions, truncated_seq_of
+from journal.position import look, read_heads, read_positions, truncated_seq_of
 from journal.reader import hydrate, oldest_start, read_after, read_tails, usable_snapshots
 from journal.snapshot import covered_seq_of, draft_snapshot, prune_snapshots, take_snapshot
 from journal.stored_row import tells_damage
 from journal.verification import verify_document
-from tests.journal.history import append_each, head_of, insert, message, put
+from journal.writer import Appended, Conflict, Draft, append_batches
+from tests.journal.history import append_each, entries, head_of, insert, message, put
 from tests.journal.sqlite import sqlite_connection
 
 HISTORY = [message(1, insert("n", x=0)), *[message(lt, put("n", "x", lt)) for lt in range(2, 61)]]
@@ -212,6 +213,52 @@ def test_j23_a_broken_page_of_snapshots_is_damage_of_their_document(own_file: An
     assert "b: " in fails("compact_journals", "--keep", "3", "--older-than", "0")
     assert "b: " in fails("label_document", "--document", "b")
     assert "b: " in fails("export_journal", "--document", "b", "--output", str(tmp_path / "b"))
+
+
+@pytest.mark.sqlite
+def test_j23_a_broken_page_with_the_newest_batch_keeps_nobody_from_writing(
+    own_file: Any, document: Document, other: Document
+) -> None:
+    """J66: who writes looks for the batch before, and who reads, and who asks for heads."""
+    append_each(document, HISTORY[:20])
+    append_each(Document.objects.create(slug="between"), HISTORY)
+    append_each(other, HISTORY)
+    mine, others = hydrate(document.pk), hydrate(other.pk)
+    checksum = JournalBatch.objects.get(pk=mine.last_batch).checksum.encode()
+
+    def break_page(content: bytearray) -> None:
+        size = int.from_bytes(content[16:18], "big")
+        start = content.index(checksum) // size * size
+        assert content[start] == 0x0D  # a leaf of a table
+        content[start] ^= 0x40
+
+    own_file(break_page)
+    positions, there = look([document.pk, other.pk], [mine.last_batch, others.last_batch])
+    assert [position and position.head_seq for position in positions.values()] == [20, 60]
+    assert there == {mine.last_batch, others.last_batch}
+    assert read_after(document.pk, 20, last_batch=mine.last_batch) == []
+    drafts = [
+        Draft(document.pk, 21, entries(message(61)), mine.last_batch),
+        Draft(other.pk, 61, entries(message(61)), others.last_batch),
+    ]
+    assert append_batches(drafts, "test") == [Appended(21, 21), Appended(61, 61)]
+
+
+def test_j23_a_damaged_row_that_a_commit_meets_stops_no_other_document(
+    rooms: tuple[Document, Document],
+) -> None:
+    """What stands in the way of one transaction is found by trying each document alone."""
+
+    class Broken:
+        def __init__(self, connection: Any) -> None:
+            pass
+
+        def append(self, rows: Any) -> Any:
+            raise Error from of_sqlite(11)
+
+    drafts = [Draft(room.pk, 21, entries(message(61))) for room in rooms]
+    found = append_batches(drafts, "test", Broken)
+    assert found == [Conflict(was_locked=True)] * 2
 
 
 def break_documents(own_file: Any) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 
+from journal.entry import Entry
 from journal.error import UnknownDocument
 from journal.models import Document, JournalBatch
+from journal.writer import Draft, build_row
 from rooms import site
 from rooms.broker import ChannelLayerBroker, InProcessBroker, Member, RoomBroker
 from rooms.hub import current_hub
@@ -181,8 +183,10 @@ async def test_j66_a_subscription_that_has_read_nothing_that_is_left_goes_on_at_
     seen: list[Message] = []
 
     def put_back() -> None:
-        JournalBatch.objects.all().delete()
-        append(document, message("cat", 1, insert("n")))
+        draft = Draft(document.pk, 1, [Entry(message("cat", 1, insert("n")))])
+        with transaction.atomic():
+            JournalBatch.objects.all().delete()
+            build_row(draft, "test").as_model().save(force_insert=True)
 
     broker.subscribe(document.pk, seen.append)
     await broker.publish(document.pk, message("bot", 1, insert("n")))

@@ -161,7 +161,7 @@ async def test_a_live_room_whose_journal_is_damaged_ahead_keeps_what_it_has(
             return damage(room, 12)
 
         with monkeypatch.context() as patch:  # or the room reads the row before it is damaged
-            patch.setattr("rooms.head.read_positions", not_now)
+            patch.setattr("rooms.head.look", not_now)
             payload = await in_database(write_badly)
         await until(lambda: hub.rooms[room.pk].damage is not None)
         await cy.until(lambda: cy.frames[-1].get("rights") == ["view"])
@@ -265,7 +265,7 @@ async def test_a_document_that_people_edit_is_verified_seldom_but_its_room_repai
             return damage(room, 32)
 
         with monkeypatch.context() as patch:  # or the room reads the row before it is damaged
-            patch.setattr("rooms.head.read_positions", not_now)
+            patch.setattr("rooms.head.look", not_now)
             payload = await in_database(write_badly)
         await until(lambda: hub.rooms[room.pk].damage is not None)
         await in_database(lambda: repair(room, 32, payload))
