@@ -191,7 +191,7 @@ class Bus:
                 if event["process"] != self._process:
                     self.heard += 1
                     self.hear(_decoder.decode(event["news"]))
-            except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
                 logger.warning("news that are not understood here: %r", error)
             except Exception as error:
                 logger.warning("the channel layer is not heard, news come by polling: %r", error)

@@ -146,10 +146,13 @@ class Whereabouts:
             if told.data is None:
                 if self.board.withdraw(told.client, source):
                     gone.append(told.client)
-            elif not self._is_known(told, source) and self.board.show(
-                Entry(source, told.client, told.data, told.user)
-            ):
-                self._note(told.client)
+            elif not self._is_known(told, source):
+                entry = Entry(source, told.client, told.data, told.user)
+                entry.frame(
+                    Framing.MSGPACK
+                )  # what cannot be written fails here, not each time somebody is told
+                if self.board.show(entry):
+                    self._note(told.client)
         if news.is_whole:
             gone += self.board.keep_only(news.process, [told.client for told in news.clients])
         self._note_gone(gone)

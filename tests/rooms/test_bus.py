@@ -250,8 +250,32 @@ async def test_nonsense_news_of_tomorrow_and_a_handler_that_fails_are_survived(l
         await until(lambda: members(layer, SITE_GROUP))
         for nonsense in ({"process": "b"}, {"type": "x"}, {"process": "b", "news": '{"kind":"tomorrow"}'}):
             await layer.group_send(SITE_GROUP, nonsense)
+        await layer.group_send(SITE_GROUP, {"process": "b", "news": "[" * 100_000})
         await layer.group_send(SITE_GROUP, {**as_event(Kicked(), "b"), "type": "later"})
         await layer.group_send(SITE_GROUP, as_event(RightsChanged(), "b"))
+        await until(lambda: of_a == [RightsChanged()])
+
+
+async def test_what_others_write_to_the_same_redis_makes_nobody_deaf(
+    layer: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layer cannot decode it; after a failure of the layer itself there is a pause."""
+    monkeypatch.setattr("rooms.bus.PAUSE_S", 1000)
+    receive, fails = Layer.receive, 3
+
+    async def garbled(self: Layer, channel: str) -> dict[str, Any]:
+        nonlocal fails
+        event = await receive(self, channel)
+        if fails:
+            fails -= 1
+            raise ValueError("Unpack failed: incomplete input")
+        return event
+
+    monkeypatch.setattr(Layer, "receive", garbled)
+    async with running("a") as (_, of_a):
+        await until(lambda: members(layer, SITE_GROUP))
+        for _ in range(4):
+            await layer.group_send(SITE_GROUP, as_event(RightsChanged(), "b"))
         await until(lambda: of_a == [RightsChanged()])
 
 

@@ -232,6 +232,19 @@ async def test_a_room_that_opens_asks_the_other_processes_and_is_told_the_whole(
     assert len(ann.frames) == frames, "what is known is not told again"
 
 
+async def test_what_cannot_be_written_is_not_shown() -> None:
+    """It would fail each time that somebody joins or is told, whoever wrote it into the layer."""
+    here = Process()
+    ann = here.enter("ann")
+    told = [Told("bob", 0.0, {"x": 1}), Told("cy", 0.0, {"x": 2**70}), Told("dan", 0.0, {"x": 1})]
+    with pytest.raises(OverflowError):
+        here.presence.take(PresenceTold(DOCUMENT, "there", told))
+    bob = here.enter("bob")
+    here.presence.show(bob, {"x": 2})
+    await until(lambda: "bob" in seen(ann))
+    assert "cy" not in here.known
+
+
 async def test_many_who_ask_are_answered_together() -> None:
     """W8."""
     here = Process()
