@@ -31,6 +31,8 @@ class Growing(Protocol):
     @property
     def clock(self) -> Mapping[str, int]: ...
     @property
+    def gap_count(self) -> int: ...
+    @property
     def node_count(self) -> int: ...
     @property
     def waiting_count(self) -> int: ...
@@ -66,6 +68,8 @@ class Capacity:
         self._limits = limits
         self._newcomers: set[str] = set()
         """Clients of whom the graph has nothing."""
+        self._counters: dict[str, int] = {}
+        """Of the clients whose messages are in the batch, the highest."""
         self._node_count = graph.node_count
         self._bytes = graph.content_bytes
         self._waiting_count: int | None = None
@@ -85,6 +89,7 @@ class Capacity:
         if is_newcomer and len(self._graph.clock) + len(self._newcomers) >= self._limits.clients_max:
             detail = f"clients_max is {self._limits.clients_max}: as many as that have edited the document"
             raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
+        self._check_counter(message)
         size = self._bytes + size_of(message)
         if size > self._limits.document_bytes_max and any(map(self._adds, message.ops)):
             bound = self._limits.document_bytes_max
@@ -113,6 +118,7 @@ class Capacity:
             self._wait(growth.waiting, message)
         if is_newcomer:
             self._newcomers.add(message.client)
+        self._counters[message.client] = max(message.counter, self._highest(message.client))
         self._bytes = size
         self._node_count = node_count
         self._made |= growth.made
@@ -123,6 +129,17 @@ class Capacity:
     def _is_newcomer(self, client: str) -> bool:
         """True for one that the document would have to remember from now on; the site itself may always come."""
         return client not in self._graph.clock and client not in self._newcomers and client != SITE_CLIENT
+
+    def _highest(self, client: str) -> int:
+        found = self._counters.get(client)
+        return self._graph.clock.get(client, 0) if found is None else found
+
+    def _check_counter(self, message: Message) -> None:
+        """Raises: ClientFault when it leaves a gap, and there are too many already."""
+        bound = self._limits.counter_gaps_max
+        if message.counter > self._highest(message.client) + 1 and self._graph.gap_count >= bound:
+            detail = f"counter_gaps_max is {bound}: clients have left out as many, count one by one"
+            raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
 
     def _adds(self, op: Op) -> bool:
         """False when the document does not become larger by it, or no more than by what every property may take."""

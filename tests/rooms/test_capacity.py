@@ -58,6 +58,23 @@ def test_who_is_refused_is_not_remembered() -> None:
     capacity.take(message("cy", 1, insert("m")))
 
 
+def test_gaps_that_clients_leave_in_their_counters_are_bounded() -> None:
+    """I2: each is remembered for ever; half a thousand a second by one who counts in twos."""
+    graph = graph_of(message("ann", 1, insert("n")), *(message("ann", n, put("n")) for n in (3, 5)))
+    folding = folded(graph, 5)
+    assert (folding.gap_count, Graph.restore(folding.snapshot()).gap_count) == (2, 2)
+    capacity = Capacity(folding, Limits(counter_gaps_max=2))
+    for client, counter in (("ann", 6), ("bob", 1), ("ann", 7), ("ann", 4), ("bob", 2)):
+        capacity.take(message(client, counter, put("n")))
+    for client, counter in (("ann", 9), ("bob", 4), ("cy", 2)):
+        with pytest.raises(ClientFault, match="counter_gaps_max is 2"):
+            capacity.take(message(client, counter, put("n")))
+    Capacity(folding, Limits(counter_gaps_max=3)).take(message("ann", 9, put("n")))
+    for number in (2, 4):
+        folding.apply(msgspec.structs.replace(message("ann", number, put("n")), server_seq=20 + number))
+    assert folding.gap_count == 0
+
+
 def under(key: str, parent: str) -> Op:
     return Op("node.insert", parent, "children", {"key": key})
 

@@ -365,6 +365,11 @@ class Graph:
     def node_count(self) -> int:
         return self._scene.node_count
 
+    @property
+    def gap_count(self) -> int:
+        """Gaps in the counters of what was folded away (rule I2)."""
+        return self._log.folded.gap_count
+
     def has_node(self, key: str) -> bool:
         """True when there is such a node, be it a tombstone."""
         return self._scene.node(key) is not None

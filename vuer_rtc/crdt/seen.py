@@ -10,9 +10,12 @@ class Seen:
     def __init__(self, intervals: Mapping[str, Sequence[Sequence[int]]] | None = None) -> None:
         self._starts: dict[str, list[int]] = {}
         self._ends: dict[str, list[int]] = {}
+        self.gap_count = 0
+        """Of all clients: each costs an interval more."""
         for client, pairs in (intervals or {}).items():
             self._starts[client] = [first for first, _ in pairs]
             self._ends[client] = [last for _, last in pairs]
+            self.gap_count += max(0, len(pairs) - 1)
 
     def add(self, client: str, counter: int) -> None:
         """Afterwards `(client, counter)` is seen; idempotent."""
@@ -32,6 +35,7 @@ class Seen:
         if joins_left and joins_right:
             ends[at - 1] = ends[at]
             del starts[at], ends[at]
+            self.gap_count -= 1
         elif joins_left:
             ends[at - 1] = counter
         elif joins_right:
@@ -39,6 +43,7 @@ class Seen:
         else:
             starts.insert(at, counter)
             ends.insert(at, counter)
+            self.gap_count += 1
 
     def __contains__(self, item: tuple[str, int]) -> bool:
         client, counter = item

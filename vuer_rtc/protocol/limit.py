@@ -1,8 +1,8 @@
 """A bound on everything a client may send, and the checks that need nothing but the message.
 
-What depends on the document (`clients_max`, `nodes_max`, `tree_depth_max`, `document_bytes_max`, `text_chars_max`,
-`value_members_max`, `compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where the document is,
-what depends on connections where those are.
+What depends on the document (`clients_max`, `counter_gaps_max`, `nodes_max`, `tree_depth_max`, `document_bytes_max`,
+`text_chars_max`, `value_members_max`, `compared_members_max`, `waiting_ops_max`, `lamport_jump_max`) is checked where
+the document is, what depends on connections where those are.
 """
 
 from collections.abc import Mapping
@@ -69,6 +69,9 @@ class Limits:
     clients_max: int = 100_000
     """Clients that ever edited the document: each is remembered for ever, also through a reset, and told to whoever
     joins.  A page that takes a new id each time it is loaded, a hundred times a day, needs three years."""
+    counter_gaps_max: int = 100_000
+    """Gaps that clients have left in their counters, of the document: each is remembered for ever, like a client.  Who
+    counts one by one leaves none."""
     nodes_max: int = 100_000
     """Nodes of a document, tombstones included."""
     tree_depth_max: int = 256
