@@ -76,7 +76,7 @@ class DumpIntake:
 
     def _add(self, found: FoundMessage) -> None:
         try:
-            message = canonical_message(found.fields)
+            message = canonical_message(found.fields).with_own_clock()
         except InvalidMessage as error:
             self._refuse(error.code, found.line, str(error))
             return

@@ -185,6 +185,13 @@ def test_j49_golden_texts_come_in_as_the_published_client_had_them() -> None:
         assert graph_of(f"text-{index}").nodes()["doc"].properties["body"] == recorded["text"]
 
 
+def test_of_a_clock_in_a_dump_its_author_s_entry_is_kept() -> None:
+    """C4: as of a commit; each node keeps the clock that it was made with."""
+    imported(commit(1, INSERT, client="bob"), {**commit(2, INSERT), "clock": {"ann": 2, "bob": 1, "cy": 9}})
+    *_, batch = read_batches(Document.objects.get(slug="moved").pk, 0)
+    assert batch.entries[-1].message.clock == {"ann": 2}
+
+
 def commit(lt: int, *ops: Raw, client: str = "ann") -> Raw:
     return {
         "id": f"{client}:{lt}",
