@@ -27,7 +27,7 @@ from tests.crdt.scenario import (
 from vuer_rtc.crdt.canonical import canonical_message
 from vuer_rtc.crdt.dtype import CLIENT_OPS, MODIFIERS, PROPERTY_OPS
 from vuer_rtc.crdt.graph import Graph
-from vuer_rtc.crdt.message import UNSET, Message, Op, cut_record
+from vuer_rtc.crdt.message import UNSET, Epoch, Message, Op, cut_record, reset_record
 
 MERGE = Path(__file__).parents[2] / "vuer_rtc" / "crdt" / "MERGE.md"
 RESERVED = ("key", "children", "_crdt", "_textCrdt.t", "_textCrdt.", "__proto__", "", ".")
@@ -366,3 +366,17 @@ def test_a_snapshot_knows_nothing_of_what_is_not_journalled() -> None:
         graph.apply(author(lt, prop("number.add", "x", 1)))
     assert graph.pending_count == 3
     assert Graph.restore(graph.snapshot()).full_digest() == before
+
+
+def test_a_reset_forgets_what_is_not_journalled_and_its_counters() -> None:
+    """E1: so everybody has the same clock behind it."""
+    al, bo = Author("al"), Author("bo")
+    journal = list(journalled([al(1, insert("n"))]))
+    reset = msgspec.structs.replace(reset_record("=server:2", Epoch(1, 9), 0), server_seq=2)
+    graph, other = graph_of(journal), graph_of(journal)
+    for message in (al(20, insert("m")), bo(21, insert("o"))):
+        graph.apply(message)
+    for replica in (graph, other):
+        replica.apply(reset)
+    assert graph.full_digest() == other.full_digest()
+    assert (graph.clock, graph.lt) == ({"al": 1}, 9)

@@ -258,8 +258,8 @@ class Graph:
         self._folds += 1
         self._base_bytes = 0
         self.cut = max(self.cut, epoch.lt, *(message.lt for message in journalled), 0)
-        self.lt = max(self.lt, self.cut)
-        self._base_lt = self.cut
+        self.lt = self._base_lt = self.cut
+        self.clock = self._log.folded.highest()
         self.epoch = Epoch(epoch.number, self.cut)
         self._scene.changed.update(gone)
         return Applied(True, changed=self._take_changed(self.head_seq))

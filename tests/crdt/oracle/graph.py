@@ -118,7 +118,7 @@ class OracleGraph:
         self._base, self._current = State(), None
         self._messages, self._counters, self._metas, self._spent = {}, {}, {}, {}
         self.cut = max([self.cut, lt, *(message.lt for message in journalled)])
-        self.lt = max(self.lt, self.cut)
+        self.lt, self.clock = self.cut, self._folded.highest()
         self.epoch = (epoch, self.cut)
 
     def _fold_late(self, message: Message) -> list[bool]:
