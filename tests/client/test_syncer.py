@@ -314,6 +314,31 @@ def test_a_commit_of_an_earlier_life_that_arrives_late_takes_the_place_of_one_un
         assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
 
 
+def test_a_commit_whose_counter_an_earlier_life_had_is_refused() -> None:
+    """I1, N8: under another id, for somebody else's commit was journalled between the two lives."""
+    server = FakeServer()
+    former, bob = joined(server, "alice"), joined(server, "bob")
+    former.store.edit(insert_op("", "n", x=1))
+    former.commit()
+    [sent] = former.up
+    former.is_up = False
+    bob.store.edit(insert_op("", "m", x=1))
+    bob.commit()
+    settle([bob], random.Random(0))
+    again = joined(server, "alice")
+    again.store.edit(insert_op("", "n", x=2))
+    again.commit()
+    server.append(core_message(sent["msg"]))
+    settle([again, bob], random.Random(0))
+    server.append(cut_record("=server:cut", server.graph.lt, 1))
+    settle([again, bob], random.Random(0))
+    assert [(r.message_id, r.code) for r in again.syncer.refusals] == [("alice:2", "id-reused")]
+    for line in (again, bob):
+        assert line.syncer.waiting == []
+        assert line.store.graph.nodes["n"].properties["x"] == 1
+        assert line.store.inner.replica.graph.full_digest() == server.graph.full_digest()
+
+
 def test_a_commit_whose_id_a_fresh_state_holds_for_another_is_refused() -> None:
     """A3: it was made offline, by a program that did not know what its id had done before."""
     server = FakeServer()

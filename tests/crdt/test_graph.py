@@ -126,12 +126,15 @@ def test_a_message_that_gets_its_sequence_tells_what_that_changed() -> None:
         {"ts": 9},
         {"clock": {"al": 2, "bo": 4}},
         {"clock": {"al": 1}},
+        {"clock": {"al": 9}},
         {"lt": 1},
+        {"lt": 9},
+        {"id": "al:4.5"},
         {"ops": [insert("m", "p", x=2)]},
     ],
     ids=str,
 )
-def test_of_two_messages_under_one_id_the_journalled_one_counts_whatever_they_differ_in(
+def test_of_two_messages_under_one_id_or_counter_the_journalled_one_counts_whatever_they_differ_in(
     heard: dict[str, Any],
 ) -> None:
     """I1: the one that was heard first is of another life of its client, which is where it ended."""
@@ -143,9 +146,11 @@ def test_of_two_messages_under_one_id_the_journalled_one_counts_whatever_they_di
         bo(6, insert("n", "p"), ts=3),
     ]
     expected, graph = graph_of(journalled(messages)), Graph()
-    graph.apply(msgspec.structs.replace(messages[2], **heard))
+    other = msgspec.structs.replace(messages[2], **heard)
+    graph.apply(other)
     for message in journalled(messages):
         graph.apply(message)
+    assert not graph.apply(other).is_new
     assert node(graph, "p").children == ["m", "n"]
     assert graph.everything() == expected.everything()
 

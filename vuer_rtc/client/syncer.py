@@ -263,17 +263,25 @@ class Syncer:
     def _take_message(self, message: Message) -> None:
         if not self._note_seq(message.server_seq, message.id):
             return
-        is_own = message.id in self.store.inner.unacked
         if epoch_of(message) is not None:
             self._drop_unsettled()
-        if is_own and self.store.inner.replica.graph.identify(message) is Identity.REUSED:
-            # An earlier life of this client sent it, just before it ended, and nobody knew when this one began.
-            self.store.reject(message.id)
-            self._refuse(Refusal.reused(message.id))
+        if message.client == self.store.client:
+            self._make_room(message)
+        is_own = message.id in self.store.inner.unacked
         self.store.receive(message)
         if is_own:
             self._forget(message.id)
         self._look_whether_live()
+
+    def _make_room(self, message: Message) -> None:
+        """Refuse what has the id or the counter of another message of ours that is journalled: an earlier life of this
+        client sent that, just before it ended, and nobody knew when this one began."""
+        inner = self.store.inner
+        if inner.replica.graph.identify(message) is Identity.REUSED:
+            for own in list(inner.unacked.values()):
+                if own.id == message.id or own.counter == message.counter:
+                    self.store.reject(own.id)
+                    self._refuse(Refusal.reused(own.id))
 
     def _drop_unsettled(self) -> None:
         """Before a reset: what is not journalled was made for a document that is no more (rule R5)."""

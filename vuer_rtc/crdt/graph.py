@@ -121,6 +121,10 @@ class Graph:
         placed = self._log.by_id.get(message_id)
         if placed is None or placed.message.server_seq:
             return NOTHING
+        self._withdraw(placed)
+        return Applied(True, changed=self._take_changed(self.head_seq))
+
+    def _withdraw(self, placed: Placed) -> None:
         client = placed.message.client
         self._scene.detach(placed)
         self._log.remove(placed)
@@ -129,7 +133,6 @@ class Graph:
         self.clock[client] = self._log.highest_of(client)
         if not self.clock[client]:
             del self.clock[client]
-        return Applied(True, changed=self._take_changed(self.head_seq))
 
     def apply_all(self, messages: Iterable[Message]) -> None:
         """`apply`, one after the other, at a lower price: nobody is told what each did."""
@@ -152,15 +155,21 @@ class Graph:
             if seq and not known.message.server_seq:
                 self._journalled(known, message)
             return None
-        lt, counter = message.lt, message.clock.get(client, 0)
+        counter = message.clock.get(client, 0)
+        if counter <= self.clock.get(client, -1):
+            if self._log.is_folded(message):
+                return None
+            other = self._log.under(client, counter)
+            if other is not None and not seq:
+                return None
+            if other is not None and not other.message.server_seq:
+                self._withdraw(other)  # the journalled one counts (rule I1)
+        if message.lt <= self.cut and 0 < seq <= self._base_seq:
+            return None
         if counter > self.clock.get(client, -1):
             self.clock[client] = counter
-        elif self._log.is_folded(message):
-            return None
-        if lt <= self.cut and 0 < seq <= self._base_seq:
-            return None
-        if lt > self.lt:
-            self.lt = lt
+        if message.lt > self.lt:
+            self.lt = message.lt
         return self._retain(message)
 
     def _retain(self, message: Message) -> Placed:
@@ -215,21 +224,16 @@ class Graph:
     def _journalled(self, known: Placed, message: Message) -> None:
         """A retained message has got its sequence, and perhaps `auth`."""
         old = known.message
-        targets = {*self._undo.drop(old), *self._undo.add(message)}
         is_as_heard = (
             msgspec.structs.replace(old, server_seq=message.server_seq, auth=message.auth) == message
         )
         if known.is_late or not is_as_heard:
-            self._scene.detach(known)
-            self._log.remove(known)
-            self.clock[message.client] = max(message.counter, self.clock.get(message.client, 0))
-            self.lt = max(self.lt, message.lt)
-            placed = self._retain(message)
-            self._settle_targets(targets)
-            self._scene.attach(placed)
-            if placed.is_late:
-                self._sink(placed)
+            self._withdraw(known)
+            if (placed := self._retain_new(message)) is not None:
+                self._attach(placed)
+                self._sink_if_late(placed)
         else:
+            targets = {*self._undo.drop(old), *self._undo.add(message)}
             known.message = message
             self._log.pending -= 1
             self._settle_targets(targets)

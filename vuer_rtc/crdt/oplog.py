@@ -76,10 +76,11 @@ class OpLog:
         client = message.client
         counter = message.clock.get(client, 0)
         self.by_id.pop(message.id, None)
-        ids = self._ids[client]
-        ids.pop(counter, None)
-        if not ids:
-            del self._ids[client]
+        ids = self._ids.get(client, {})
+        if ids.get(counter) == message.id:
+            del ids[counter]
+            if not ids:
+                del self._ids[client]
         return counter
 
     def count_before(self, end: Spot) -> int:
@@ -120,9 +121,14 @@ class OpLog:
         """The client's retained messages, the one that was added last first."""
         return (self.by_id[message_id].message for message_id in reversed(self._ids.get(client, {}).values()))
 
+    def under(self, client: str, counter: int) -> Placed | None:
+        """The client's retained message of that counter."""
+        message_id = self._ids.get(client, {}).get(counter)
+        return None if message_id is None else self.by_id.get(message_id)
+
     def highest_of(self, client: str) -> int:
         """The client's highest counter, retained or folded away; 0 for none."""
-        return max(max(self._ids.get(client, ()), default=0), self.folded.highest().get(client, 0))
+        return max(max(self._ids.get(client, ()), default=0), self.folded.highest_of(client))
 
     def highest_lt(self) -> int:
         """The highest Lamport time of a retained message; 0 for none."""

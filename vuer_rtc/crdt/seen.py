@@ -58,6 +58,10 @@ class Seen:
         """True when something seen here is above what `clock` covers."""
         return any(ends[-1] > clock.get(client, 0) for client, ends in self._ends.items() if ends)
 
+    def highest_of(self, client: str) -> int:
+        """The highest counter seen of one client; 0 for none."""
+        return self._ends.get(client, [0])[-1]
+
     def highest(self) -> dict[str, int]:
         """The highest counter seen of each client."""
         return {client: ends[-1] for client, ends in self._ends.items() if ends}

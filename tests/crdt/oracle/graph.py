@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from vuer_rtc.crdt.digest import digest
 from vuer_rtc.crdt.dtype import CREATE_OPS, META_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
@@ -47,6 +48,7 @@ class OracleGraph:
         """True: `apply` only says whether the message is new, and costs next to nothing."""
         self._base = State()
         self._base_seq = 0
+        self._base_lt = 0
         self._folded = Seen()
         self._messages: dict[str, Message] = {}
         self._counters: dict[tuple[str, int], str] = {}
@@ -73,8 +75,11 @@ class OracleGraph:
             if message.server_seq and not known.server_seq:
                 self._journalled(message)
             return Applied(is_new=False)
-        if self._is_folded(message):
+        other = self._counters.get((message.client, message.counter))
+        if self._is_folded(message) or (other is not None and not message.server_seq):
             return Applied(is_new=False)
+        if other is not None and not self._messages[other].server_seq:
+            self._withdraw(self._messages[other])
         if self.is_terse:
             self._remember(message)
             if message.lt <= self.cut and message.server_seq:
@@ -118,7 +123,8 @@ class OracleGraph:
         self._base, self._current = State(), None
         self._messages, self._counters, self._metas, self._spent = {}, {}, {}, {}
         self.cut = max([self.cut, lt, *(message.lt for message in journalled)])
-        self.lt, self.clock = self.cut, self._folded.highest()
+        self.lt = self._base_lt = self.cut
+        self.clock = self._folded.highest()
         self.epoch = (epoch, self.cut)
 
     def _fold_late(self, message: Message) -> list[bool]:
@@ -127,10 +133,24 @@ class OracleGraph:
         self._current = None
         return effects
 
-    def _journalled(self, message: Message) -> None:
-        self._messages[message.id] = message
+    def _withdraw(self, message: Message) -> None:
+        """Afterwards it is as if the message, which is not journalled, had never been there."""
+        self._drop(message)
         self._drop_metas(message.id)
-        self._remember_metas(message)
+        left = [m.counter for m in self._messages.values() if m.client == message.client]
+        self.clock[message.client] = max([*left, self._folded.highest().get(message.client, 0)])
+        if not self.clock[message.client]:
+            del self.clock[message.client]
+        self.lt = max([self._base_lt, *(m.lt for m in self._messages.values())])
+
+    def _journalled(self, message: Message) -> None:
+        """What was heard makes room for what is journalled under its id (rule I1)."""
+        heard = self._messages[message.id]
+        if heard.lt <= self.cut or heard != replace(message, server_seq=0, auth=heard.auth):
+            self._withdraw(heard)
+        else:
+            self._drop_metas(message.id)
+        self._remember(message)
         if message.lt <= self.cut:
             self._fold_late(message)
         self._current = None
@@ -163,12 +183,17 @@ class OracleGraph:
             self._metas[target] = [meta for meta in metas if meta.order[0][2] != message_id]
 
     def _forget(self, message: Message) -> None:
-        del self._messages[message.id]
-        self._counters.pop((message.client, message.counter), None)
+        self._drop(message)
+        self._base_lt = max(self._base_lt, message.lt)
         said = [meta.order[0][0] for meta in self._metas.pop(message.id, []) if meta.server_seq]
         if said and max(said) > self.cut:
             self._spent[message.id] = max(said)
         self._folded.add(message.client, message.counter)
+
+    def _drop(self, message: Message) -> None:
+        del self._messages[message.id]
+        if self._counters.get((message.client, message.counter)) == message.id:
+            del self._counters[message.client, message.counter]
 
     def _is_folded(self, message: Message) -> bool:
         if 0 < message.server_seq <= self._base_seq and message.lt <= self.cut:
@@ -333,6 +358,7 @@ class OracleGraph:
             graph._base_seq = graph.head_seq = content["head"]
             graph._folded = Seen(content["seen"])
             graph.clock, graph.lt, graph.cut = content["clock"], content["lt"], content["cut"]
+            graph._base_lt = graph.lt
             graph.epoch = tuple(content["epoch"])
             graph._spent = content["spent"]
             graph._metas = {t: [_meta(item) for item in items] for t, items in content["metas"].items()}
