@@ -150,6 +150,21 @@ def test_j66_a_client_goes_on_when_the_database_was_put_back_before_a_reset() ->
     assert after.graph.lt < 1000
 
 
+def test_more_commits_than_a_jump_may_be_made_offline_and_carried_over() -> None:
+    """Each takes the document's Lamport time along for the next."""
+    server = FakeServer({"lamport_jump_max": 5})
+    alice = joined(server, "alice")
+    alice.cut()
+    for number in range(12):
+        alice.store.edit(insert_op("", f"n{number}", x=0))
+        alice.commit()
+    server.truncated_seq = 1
+    alice.connect()
+    settle([alice], random.Random(0))
+    assert (alice.syncer.refusals, alice.syncer.waiting) == ([], [])
+    assert len(server.graph.nodes()) == 12
+
+
 def test_some_clients_begin_anew_and_some_undos_come_too_late() -> None:
     runs = [play(seed, cuts=True) for seed in range(40, 50)]
     assert sum(run.begun_anew for run in runs) > 0

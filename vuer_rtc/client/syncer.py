@@ -240,7 +240,8 @@ class Syncer:
     def _carry_over(self, old: Store, fresh: Store) -> None:
         """What is not settled goes on top of what the server says; what the server has is settled."""
         replica, client = fresh.replica, old.client
-        lt_max = replica.lt + self.welcome.limits.get(JUMP_LIMIT, math.inf)
+        jump_max = self.welcome.limits.get(JUMP_LIMIT, math.inf)
+        lt_max = replica.lt + jump_max
         unsettled = []
         for message in old.unacked.values():
             identity = replica.graph.identify(message)
@@ -254,6 +255,7 @@ class Syncer:
                 self._refuse(Refusal.ahead(message.id))
             else:
                 unsettled.append(message)
+                lt_max = max(lt_max, message.lt + jump_max)  # the document will have come so far by the next
         replica.clock[client] = max(replica.clock[client], old.replica.clock.get(client, 0))
         if old.replica.lt <= lt_max:  # else there was a reset, and then a database without it was put back
             replica.lt = max(replica.lt, old.replica.lt)
