@@ -165,6 +165,25 @@ def test_more_commits_than_a_jump_may_be_made_offline_and_carried_over() -> None
     assert len(server.graph.nodes()) == 12
 
 
+@pytest.mark.parametrize(("code", "counter"), [("forbidden", 1), ("id-reused", 4)])
+def test_the_commit_after_a_refused_one_leaves_no_gap_in_the_counters(code: str, counter: int) -> None:
+    """PROTOCOL.md, counter_gaps_max: a client that left one would be refused from then on; but what is another's is not
+    tried again."""
+    alice = joined(FakeServer(), "alice")
+    for number in range(3):
+        alice.store.edit(insert_op("", f"n{number}", x=0))
+        alice.commit()
+    sent = [wire["msg"]["id"] for wire in alice.up]
+    alice.up.clear()
+    alice.down.extend({"mtype": "error", "msgId": each, "error": f"{code}: ", "code": code} for each in sent)
+    settle([alice], random.Random(0))
+    alice.store.edit(insert_op("", "n", x=0))
+    alice.commit()
+    [wire] = alice.up
+    assert wire["msg"]["clock"] == {"alice": counter}
+    assert wire["msg"]["id"] not in sent
+
+
 def test_some_clients_begin_anew_and_some_undos_come_too_late() -> None:
     runs = [play(seed, cuts=True) for seed in range(40, 50)]
     assert sum(run.begun_anew for run in runs) > 0

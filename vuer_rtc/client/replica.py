@@ -94,9 +94,16 @@ class Replica:
         return any(target is not None and target.client != message.client for target in targets)  # type: ignore[union-attr]
 
     def take_back(self, message_id: str) -> Applied:
-        """Afterwards it is as if a message that is not journalled had never been there."""
+        """Afterwards it is as if a message that is not journalled had never been there.
+
+        Native clients give its counter to the next commit if it was the last: gaps have a bound (`counter_gaps_max`),
+        beyond which who has left one would be refused for ever.  Lamport times, and so ids, go on.
+        """
         self.log.pop(message_id, None)
-        return self.graph.take_back(message_id)
+        applied = self.graph.take_back(message_id)
+        if self.is_native:
+            self.clock[self.client] = self.graph.clock.get(self.client, 0)
+        return applied
 
     def begin_again(self) -> None:
         """Afterwards the origin, of which more is known now, is in the engine, and `graph` another object.  Costs as

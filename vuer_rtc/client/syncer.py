@@ -18,8 +18,10 @@ import msgspec
 from vuer_rtc.crdt.graph import Identity
 from vuer_rtc.crdt.message import Message, epoch_of
 from vuer_rtc.protocol.codec import message_fields
+from vuer_rtc.protocol.codes import ErrorCode
 
 from .answer import Refusal, Status, Welcome
+from .clock import merge_into
 from .graph_store import GraphStore
 from .message import native_message
 from .outbox import Outbox, OutboxError
@@ -338,9 +340,12 @@ class Syncer:
             self.fault, self.faults = str(wire.get("error", "")), self.faults + 1
         if wire.get("retry") or self._is_ahead_of_its_target(message_id, wire):
             self.must_pause = self.must_pause or message_id in self._window
-        elif message_id in self.store.inner.unacked:
+        elif (own := self.store.inner.unacked.get(message_id)) is not None:
             self.store.reject(message_id)
-            self._refuse(Refusal.of(wire))
+            refusal = Refusal.of(wire)
+            if refusal.code == ErrorCode.ID_REUSED:
+                merge_into(self.store.inner.replica.clock, own.clock)  # somebody has this counter
+            self._refuse(refusal)
 
     def _is_ahead_of_its_target(self, message_id: str, wire: Wire) -> bool:
         """An undo that arrived, while its target was refused for now: both will travel again, in order."""
