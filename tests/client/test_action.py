@@ -95,6 +95,26 @@ def test_a_refused_commit_is_neither_undone_nor_sent_again(store: GraphStore) ->
     assert "n" not in store.graph.nodes or store.graph.nodes["n"].is_deleted
 
 
+@pytest.mark.parametrize("is_undone", [True, False])
+def test_what_hung_below_a_node_that_is_taken_back_shows_when_it_is_inserted_again(
+    store: GraphStore, is_undone: bool
+) -> None:
+    """T5: also before that is committed."""
+    store.edit(insert_op("", "p"))
+    made = store.commit()
+    assert made is not None
+    below = Op("node.insert", "p", "children", {"key": "c"})
+    store.receive(Message("bob:9", "bob", {"bob": 1}, 9, 1, [below]))
+    assert store.graph.nodes["p"].children == ["c"]
+    if is_undone:
+        store.undo()
+    else:
+        store.reject(made.id)
+    assert "p" not in store.graph.nodes
+    store.edit(insert_op("", "p"))
+    assert store.graph.nodes["p"].children == ["c"]
+
+
 def test_a_journalled_undo_by_somebody_else_counts_and_another_does_not(store: GraphStore) -> None:
     store.edit(set_op(5))
     message = store.commit()

@@ -94,6 +94,8 @@ class View(Source):
             node = self._node(key)
             if node is None:
                 nodes.pop(key, None)
+                if children := self._graph.scene.children.get(key):
+                    orphans.setdefault(key, set()).update(children)
                 continue
             nodes[key] = node
             assert node.parent is not None
