@@ -165,6 +165,37 @@ def test_more_commits_than_a_jump_may_be_made_offline_and_carried_over() -> None
     assert len(server.graph.nodes()) == 12
 
 
+def test_a_copy_is_the_same_while_one_of_two_late_commits_is_on_the_way() -> None:
+    """K2: what was committed before a cut came, and journalled behind it, is late in the copy, too."""
+    server = FakeServer()
+    alice, bob = joined(server, "alice"), joined(server, "bob")
+    alice.store.edit(insert_op("", "n", x=1))
+    alice.commit()
+    settle([alice, bob], random.Random(0))
+    alice.cut()
+    for path in ("y", "x"):
+        bob.store.edit({"ot": "number.set", "key": "n", "path": path, "value": 10})
+        bob.commit()
+    settle([bob], random.Random(0))
+    for _ in range(2):
+        alice.store.edit({"ot": "number.add", "key": "n", "path": "x", "value": 5})
+        alice.commit()
+    server.append(cut_record("=server:cut", server.graph.lt, 1))
+    alice.connect()
+    while alice.down:
+        alice.send(alice.syncer.receive(alice.down.pop(0)))
+    alice.down.extend(server.receive("alice", alice.up.pop(0)))
+    alice.syncer.receive(alice.down.pop(0))
+    inner = alice.store.inner
+    copied = inner.copy()
+    assert len(alice.syncer.waiting) == 1
+    assert inner.read().nodes["n"].properties["x"] == copied.read().nodes["n"].properties["x"] == 20
+    assert copied.replica.graph.full_digest() == inner.replica.graph.full_digest()
+    assert [each.message_id for each in copied.journal.entries] == [
+        each.message_id for each in inner.journal.entries
+    ]
+
+
 @pytest.mark.parametrize(("code", "counter"), [("forbidden", 1), ("id-reused", 4)])
 def test_the_commit_after_a_refused_one_leaves_no_gap_in_the_counters(code: str, counter: int) -> None:
     """PROTOCOL.md, counter_gaps_max: a client that left one would be refused from then on; but what is another's is not

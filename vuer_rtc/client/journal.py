@@ -58,10 +58,9 @@ class Journal:
         self.entries = [entry for entry in self.entries if not entry.ack]
 
     def compact_like(self, other: "Journal") -> None:
-        """Afterwards the same commits are compacted away as in the other."""
+        """Afterwards the same commits are compacted away as in the other, and those left stand in the same order."""
         self._compacted = list(other._compacted)
-        compacted = set(self._compacted)
-        self.entries = [entry for entry in self.entries if entry.message_id not in compacted]
+        self.entries = [self._by_id[entry.message_id] for entry in other.entries]
 
     def checkpoint(self) -> Snapshot:
         """The document as of the last `compact()`."""

@@ -254,7 +254,8 @@ class Store:
         """A store of its own that knows the same."""
         twin = Store(self.client)
         twin._begin(Replica(self.client, self.replica.origin), self.journal.began_with)
-        for message in self.replica.log.values():
+        # What is not journalled comes first: a cut finds it there.
+        for message in sorted(self.replica.log.values(), key=lambda message: message.server_seq):
             entry = self.journal.get(message.id)
             twin._apply(message, None, is_acked=entry is None or entry.ack, is_tail=True)
         twin.unacked = dict(self.unacked)
