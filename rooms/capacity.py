@@ -32,6 +32,7 @@ class Growing(Protocol):
     def clock(self) -> Mapping[str, int]: ...
     @property
     def gap_count(self) -> int: ...
+    def has_counter(self, client: str, counter: int) -> bool: ...
     @property
     def node_count(self) -> int: ...
     @property
@@ -135,9 +136,11 @@ class Capacity:
         return self._graph.clock.get(client, 0) if found is None else found
 
     def _check_counter(self, message: Message) -> None:
-        """Raises: ClientFault when it leaves a gap, and there are too many already."""
-        bound = self._limits.counter_gaps_max
-        if message.counter > self._highest(message.client) + 1 and self._graph.gap_count >= bound:
+        """Raises: ClientFault when it leaves a gap, or parts one in two, and there are too many already."""
+        client, counter, bound = message.client, message.counter, self._limits.counter_gaps_max
+        if self._graph.gap_count < bound or counter == self._highest(client) + 1:
+            return
+        if not any(self._graph.has_counter(client, beside) for beside in (counter - 1, counter + 1)):
             detail = f"counter_gaps_max is {bound}: clients have left out as many, count one by one"
             raise ClientFault(ErrorCode.OVER_LIMIT, detail, message.id)
 

@@ -75,6 +75,16 @@ def test_gaps_that_clients_leave_in_their_counters_are_bounded() -> None:
     assert folding.gap_count == 0
 
 
+def test_a_gap_that_a_client_has_left_is_not_parted_in_more_than_there_may_be() -> None:
+    """It counts on from one number far ahead, then downwards in twos."""
+    graph = folded(graph_of(message("ann", 1, insert("n")), message("ann", 100, put("n"))), 100)
+    capacity = Capacity(graph, Limits(counter_gaps_max=1))
+    with pytest.raises(ClientFault, match="counter_gaps_max is 1"):
+        capacity.take(message("ann", 50, put("n")))
+    for counter in (2, 99, 101):
+        capacity.take(message("ann", counter, put("n")))
+
+
 def under(key: str, parent: str) -> Op:
     return Op("node.insert", parent, "children", {"key": key})
 

@@ -374,6 +374,10 @@ class Graph:
         """Gaps in the counters of what was folded away (rule I2)."""
         return self._log.folded.gap_count
 
+    def has_counter(self, client: str, counter: int) -> bool:
+        """True when a message of that counter has been seen (rule I2)."""
+        return self._log.has_counter(client, counter)
+
     def has_node(self, key: str) -> bool:
         """True when there is such a node, be it a tombstone."""
         return self._scene.node(key) is not None

@@ -90,6 +90,10 @@ class OpLog:
     def is_folded(self, message: Message) -> bool:
         return (message.client, message.counter) in self.folded
 
+    def has_counter(self, client: str, counter: int) -> bool:
+        """True when a message of that counter is retained, or was folded away."""
+        return counter in self._ids.get(client, ()) or (client, counter) in self.folded
+
     def identify(self, message: Message) -> Identity:
         """Whether `message` is new here, a duplicate, or a re-use of an id or counter (rule I1)."""
         known = self.by_id.get(message.id)
