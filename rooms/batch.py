@@ -87,13 +87,20 @@ class Batch:
     """Sent again while the original is in this batch: (index in `accepted`, submission); acknowledged with
     it."""
     known: list[tuple[Submission, int | None]] = field(default_factory=list)
-    """Journalled before; acknowledged again with the sequence, None when that is folded away."""
+    """Journalled before; acknowledged again with the sequence, None when that is folded away, behind the commit, which
+    looks whether that is there still (rule J66)."""
     refused: list[tuple[Submission, ClientFault]] = field(default_factory=list)
     """Refused, and why."""
 
     @property
     def submissions(self) -> Iterator[Submission]:
         """Everybody who waits for the commit."""
+        yield from self.written
+        yield from (submission for submission, _ in self.known)
+
+    @property
+    def written(self) -> Iterator[Submission]:
+        """Those whose messages are in it."""
         yield from self.accepted
         yield from (submission for _, submission in self.repeats)
 

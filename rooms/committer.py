@@ -54,7 +54,7 @@ class CommittingRoom(Protocol):
     @property
     def has_waiting(self) -> bool: ...
     def next_batch(self) -> Batch | None:
-        """The next batch, off the queue; messages that need no commit have been answered."""
+        """The next batch, off the queue; what is refused, and without a batch what is known, has been answered."""
 
     def draft(self, batch: Batch) -> Draft: ...
     def settle(self, batch: Batch) -> None:
@@ -148,6 +148,14 @@ class Committer:
             self._start_catching_up(room)
         return self._catching_up[room]
 
+    def look(self, room: CommittingRoom) -> None:
+        """As `refresh`, but what the room has ready is written first: who sends what is known again and again keeps
+        nobody from writing."""
+        if room in self._ready:
+            self._after_round[room] = None
+        else:
+            self.refresh(room)
+
     async def refreshed(self, room: CommittingRoom) -> None:
         """Returns when the room, if it lives, has read what others wrote: between two commits, as with `refresh`."""
         while (reading := self.refresh(room)) is None and not room.is_closed:
@@ -158,6 +166,7 @@ class Committer:
     def _start_catching_up(self, room: CommittingRoom, *, was_locked: bool = False) -> None:
         """Until it has caught up, the room takes part in no round, whatever came in while it was in one."""
         self._withdraw(room)
+        self._after_round.pop(room, None)
         self._begin()
         task = asyncio.get_running_loop().create_task(self._catch_up(room, was_locked=was_locked))
         self._catching_up[room] = task

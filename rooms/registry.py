@@ -88,7 +88,7 @@ class Registry:
             budget=self._budget,
             presence=self._lookout.over(admission.document_id, admission.limits),
             notify=self._committer.notify,
-            read_on=self._committer.refresh,
+            read_on=self._committer.look,
             on_change=self._changed,
             on_empty=self._room_is_empty,
             on_put_back=self._follow,

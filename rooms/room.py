@@ -196,9 +196,7 @@ class LiveRoom:
             refuse(submission, ErrorCode.DAMAGED, DAMAGED)
         elif self._waiting.take(submission):
             if self.graph.seq_of(submission.message.id) is not None:
-                self._read_on(
-                    self
-                )  # it may be known here, and the database be one that was put back (rule J66)
+                self._read_on(self)  # the database may be one that was put back (rule J66)
             self._notify(self)
 
     @property
@@ -211,7 +209,7 @@ class LiveRoom:
         return bool(self._waiting) and self.damage is None
 
     def next_batch(self) -> Batch | None:
-        """The next batch, off the queue; messages that need no commit have been answered."""
+        """The next batch, off the queue; what is refused, and without a batch what is known, has been answered."""
         if self.damage is not None:
             return None
         return self._waiting.next_batch(self.graph, self.limits, self._lost_clock)

@@ -57,23 +57,30 @@ class Waiting:
         return True
 
     def next_batch(self, graph: GraphReader, limits: Limits, lost: Mapping[str, int]) -> Batch | None:
-        """The next batch, off the queue; messages that need no commit have been answered."""
+        """The next batch, off the queue; what is refused, and without a batch what is known, has been answered."""
         messages_max = self._suspects_max or settings.batch_messages_max
         bounds = Bounds(messages_max, settings.batch_bytes_max, limits, lost)
         batch = build_batch(graph, self._submissions, bounds)
+        if not batch.accepted:
+            self._acknowledge(batch)
+        for submission, fault in batch.refused:
+            submission.origin.send(Error.of(fault))
+        self._release(submission for submission, _ in batch.refused)
+        return batch if batch.accepted else None
+
+    def finish(self, batch: Batch) -> None:
+        """The fate of its messages is known, and the senders of what it has written know it."""
+        self._acknowledge(batch)
+        self._release(batch.written)
+        self._suspects_max = None
+
+    def _acknowledge(self, batch: Batch) -> None:
+        """What was known before is answered."""
         for submission, seq in batch.known:
             submission.origin.send(Ack(submission.message.id, seq))
             if seq is not None:
                 submission.origin.note_ack(seq)
-        for submission, fault in batch.refused:
-            submission.origin.send(Error.of(fault))
-        self._release(submission for submission, _ in (*batch.known, *batch.refused))
-        return batch if batch.accepted else None
-
-    def finish(self, batch: Batch) -> None:
-        """The fate of its messages is known, and their senders know it."""
-        self._release(batch.submissions)
-        self._suspects_max = None
+        self._release(submission for submission, _ in batch.known)
 
     def put_back(self, batch: Batch) -> None:
         """The batch is not on disk, or nobody knows: its messages wait again, before all others."""
@@ -86,7 +93,7 @@ class Waiting:
             self._suspects_max = len(batch.accepted) // 2
             self.put_back(batch)
             return
-        for submission in batch.submissions:
+        for submission in batch.written:
             refuse(submission, ErrorCode.BAD_MESSAGE, FAULT)
         self.finish(batch)
 

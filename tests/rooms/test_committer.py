@@ -500,6 +500,20 @@ async def test_a_room_that_is_ready_reads_first_and_is_written_then() -> None:
         assert room.settled == [["ann:1"]]
 
 
+async def test_a_room_that_is_to_look_again_and_again_is_written_in_between() -> None:
+    """Somebody sends what is known five hundred times a second: whoever else edits there goes on."""
+    room, journal = FakeRoom(), FakeJournal(is_quick=True)
+    async with running(journal) as committer:
+        room.add(1)
+        committer.notify(room)
+        async with asyncio.timeout(5):
+            while not room.settled:
+                committer.look(room)
+                await asyncio.sleep(0)
+            await committer.drained()
+        assert room.caught_up == 1
+
+
 async def test_who_waits_for_what_others_wrote_waits_for_the_commit_that_is_in_the_way() -> None:
     room, journal = FakeRoom(), FakeJournal()
     async with running(journal) as committer:

@@ -103,6 +103,25 @@ async def test_j66_what_comes_again_is_not_acknowledged_from_memory_alone(
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_j66_nor_is_what_comes_again_beside_something_new(
+    hub: Hub, open_document: Document, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "HEAD_POLL_S": 3600}
+    async with Socket("room", "bob") as bob, Socket("room", "ann") as ann:
+        ann.edit(insert("n"))
+        await ann.until(lambda: len(ann.acks) == 1)
+        await in_database(JournalBatch.objects.all().delete)
+        ann.frames.clear()
+        bob.edit(insert("m"))
+        ann.counter = 0
+        ann.edit(insert("n"))
+        await ann.until(lambda: ann.acks)
+        await bob.until(lambda: bob.acks)
+        found = await in_database(lambda: hydrate(open_document.pk))
+        assert set(found.graph.clock) == {"ann", "bob"}
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_j66_a_room_that_does_not_know_its_last_batch_does_not_look_for_it(
     hub: Hub, open_document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:

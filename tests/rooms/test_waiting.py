@@ -56,6 +56,25 @@ def test_what_needs_no_commit_does_not_count_any_more(room: Room) -> None:
     assert room.budget.bytes_left == 10_000
 
 
+def test_what_is_known_is_acknowledged_behind_the_commit_that_looks_whether_it_is_there_still(
+    room: Room,
+) -> None:
+    ann, bob = room.enter("ann"), room.enter("bob")
+    room.submit(submission(message("ann", 1), ann))
+    room.commit()
+    for conclude, acks in ((room.put_back, 0), (room.settle, 2), (room.isolate, 1)):
+        room.submit(submission(message("ann", 1), ann))
+        room.submit(submission(message("bob", room.graph.head_seq), bob))
+        before = len(ann.got)
+        batch = room.next_batch()
+        assert batch is not None
+        assert len(ann.got) == before
+        conclude(batch)
+        assert ann.got[before:].count("ack ann:1 1") == acks
+    assert bob.got[-1] == "error bob:2 bad-message"
+    assert room.budget.bytes_left == 10_000
+
+
 def test_who_waits_for_a_commit_that_takes_long_is_told_and_who_waits_behind_it(room: Room) -> None:
     ann, bob = room.enter("ann"), room.enter("bob")
     room.submit(submission(message("ann", 1), ann))
