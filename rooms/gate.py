@@ -121,7 +121,9 @@ class Gate:
                 arrived_at=arrived_at,
             )
             room.take_limits(admission.limits)  # the newest there are
-            if since is not None:
+            if since is not None and (
+                read or room.holds_after(since)
+            ):  # else it gets a state, which all share
                 self._resumptions.note(connection)
             room.join(connection, since, read)
         except RoomFull:
@@ -149,7 +151,7 @@ class Gate:
         """How far the client holds what the journal holds; None: not at all, or the journal has been put back (J66), or
         too much is on its way to others who came back."""
         since, at = address.since, address.at
-        if since is not None and self._resumptions.is_full:
+        if since is not None and since < room.graph.head_seq and self._resumptions.is_full:
             return None
         if since is None or at is None or not 0 < since <= room.graph.head_seq:
             return since

@@ -96,6 +96,25 @@ async def test_n5_who_comes_back_gets_the_state_while_much_is_on_its_way_to_othe
         assert again.frames[0]["resumed"]
 
 
+async def test_n5_states_and_who_missed_nothing_do_not_count_as_made_for_one(
+    hub: Hub, open_document: Document, settings: Any
+) -> None:
+    """Else a few who come back from far, and read slowly, have everybody who comes back sent the whole document."""
+    bounds = {"RECENT_MESSAGES_MAX": 4, "SINCE_MESSAGES_MAX": 4, "RESUMED_BYTES_MAX": 5000}
+    settings.VUER_RTC = {**settings.VUER_RTC, **bounds}
+    async with AsyncExitStack() as stack:
+        ann = await stack.enter_async_context(Socket("room", "ann"))
+        for number in range(7):  # each a batch of its own
+            ann.edit(Op("string.set", "n", "note", "x" * 1000) if number else insert("n"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        resumed = []
+        for name, since in (("far", 1), ("afar", 1), ("near", 4), ("nearer", 4), ("nigh", 5), ("here", 7)):
+            query = f"&format=json&v=2&since={since}"
+            deaf = await stack.enter_async_context(Deaf("room", name, query=query))
+            resumed.append(deaf.frames[0]["resumed"])
+        assert resumed == [False, False, True, True, False, True]
+
+
 @pytest.mark.parametrize("is_in_memory", [True, False])
 async def test_n5_who_was_told_what_a_journal_that_was_put_back_does_not_hold_gets_the_state(
     hub: Hub, open_document: Document, is_in_memory: bool, settings: Any
