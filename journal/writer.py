@@ -5,6 +5,7 @@ it, the others see a conflict, read it and go on behind it.  Sound because a hea
 last_seq, and because of the fence: see FORMAT.md, rules J6 to J9.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from journal.settings import settings
 from journal.stored_row import tells_damage
 from journal.turn import note_loss, note_win
 from journal.turnstile import one_writer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,10 @@ def append_batches(drafts: Sequence[Draft], writer_id: str, table_of: TableOf = 
         with one_writer(connection):
             marks = table_of(connection).append(ordered)
     except Error as error:
-        if is_lock_failure(error) or tells_damage(error):  # of one of the documents: each is tried alone then
+        is_damaged = tells_damage(error)  # of one of the documents: each is tried alone then
+        if is_damaged:
+            logger.error("a commit of %d documents met what is damaged: %s", len(drafts), error)
+        if is_damaged or is_lock_failure(error):
             return [Conflict(was_locked=True) for _ in drafts]
         _renew(connection)
         raise JournalUnavailable(f"the journal could not be written: {error}") from error

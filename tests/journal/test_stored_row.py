@@ -245,20 +245,22 @@ def test_j23_a_broken_page_with_the_newest_batch_keeps_nobody_from_writing(
 
 
 def test_j23_a_damaged_row_that_a_commit_meets_stops_no_other_document(
-    rooms: tuple[Document, Document],
+    rooms: tuple[Document, Document], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What stands in the way of one transaction is found by trying each document alone."""
+    """What stands in the way of one transaction is found by trying each document alone; the log says what it is, for
+    reading on may not meet it."""
 
     class Broken:
         def __init__(self, connection: Any) -> None:
             pass
 
         def append(self, rows: Any) -> Any:
-            raise Error from of_sqlite(11)
+            raise Error("malformed") from of_sqlite(11)
 
     drafts = [Draft(room.pk, 21, entries(message(61))) for room in rooms]
     found = append_batches(drafts, "test", Broken)
     assert found == [Conflict(was_locked=True)] * 2
+    assert "a commit of 2 documents met what is damaged: malformed" in caplog.text
 
 
 def break_documents(own_file: Any) -> None:
