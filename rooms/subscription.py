@@ -88,10 +88,10 @@ class Subscription:
 
     async def _read(self) -> bool:
         """Deliver some of what is there; False when that was all."""
-        if self._seq is None:
-            await self._begin()
-            return False
-        place = self._room, self._seq, BATCHES_MAX, None, self.last_batch
+        seq = self._seq
+        if seq is None or not self.has_begun.is_set():
+            seq = await self._begin()
+        place = self._room, seq, BATCHES_MAX, None, self.last_batch
         try:
             batches = await self._reader.run(read_after, *place)
         except JournalPutBack:
@@ -100,7 +100,6 @@ class Subscription:
         except JournalTruncated:
             await self._skip()
             return True
-        self.has_begun.set()
         for batch in batches:
             for entry in batch.entries:
                 await self._deliver(entry.message)
@@ -131,10 +130,7 @@ class Subscription:
     async def _go_back(self) -> None:
         """What was read last is not there any more (rule J66): go on behind what is, or behind all there is."""
         found = await self._reader.run(newest_of, self._room, list(self._trail))
-        problem = (
-            "document %s: the database was put back; a subscription that had come to seq %d goes on from %s"
-        )
-        logger.error(problem, self._room, self._seq, "the head" if found is None else f"seq {found[0]}")
+        self._log_going_back("the head" if found is None else f"seq {found[0]}")
         if found is None:
             self._seq = None
             return
@@ -142,14 +138,25 @@ class Subscription:
         while self._trail[-1] != found[1]:
             self._trail.pop()
 
-    async def _begin(self) -> None:
-        """From now on it is behind all there is."""
+    def _log_going_back(self, place: str) -> None:
+        problem = (
+            "document %s: the database was put back; a subscription that had come to seq %d goes on from %s"
+        )
+        logger.error(problem, self._room, self._seq, place)
+
+    async def _begin(self) -> int:
+        """From now on it is behind what it had come to elsewhere, or behind all there is; the sequence."""
         position = (await self._reader.run(read_positions, [self._room])).get(self._room)
         if position is None:
             raise UnknownDocument(f"{self._room}")
-        place = self._room, position.head_seq, position.truncated_seq
-        batch = await self._reader.run(batch_at, *place)
-        self._seq = position.head_seq
+        seq = position.head_seq if self._seq is None else self._seq
+        if seq > position.head_seq:
+            self._log_going_back("the head")
+            seq = position.head_seq
+        batch = await self._reader.run(batch_at, self._room, seq, position.truncated_seq)
+        self._seq = seq
         self._trail.clear()
         if batch is not None:
             self._trail.append(batch)
+        self.has_begun.set()
+        return seq

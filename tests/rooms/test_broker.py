@@ -199,6 +199,31 @@ async def test_j66_a_subscription_that_has_read_nothing_that_is_left_goes_on_at_
     assert seen[1].id.startswith("bot:")
 
 
+async def test_j66_a_subscription_that_has_read_nothing_yet_goes_on_at_the_head_as_well(
+    broker: RoomBroker, document: Document
+) -> None:
+    """What it begins behind may be lost before it comes back, or while it waits."""
+    ahead: list[Message] = []
+    waiting: list[Message] = []
+
+    def put_back() -> None:
+        JournalBatch.objects.filter(first_seq__gt=1).delete()
+        append(document, message("cat", 1, put("n")))
+
+    await broker.publish(document.pk, message("bot", 1, insert("n")))
+    broker.subscribe(document.pk, ahead.append, after=5)
+    assert await broker.publish(document.pk, message("bot", 2, put("n"))) == 2
+    await until(lambda: len(ahead) == 1)
+    broker.subscribe(document.pk, waiting.append, after=2)
+    assert await broker.publish(document.pk, message("bot", 2, put("n"))) == 2  # when that has begun
+    await in_thread(put_back)
+    counter = 2
+    while not waiting:
+        counter += 1
+        assert await broker.publish(document.pk, message("bot", counter, put("n"))) < 6
+        await asyncio.sleep(0.05)
+
+
 async def test_a_handler_that_fails_harms_nobody(
     broker: RoomBroker, room: uuid.UUID, caplog: pytest.LogCaptureFixture
 ) -> None:
