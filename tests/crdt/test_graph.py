@@ -437,6 +437,32 @@ def test_a_message_that_writes_a_property_often_before_others_folds_it_once(
     assert_equal(graph, oracle)
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize(
+    "ops",
+    [[insert("n")], [upsert("n", x=1)], [upsert("n", y=1)], [remove("n"), insert("n", x=1)]],
+    ids=("insert", "upsert", "upsert other", "again"),
+)
+def test_a_message_that_makes_a_node_often_folds_its_properties_once(
+    ops: list[Op], is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T1, T2, T8: a thousand insertions that changed nothing folded everything behind them a thousand times."""
+    author, other, count = Author("al"), Author("bo"), 100
+    adds = [author(100 + number, prop("number.add", "x", number)) for number in range(count)]
+    messages = [author(1, insert("n", x=0)), *adds, *([] if is_last else [author(900, insert("m"))])]
+    late = other(50, *(ops * count))
+    graph, oracle = graph_of(messages), OracleGraph()
+    counted = Mock(wraps=step)
+    monkeypatch.setattr("vuer_rtc.crdt.property.step", counted)
+    applied = graph.apply(late)
+    assert counted.call_count <= 5 * count
+    monkeypatch.undo()
+    for message in messages:
+        oracle.apply(message)
+    assert applied.relay == oracle.apply(late).relay
+    assert_equal(graph, oracle)
+
+
 NEAR = 1.7e308
 """Twice that has no double."""
 

@@ -6,7 +6,7 @@ from copy import copy
 from fractions import Fraction
 from typing import Any
 
-from .dtype import PROPERTY_OPS, SET_OPS, TEXT_OPS
+from .dtype import CREATE_OPS, PROPERTY_OPS, SET_OPS, TEXT_OPS
 from .entry import added, entries_of, is_structural, keys_of, paths_of
 from .item import END, Item, creates, named_key, new_node, removes, target_parent
 from .message import UNSET, Op
@@ -44,6 +44,8 @@ class Scene:
         """While a message is attached: keys and paths of properties that several of its ops write."""
         self._runs: dict[tuple[str, str], Run] = {}
         """Of these, those into which some have come out of order and are not folded yet."""
+        self._unfolded: set[str] | None = None
+        """While a message is attached: keys of nodes that came or went, whose properties are not folded yet."""
         for key, node in self.base.items():
             if node.removed is None:
                 self.children.setdefault(node.parent, set()).add(key)
@@ -109,11 +111,15 @@ class Scene:
         if is_next or len(placed.message.ops) == 1:
             return self._attach_ops(placed, is_next)
         rechecks = self._rechecks = []
+        unfolded = self._unfolded = set()
         self._crowded = crowded_places(placed)
         results = self._attach_ops(placed, is_next)
-        self._end_runs()
+        for place in list(self._runs):
+            self._end_run(place)
         self._crowded.clear()
-        self._rechecks = None
+        self._rechecks = self._unfolded = None
+        for key in unfolded:
+            self._fold(self.live[key])
         if rechecks:
             # Once: what stands after the message depends on all of its ops, and nothing stands between them.
             untils = [until for _, until in rechecks if until is not None]
@@ -206,6 +212,7 @@ class Scene:
             if key in ("", "."):
                 return False
             item = self._item(key)
+        self._catch_up(item)
         path = op.path
         if path in ("", "."):
             fits = self._put(item, path, entry)
@@ -228,7 +235,7 @@ class Scene:
         prop = item.properties.get(path)
         if prop is None:
             prop = item.properties[path] = Property(path, [])
-        if self._is_next(item, prop, entry):
+        if self._is_next(item, prop, entry) and item.life.concerns(entry):  # type: ignore[union-attr]
             return prop.append(entry, item.life)  # type: ignore[arg-type]
         return self._insert(item, prop, entry)
 
@@ -242,19 +249,16 @@ class Scene:
             run = self._runs[place] = prop.begin_run(entry, life)
         return prop.insert_in(run, entry, life)
 
-    def _end_runs(self) -> None:
-        """Fold each property once, however many ops of the message are in its run."""
-        for (key, path), run in self._runs.items():
-            item = self.live[key]
-            item.properties[path].end_run(run, item.life)
-        self._runs.clear()
+    def _end_run(self, place: tuple[str, str]) -> None:
+        """Fold the property once, however many ops of the message are in its run."""
+        if (run := self._runs.pop(place, None)) is not None:
+            item = self.live[place[0]]
+            item.properties[place[1]].end_run(run, item.life)
 
     def _leave_run(self, place: tuple[str, str]) -> None:
         """From here on the message's ops on this property are folded one by one."""
         self._crowded.discard(place)
-        if (run := self._runs.pop(place, None)) is not None:
-            item = self.live[place[0]]
-            item.properties[place[1]].end_run(run, item.life)
+        self._end_run(place)
 
     @staticmethod
     def _is_next(item: Item, prop: Property, entry: Entry) -> bool:
@@ -295,8 +299,6 @@ class Scene:
     # Structure
 
     def _attach_structure(self, entry: Entry) -> bool:
-        if self._runs:
-            self._end_runs()
         op, placed = entry[2], entry[3]
         key = named_key(op)
         if key is None:
@@ -319,14 +321,23 @@ class Scene:
         if life is not None and life.node.removed is None:
             if entry[2].ot == "node.insert":
                 return False
-            self.changed.add(item.key)
-            return any([self._put(item, path, entry) for path in spread_paths(entry[2])])
+            return self._upsert(item, entry, life)
         node = new_node(entry, life is not None, entry[:2] in self.tree.blocked)
         item.life = Life(node, entry[:2], is_first=life is None)
         self._index(item.key, None if life is None else life.node, node)
-        for prop in item.properties.values():
-            prop.fold_all(item.life)
+        self._refold(item)
         return True
+
+    def _upsert(self, item: Item, entry: Entry, before: Life | None) -> bool:
+        """An upsert that makes no incarnation; true when it sets something of the one at its place, `before`."""
+        self.changed.add(item.key)
+        is_folded = not (self._unfolded and item.key in self._unfolded)  # else it comes into the logs then
+        fits = is_folded and any([self._put(item, path, entry) for path in spread_paths(entry[2])])
+        if entry[3].is_undone or before is None or before.node.removed is not None:
+            return False
+        if is_folded and item.life is not None and item.life.since == before.since:
+            return fits
+        return any(self._assigns(item, path, entry, before) for path in spread_paths(entry[2]))
 
     def _remove(self, item: Item, entry: Entry) -> bool:
         """A removal after everything structural."""
@@ -368,25 +379,18 @@ class Scene:
         if op.ot != "node.remove":
             self.tree.add(item.key, entry)
         before = item.life_at(spot, self.tree.blocked)
-        until = item.next_move(spot, self.tree.blocked) if is_move else None
-        self._settle_from(spot, {item.key}, until, is_move)
-        return not placed.is_undone and self._has_effect(item, entry, before)
-
-    def _has_effect(self, item: Item, entry: Entry, before: Life | None) -> bool:
-        op, spot = entry[2], entry[:2]
-        if op.ot == "node.move":
-            return before is not None and spot not in self.tree.blocked
-        if op.ot == "node.remove":
-            return before is not None and removes(before.node, entry)
-        if creates(before, entry):
+        if is_move:
+            self._settle_from(spot, {item.key}, item.next_move(spot, self.tree.blocked), True)
+            return before is not None and not placed.is_undone and spot not in self.tree.blocked
+        if not placed.is_undone and _alters(before, entry):
+            self._settle_from(spot, {item.key})
             return True
-        if op.ot == "node.insert" or before is None or before.node.removed is not None:
-            return False
-        return any([self._assigns(item, path, entry, before) for path in spread_paths(op)])
+        return op.ot in ("node.upsert", "node.inset") and self._upsert(item, entry, before)
 
     def _assigns(self, item: Item, path: str, entry: Entry, life: Life) -> bool:
-        """True when an upsert, which is in the logs, sets `path` at its place."""
-        register = item.properties[path].fold_until(life, entry[:2])
+        """True when an upsert sets `path` at its place."""
+        prop = item.properties.get(path) or Property(path, [])
+        register = prop.fold_until(life, entry[:2])
         return step(register, entry, path, life.floor)
 
     def _settle_from(
@@ -411,8 +415,27 @@ class Scene:
         self._index(item.key, None if old is None else old.node, item.node)
         if not has_new_births:
             return
+        self._refold(item)
+
+    def _refold(self, item: Item) -> None:
+        """Afterwards its properties are right again, or will be when they are needed or the message is in."""
+        for place in [place for place in self._runs if place[0] == item.key]:
+            self._end_run(place)
+        if self._unfolded is None:
+            self._fold(item)
+        else:
+            self._unfolded.add(item.key)
+
+    def _catch_up(self, item: Item) -> None:
+        """Afterwards its properties are right, whatever the message has done to it so far."""
+        if self._unfolded and item.key in self._unfolded:
+            self._unfolded.remove(item.key)
+            self._fold(item)
+
+    def _fold(self, item: Item) -> None:
+        since = None if item.life is None else item.life.since
         for entry in item.births:
-            if entry[2].ot in ("node.upsert", "node.inset"):
+            if entry[2].ot in ("node.upsert", "node.inset") and entry[:2] != since:
                 self._spread(item, entry)
         for prop in item.properties.values():
             prop.fold_all(item.life)
@@ -449,14 +472,22 @@ class Scene:
                 siblings.add(key)
 
 
+def _alters(life: Life | None, entry: Entry) -> bool:
+    """True when the creation or removal makes an incarnation, or ends the one that there is."""
+    if entry[2].ot == "node.remove":
+        return life is not None and removes(life.node, entry)
+    return creates(life, entry)
+
+
 def crowded_places(placed: Placed) -> set[tuple[str, str]]:
-    """Keys and paths that several property ops of the message write."""
+    """Keys and paths that several ops of the message write, other than texts'."""
     seen: set[tuple[str, str]] = set()
     crowded: set[tuple[str, str]] = set()
     for op in placed.message.ops:
-        if op.ot in PROPERTY_OPS:
+        key = named_key(op) if op.ot in CREATE_OPS else op.key
+        if key is not None and (op.ot in PROPERTY_OPS or op.ot in CREATE_OPS):
             for path in paths_of(op):
-                place = op.key, path
+                place = key, path
                 if place in seen and not is_reserved(path):
                     crowded.add(place)
                 seen.add(place)
