@@ -26,7 +26,7 @@ from tests.crdt.scenario import (
     value,
 )
 from vuer_rtc.crdt.graph import Graph, Identity, SnapshotOvertaken
-from vuer_rtc.crdt.item import Item
+from vuer_rtc.crdt.item import Item, creates
 from vuer_rtc.crdt.message import SERVER_CLIENT, Epoch, Message, Op, cut_of, cut_record, reset_record
 from vuer_rtc.crdt.register import step
 from vuer_rtc.crdt.text import Text
@@ -550,6 +550,36 @@ def test_a_move_behind_all_others_climbs_a_tower_without_making_a_node_of_each_f
     assert parents == [f"f{floors - 1}", "", f"f{floors - 1}", "f2"]
     monkeypatch.undo()
     converged(made, boxes, moves)
+
+
+def test_an_undo_looks_up_each_parent_of_a_tower_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T4: a thousand moves after the one that is undone climbed all floors anew, each one a search of its history."""
+    author, floors, count = Author("al"), 30, 100
+    made = author(1, insert("q"), insert("f0"), *(insert(f"f{n}", f"f{n - 1}") for n in range(1, floors)))
+    boxes = author(2, insert("b0"), insert("b1"), insert("in0", "b0"), insert("in1", "b1"))
+    again = [remove("f5"), insert("f5", "f4")]
+    moves = [author(10 + n, move(f"b{n % 2}", f"f{floors - 1 - n % 3}"), *again) for n in range(count)]
+    messages = [made, boxes, author(3, move("f0", "q")), *moves]
+    graph = graph_of(messages)
+    looks = Mock(side_effect=Item.parent_at)
+    monkeypatch.setattr(Item, "parent_at", lambda *arguments: looks(*arguments))
+    graph.apply(author(1000, undo("al:3")))
+    assert looks.call_count <= floors + 3
+    monkeypatch.undo()
+    converged(*messages, author(1000, undo("al:3")))
+
+
+def test_the_root_is_found_by_one_look_at_each_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T10: where nothing stands at root level, each of a thousand insertions there looked at all before it."""
+    author, count = Author("al"), 100
+    messages = [author(1, insert("n", "nowhere")), *(author(2 + n, insert("n")) for n in range(count))]
+    graph = graph_of(messages)
+    looks = Mock(side_effect=creates)
+    monkeypatch.setattr("vuer_rtc.crdt.item.creates", looks)
+    assert graph.flat()["root"] == ""
+    assert looks.call_count <= count + 1
+    monkeypatch.undo()
+    converged(*messages, author(1000, remove("n"), insert("n")))
 
 
 def test_a_fold_writes_no_text_that_it_does_not_change(monkeypatch: pytest.MonkeyPatch) -> None:

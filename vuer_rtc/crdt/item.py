@@ -1,7 +1,8 @@
 """All that is known of one key: its base below the cut, and its creations, removals, moves and properties above."""
 
 from bisect import bisect_left
-from collections.abc import Container, Sequence
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -86,9 +87,20 @@ class Item(msgspec.Struct, gc=False):
                 return entry
         return None
 
+    def creations(self) -> set[Spot | None]:
+        """Where its incarnations begin; costs what there are births."""
+        return {life.since for life in self._lives(END, ())}
+
     def _born_by(self, end: Spot, blocked: Container[Spot]) -> Life | None:
         """The incarnation before `end`, where its creation put it."""
-        life = None if self.base is None else Life(copy(self.base))
+        lives = deque(self._lives(end, blocked), maxlen=1)
+        return lives[0] if lives else None
+
+    def _lives(self, end: Spot, blocked: Container[Spot]) -> Iterator[Life]:
+        """The incarnations that begin before `end`; each may be removed when the next one is asked for."""
+        life = None
+        if self.base is not None:
+            yield (life := Life(copy(self.base)))
         for entry in self.births:
             if entry >= end:
                 break
@@ -99,8 +111,7 @@ class Item(msgspec.Struct, gc=False):
                     life.node.removed, life.removed_at = entry[3].origin, entry[:2]
             elif creates(life, entry):
                 node = new_node(entry, life is not None, entry[:2] in blocked)
-                life = Life(node, entry[:2], is_first=life is None)
-        return life
+                yield (life := Life(node, entry[:2], is_first=life is None))
 
 
 def creates(old: Life | None, entry: Entry) -> bool:

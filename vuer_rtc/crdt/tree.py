@@ -9,7 +9,7 @@ for replicated trees", 2021).
 
 from bisect import bisect_left, bisect_right, insort
 
-from .item import END, Item, creates, target_parent
+from .item import END, Item, target_parent
 from .node import ROOT, Node
 from .place import BELOW, Entry, Spot
 
@@ -42,6 +42,10 @@ class Tree:
         found = item.parent_at(end, self.blocked)
         return None if found is None else found[0]
 
+    def creations(self, key: str) -> set[Spot | None]:
+        """Where the incarnations of a key begin that is not at rest."""
+        return self._live[key].creations()
+
     def is_named(self, key: str) -> bool:
         """True when an op, undone or not, has named `key` as a parent."""
         return key in self._named
@@ -58,7 +62,7 @@ class Tree:
         if self._named.get(key, END) <= entry[:2] or entry[3].is_late:
             self._make_hard(entry)
             if not is_next:
-                self._check(key, entry)
+                self._check(key, entry, Climb(self))
             elif self._is_below_now(parent, key):
                 self.blocked.add(entry[:2])
         elif op.ot != "node.move" and parent == ROOT:
@@ -78,6 +82,7 @@ class Tree:
         `until`: the last spot at which the tree differs if no other op comes out differently; None: everywhere.
         """
         changed: set[str] = set()
+        climb = Climb(self)
         at = bisect_right(self._hard, after)
         while at < len(self._hard):
             entry = self._hard[at]
@@ -85,7 +90,9 @@ class Tree:
             if until is not None and entry[:2] > until:
                 break
             key = key_of(entry)
-            if self._check(key, entry):
+            is_changed = self._check(key, entry, climb)
+            climb.pass_by(key, entry)
+            if is_changed:
                 changed.add(key)
                 if until is not None and entry[2].ot == "node.move":
                     following = self._live[key].next_move(entry[:2], self.blocked)
@@ -104,14 +111,16 @@ class Tree:
         """What `root` is before `end`."""
         if self.base_root:
             return self.base_root
+        creations: dict[str, set[Spot | None]] = {}
         for entry in self._rooted:
             if entry >= end:
                 break
             spot, key = entry[:2], key_of(entry)
             if entry[3].is_undone or (target_parent(entry[2]) != ROOT and spot not in self.blocked):
                 continue
-            before = self._live[key].life_at(spot, self.blocked)
-            if creates(before, entry):
+            if key not in creations:
+                creations[key] = self._live[key].creations()
+            if spot in creations[key]:
                 return key
         return ROOT
 
@@ -155,10 +164,10 @@ class Tree:
             if at == len(entries) or entries[at][:2] != entry[:2]:
                 entries.insert(at, entry)
 
-    def _check(self, key: str, entry: Entry) -> bool:
+    def _check(self, key: str, entry: Entry, climb: "Climb") -> bool:
         """Refuse the op or not; true when that is not as it was."""
         spot = entry[:2]
-        is_blocked = self._is_below(target_parent(entry[2]), key, spot)
+        is_blocked = climb.meets(target_parent(entry[2]), key, spot)
         if entry[3].is_late and entry[2].ot == "node.move" and not is_blocked:
             found = self._live[key].parent_at(spot, self.blocked)
             is_blocked = found is not None and found[1] > entry[3].origin
@@ -168,7 +177,7 @@ class Tree:
         return True
 
     def _is_below_now(self, key: str, ancestor: str) -> bool:
-        """`_is_below` after everything there is, for a thirtieth of the price: towers may be tall."""
+        """True when `key` is `ancestor` or below it, after everything there is (rule T4)."""
         while key != ROOT:
             if key == ancestor:
                 return True
@@ -179,14 +188,41 @@ class Tree:
             key = node.parent
         return False
 
-    def _is_below(self, key: str, ancestor: str, end: Spot) -> bool:
+
+class Climb:
+    """From nodes up to root level, as the tree is at spots that ascend: a parent is looked up once, then followed."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._parents: dict[str, str | None] = {}
+        """Of the keys met so far; they have been named as parents, so what moves them later is hard."""
+        self._creations: dict[str, set[Spot | None]] = {}
+
+    def meets(self, key: str, ancestor: str, spot: Spot) -> bool:
         """True when `key` is `ancestor` or below it; passes through tombstones, ends at missing nodes (rule T4)."""
+        parents = self._parents
         step: str | None = key
-        while step is not None and step != ROOT:
+        while step:
             if step == ancestor:
                 return True
-            step = self.parent_at(step, end)
+            if step not in parents:
+                parents[step] = self._tree.parent_at(step, spot)
+            step = parents[step]
         return False
+
+    def pass_by(self, key: str, entry: Entry) -> None:
+        """From here on the hard op, refused or not, is in the past."""
+        if key not in self._parents:
+            return
+        op, spot, is_blocked = entry[2], entry[:2], entry[:2] in self._tree.blocked
+        if op.ot == "node.move":
+            if self._parents[key] is not None and not (is_blocked or entry[3].is_undone):
+                self._parents[key] = target_parent(op)
+            return
+        if key not in self._creations:
+            self._creations[key] = self._tree.creations(key)
+        if spot in self._creations[key]:
+            self._parents[key] = ROOT if is_blocked else target_parent(op)
 
 
 def key_of(entry: Entry) -> str:
