@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .dtype import MODIFIERS, SET_OPS, SETTERS, TEXT_OPS
+from .fold import Fold
 from .message import UNSET, Op
 from .node import STRING_PATHS, Node, Register, is_reserved, start_register
 from .place import BELOW, Entry, Origin, Spot
@@ -61,14 +62,14 @@ class Run(msgspec.Struct, gc=False):
     first: int
     last: int
     """Indices of the first and the last of them."""
-    register: Register
+    fold: Fold
     """What the log adds up to, as far as the last of them."""
     growth: tuple[float, float] | None
     """(a, b): what is behind makes of a number x one of at most a * |x| + b; None: that is not known."""
 
     def is_sure_to_fit(self, op: Op) -> bool:
         """True when the op fits the value behind all others, whatever exactly that is: both are numbers."""
-        value = self.register.value
+        value = self.fold.register.value
         if self.growth is None or not (
             op.ot.startswith("number.") and is_number(op.value) and is_number(value)
         ):
@@ -173,14 +174,15 @@ class Property(msgspec.Struct, gc=False):
     def begin_run(self, entry: Entry, life: Life) -> Run:
         """A run for an entry that is not in yet, and those that follow it; the register is wrong until it ends."""
         at = bisect_right(self.log, entry)
-        return Run(at, at, self.fold_until(life, entry[:2]), growth_of(self.log[at:]))
+        fold = Fold(self.fold_until(life, entry[:2]), self.path, life.floor)
+        return Run(at, at, fold, growth_of(self.log[at:]))
 
     def insert_in(self, run: Run, entry: Entry, life: Life) -> bool:
         """`insert`, in a run."""
         at = run.last = bisect_right(self.log, entry)
         self.log.insert(at, entry)
         self._drop_checkpoints(at)
-        return life.concerns(entry) and step(run.register, entry, self.path, life.floor)
+        return life.concerns(entry) and run.fold.step(entry)
 
     def end_run(self, run: Run, life: Life | None) -> None:
         """Afterwards the register is right again."""
@@ -227,19 +229,21 @@ class Property(msgspec.Struct, gc=False):
             return False
         if self.has_text or self.register is None:
             return self.fold_all(life, at)
-        log, floor = self.log, life.floor
+        log = self.log
         done, register = self._before(life, at)
-        fits = False
+        fold, fits = Fold(register, self.path, life.floor), False
+        distance = CHECKPOINT_DISTANCE * (1 + (len(log) - done) // (CHECKPOINT_DISTANCE * CHECKPOINTS_MAX))
         for index in range(done, len(log)):
             entry = log[index]
-            if not life.concerns(entry):
+            if (entry[3].is_undone and index != at) or not life.concerns(entry):
                 continue
             if index > at and index > until and self._sets(entry):
                 return fits
-            if step(register, entry, self.path, floor) and index == at:
+            if fold.step(entry) and index == at:
                 fits = True
-            if (index + 1) % CHECKPOINT_DISTANCE == 0 and index + 1 - done >= CHECKPOINT_DISTANCE:
+            if (index + 1) % distance == 0 and index + 1 - done >= distance:
                 self._keep_checkpoint(index + 1, register)
+                fold.share()
         self.register = register
         return fits
 
@@ -254,10 +258,11 @@ class Property(msgspec.Struct, gc=False):
         begin = 0
         if not self.has_text and len(self.log) > CHECKPOINT_DISTANCE and at < 0:
             begin, register = self._before(life, len(self.log))
+        fold = Fold(register, self.path, life.floor)
         for index in range(begin, len(self.log)):
             entry = self.log[index]
             if life.concerns(entry):
-                if step(register, entry, self.path, life.floor) and index == at:
+                if fold.step(entry) and index == at:
                     fits = True
                 if self.has_text:
                     self._follow_text(entry, register)
@@ -270,9 +275,10 @@ class Property(msgspec.Struct, gc=False):
         register, done = self.start(life), 0
         if register.text is None and not any(entry[2].ot in TEXT_OPS for entry in self.log[:stop]):
             done, register = self._before(life, stop)
+        fold = Fold(register, self.path, life.floor)
         for entry in self.log[done:stop]:
             if life.concerns(entry):
-                step(register, entry, self.path, life.floor)
+                fold.step(entry)
         return register
 
     def remove(self, entry: Entry) -> None:

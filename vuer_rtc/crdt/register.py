@@ -29,11 +29,16 @@ def step(register: Register, entry: Entry, path: str, floor: Origin | None) -> b
     if value is NO_EFFECT or (path in STRING_PATHS and type(value) is not str):
         return False
     if not placed.is_undone:
-        if register.is_set and register.setter is None:
-            register.setter = register.writer
-        touch(register, placed.origin)
-        register.value, register.writer, register.index = value, placed.origin, index
+        write(register, value, placed.origin, index)
     return True
+
+
+def write(register: Register, value: Any, origin: Origin, index: int) -> None:
+    """Afterwards it holds what op `index` of that message has made of its value."""
+    if register.is_set and register.setter is None:
+        register.setter = register.writer
+    touch(register, origin)
+    register.value, register.writer, register.index = value, origin, index
 
 
 def is_spread(op: Op) -> bool:
