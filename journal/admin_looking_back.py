@@ -116,7 +116,7 @@ def _told(document: Document, wanted: dict[str, Any], reach: Reach) -> dict[str,
     """The state that was asked for, and what stands around it."""
     point = find_point(document, wanted, reach)
     around = _around(document, point, reach)
-    return {"point": point, **around, "state": told_state(point.graph.nodes(), document.pk)}
+    return {"point": point, **around, "state": told_state(point.graph, document.pk)}
 
 
 def find_point(document: Document, wanted: dict[str, Any], reach: Reach) -> Point:

@@ -1,7 +1,8 @@
 """Changes, messages and states in the words and bounds of the admin's pages."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from journal.difference import Difference, NodeDifference, Touches
 from journal.entry import Entry
 from journal.models import SceneObject
 from journal.settings import settings
-from vuer_rtc.crdt.graph import NodeView
+from vuer_rtc.crdt.graph import Graph, NodeView
 from vuer_rtc.crdt.message import UNSET
+from vuer_rtc.crdt.node import ROOT
 
 VALUE_CHARS_MAX = 200
 """Of a value in a table."""
@@ -165,30 +167,36 @@ def told_difference(found: Difference, document_id: UUID) -> dict[str, Any]:
 # States
 
 
-def told_state(nodes: dict[str, NodeView], document_id: UUID) -> dict[str, Any]:
+def told_state(graph: Graph, document_id: UUID) -> dict[str, Any]:
     """The tree of what is shown, then what is not; the first nodes of each."""
-    shown = list(tree(nodes))
-    hidden = sorted(key for key, view in nodes.items() if view.hidden)
     bound = settings.admin_nodes_max
-    urls = object_urls(document_id, [*(key for key, _ in shown[:bound]), *hidden[:bound]])
+    depths = dict(islice(tree(sorted(graph.children_of(ROOT)), graph.children_of), bound))
+    all_hidden = graph.hidden_keys()
+    hidden = sorted(all_hidden)[:bound]
+    shown_count = graph.node_count - len(all_hidden)
+    urls = object_urls(document_id, [*depths, *hidden])
+
+    def told(keys: Iterable[str]) -> list[dict[str, Any]]:
+        views = graph.views(keys, with_children=False).values()
+        return [told_view(view, min(depths.get(view.key, 0), DEPTH_MAX), urls) for view in views if view]
+
     return {
-        "shown": [told_view(nodes[key], min(depth, DEPTH_MAX), urls) for key, depth in shown[:bound]],
-        "shown_count": len(shown),
-        "shown_more": max(0, len(shown) - bound),
-        "hidden": [told_view(nodes[key], 0, urls) for key in hidden[:bound]],
-        "hidden_count": len(hidden),
-        "hidden_more": max(0, len(hidden) - bound),
+        "shown": told(depths),
+        "shown_count": shown_count,
+        "shown_more": shown_count - len(depths),
+        "hidden": told(hidden),
+        "hidden_count": len(all_hidden),
+        "hidden_more": len(all_hidden) - len(hidden),
     }
 
 
-def tree(nodes: dict[str, NodeView]) -> Iterable[tuple[str, int]]:
-    """Keys and depths of the nodes that are shown, depth first."""
-    roots = sorted(key for key, view in nodes.items() if not view.parent and not view.hidden)
+def tree(roots: Sequence[str], children_of: Callable[[str], Sequence[str]]) -> Iterator[tuple[str, int]]:
+    """Keys and depths of these nodes and of all below them, depth first."""
     waiting = [(key, 0) for key in reversed(roots)]
     while waiting:
         key, depth = waiting.pop()
         yield key, depth
-        waiting += [(child, depth + 1) for child in reversed(nodes[key].children)]
+        waiting += [(child, depth + 1) for child in reversed(children_of(key))]
 
 
 def told_view(view: NodeView, depth: int, urls: dict[str, str]) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """What happened between two states of a document, and by whom: all of it, one node's, one message's (rule J31)."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from journal.change import NodeChange, PropertyChange, Touch
 from journal.entry import Entry
 from journal.history import replay
+from journal.operation import subject_of
 from journal.settings import settings
 from vuer_rtc.crdt.graph import Graph, NodeView
+from vuer_rtc.crdt.message import Message
+from vuer_rtc.crdt.undo import targets_of
 
 Views = Mapping[str, NodeView | None]
 
@@ -75,15 +80,19 @@ class Steps:
 def difference(document_id: UUID, seq_a: int, seq_b: int) -> Difference:
     """What differs between two points, `seq_a <= seq_b`; what was done and taken back between them does not.
 
-    Cost: that of `graph_at(seq_b)`, and of looking at what each message between has changed.
-    Raises: as `journal.history.graph_at`.
+    Cost: that of `graph_at(seq_b)`, twice: whose work it was is looked for only of what is named, which is known at
+    the end.  Raises: as `journal.history.graph_at`.
     """
-    return replay(document_id, seq_a, seq_b, lambda graph, entries: _difference(graph, entries, seq_a, seq_b))
+    after = replay(document_id, seq_a, seq_b, _outcome)
+    return replay(
+        document_id, seq_a, seq_b, lambda graph, entries: _difference(graph, entries, after, seq_a, seq_b)
+    )
 
 
 def compared(before: Graph, after: Graph) -> Difference:
     """What differs between two states; nobody is named."""
-    changes = _differing(before.nodes(), after.nodes())
+    views = [graph.nodes(with_children=False) for graph in (before, after)]
+    changes = _differing(NodeChange(key, *(of.get(key) for of in views)) for key in {**views[0], **views[1]})
     nodes = [_told(change, {}, {}, change.key) for change in changes[: settings.history_nodes_max]]
     seq_a, seq_b = before.head_seq, after.head_seq
     return Difference(seq_a, seq_b, nodes, len(changes), seq_b - seq_a)
@@ -107,56 +116,94 @@ def steps_of(document_id: UUID, key: str, seq_a: int, seq_b: int) -> Steps:
 
 
 def step_at(document_id: UUID, seq: int) -> Step:
-    """What one message changed.  Cost: that of `graph_at(seq)`.  Raises: as `journal.history.graph_at`."""
+    """What one message changed.  Cost: that of `graph_at(seq)`, twice when it changed nodes that it does not name.
+    Raises: as `journal.history.graph_at`."""
 
-    def find(graph: Graph, entries: Iterator[Entry]) -> Step:
-        before = graph.nodes()
+    def find(graph: Graph, entries: Iterator[Entry]) -> tuple[Touch, Views, list[NodeChange] | None]:
         [entry] = entries
-        graph.apply(entry.message)
-        changes = _differing(before, graph.nodes())
-        return Step(Touch.of(entry), changes[: settings.history_nodes_max], len(changes))
+        before = _views(graph, _named(graph, entry.message))
+        after = _views(graph, graph.apply(entry.message).changed)
+        is_known = before.keys() >= after.keys()
+        return Touch.of(entry), after, _changes(graph, before, after) if is_known else None
 
-    return replay(document_id, seq - 1, seq, find)
+    touch, after, changes = replay(document_id, seq - 1, seq, find)
+    if changes is None:
+        changes = replay(
+            document_id, seq - 1, seq - 1, lambda graph, _: _changes(graph, _views(graph, after), after)
+        )
+    return Step(touch, changes[: settings.history_nodes_max], len(changes))
+
+
+def _named(graph: Graph, message: Message) -> set[str]:
+    """The nodes that its operations are about, or those of the messages that it undoes or redoes, and those above."""
+    keys: set[str] = set()
+    targets = filter(None, map(graph.message, targets_of(message)))
+    for op in (op for each in (message, *targets) for op in each.ops):
+        key, _ = subject_of(op)
+        keys |= {key, op.key}
+        if type(op.value) is dict and type(parent := op.value.get("newParent")) is str:
+            keys.add(parent)
+        if (standpoint := graph.standpoint(key)) is not None:
+            keys.add(standpoint.parent)
+    return keys
 
 
 # Between two points
 
 
-@dataclass(slots=True)
+def _outcome(graph: Graph, entries: Iterator[Entry]) -> Views:
+    """Applies the messages; the nodes that may differ then, save for what is above them."""
+    changed: set[str] = set()
+    for entry in entries:
+        changed |= graph.apply(entry.message).changed
+    return _views(graph, changed)
+
+
+def _difference(graph: Graph, entries: Iterator[Entry], after: Views, seq_a: int, seq_b: int) -> Difference:
+    before = _views(graph, after)
+    changes = _changes(graph, before, after)
+    shown = changes[: settings.history_nodes_max]
+    states = (
+        {**before, **{change.key: change.before for change in changes}},
+        {**after, **{change.key: change.after for change in changes}},
+    )
+    followed = {key for change in shown for key in _deciding(change, states)}
+    of_nodes: dict[str, _Trail] = {}
+    of_properties: dict[tuple[str, str], _Trail] = {}
+    touches_max = settings.history_touches_max
+    for touch, change in _changes_among(graph, entries, states[0], followed) if shown else ():
+        if change.is_structural:
+            of_nodes.setdefault(change.key, _Trail(touches_max)).add(touch)
+        for one in change.written:
+            of_properties.setdefault((change.key, one.path), _Trail(touches_max)).add(touch)
+    nodes = [
+        _told(
+            change,
+            of_nodes,
+            of_properties,
+            next((key for key in _deciding(change, states) if key in of_nodes), change.key),
+        )
+        for change in shown
+    ]
+    return Difference(seq_a, seq_b, nodes, len(changes), seq_b - seq_a)
+
+
 class _Trail:
     """The messages that changed one thing."""
 
-    newest: deque[Touch] = field(default_factory=lambda: deque(maxlen=settings.history_touches_max))
-    count: int = 0
+    def __init__(self, touches_max: int) -> None:
+        self._newest: deque[Touch] = deque(maxlen=touches_max)
+        self._count = 0
 
     def add(self, touch: Touch) -> None:
-        self.newest.appendleft(touch)
-        self.count += 1
+        self._newest.appendleft(touch)
+        self._count += 1
 
     def told(self) -> Touches:
-        return Touches(list(self.newest), self.count)
+        return Touches(list(self._newest), self._count)
 
 
-NOBODY = _Trail()
-
-
-def _difference(graph: Graph, entries: Iterator[Entry], seq_a: int, seq_b: int) -> Difference:
-    before = graph.nodes()
-    of_nodes: dict[str, _Trail] = {}
-    of_properties: dict[tuple[str, str], _Trail] = {}
-    for touch, changes in _changes(graph, entries, before):
-        for change in changes:
-            if change.is_structural:
-                of_nodes.setdefault(change.key, _Trail()).add(touch)
-            for one in change.written:
-                of_properties.setdefault((change.key, one.path), _Trail()).add(touch)
-    after = graph.nodes()
-    differing = _differing(before, after)
-    nodes = [
-        _told(change, of_nodes, of_properties, _mover(change, of_nodes, before, after))
-        for change in differing[: settings.history_nodes_max]
-    ]
-    return Difference(seq_a, seq_b, nodes, len(differing), seq_b - seq_a)
+NOBODY = _Trail(0)
 
 
 def _told(
@@ -175,39 +222,60 @@ def _told(
     )
 
 
-def _mover(change: NodeChange, moved: Mapping[str, _Trail], *states: Views) -> str:
-    """Key of the node whose coming, going or moving made the difference: itself, or the first above it."""
+def _deciding(change: NodeChange, states: Iterable[Views]) -> Iterator[str]:
+    """Keys of the nodes whose coming, going or moving may have made the difference: its own; where it was hidden or
+    shown with what is above it, those above it in each state, and a parent that is not there."""
+    yield change.key
     if change.is_structural or not (change.is_shown or change.is_hidden):
-        return change.key
+        return
     for views in states:
         key, seen = change.key, set()
         while key not in seen and (view := views.get(key)) is not None:
-            if key in moved:
-                return key
             seen.add(key)
-            key = view.parent
-        if key in moved:
-            return key  # a parent that is not there
-    return change.key
+            yield (key := view.parent)
 
 
-def _differing(before: Views, after: Views) -> list[NodeChange]:
-    keys = sorted({*before, *after})
-    return [change for key in keys if (change := NodeChange(key, before.get(key), after.get(key)))]
+def _views(graph: Graph, keys: Iterable[str]) -> Views:
+    """The nodes of these keys, as far as they are compared."""
+    return graph.views(keys, with_children=False)
+
+
+def _changes(graph: Graph, before: Views, after: Views) -> list[NodeChange]:
+    """What differs of the nodes in `after`, and of what they have hidden or shown with them, by key.  `graph`: in
+    either of the two states."""
+    changes = {key: NodeChange(key, before.get(key), view) for key, view in after.items()}
+    turned = {True: set[str](), False: set[str]()}
+    for change in changes.values():
+        waiting = [change.key] if change.is_shown or change.is_hidden else []
+        below = turned[change.is_hidden]
+        while waiting:
+            found = {key for key in graph.scene.children.get(waiting.pop(), ()) if key not in changes}
+            waiting += found - below
+            below |= found
+    for is_hidden, keys in turned.items():
+        for key, view in _views(graph, keys).items():
+            assert view is not None
+            was, now = (msgspec.structs.replace(view, hidden=hidden) for hidden in (not is_hidden, is_hidden))
+            changes[key] = NodeChange(key, was, now)
+    return _differing(changes.values())
+
+
+def _differing(changes: Iterable[NodeChange]) -> list[NodeChange]:
+    return sorted(filter(None, changes), key=lambda change: change.key)
 
 
 # Message by message
 
 
-def _changes(
-    graph: Graph, entries: Iterable[Entry], before: Views
-) -> Iterator[tuple[Touch, list[NodeChange]]]:
-    """Applies the messages; of each, the nodes that it changed itself."""
-    known = dict(before)
+def _changes_among(
+    graph: Graph, entries: Iterable[Entry], before: Views, keys: Collection[str]
+) -> Iterator[tuple[Touch, NodeChange]]:
+    """Applies the messages; of each, which of these nodes it changed itself."""
+    known = {key: before.get(key) for key in keys}
     for entry in entries:
-        now = graph.views(graph.apply(entry.message).changed)
-        yield Touch.of(entry), [NodeChange(key, known.get(key), view) for key, view in now.items()]
-        known.update(now)
+        for key, view in _views(graph, known.keys() & graph.apply(entry.message).changed).items():
+            yield Touch.of(entry), NodeChange(key, known[key], view)
+            known[key] = view
 
 
 def _changes_of(graph: Graph, entries: Iterable[Entry], key: str) -> Iterator[tuple[Touch, NodeChange]]:
@@ -223,9 +291,7 @@ def _changes_of(graph: Graph, entries: Iterable[Entry], key: str) -> Iterator[tu
 
 def _line(graph: Graph, key: str) -> tuple[NodeView | None, frozenset[str]]:
     """The node of a key; and the keys that decide whether it is seen: its own and those above it."""
-    found = view = graph.views([key])[key]
     line = [key]
-    while view is not None and view.parent:
-        line.append(view.parent)
-        view = graph.views([view.parent])[view.parent]
-    return found, frozenset(line)
+    while (standpoint := graph.standpoint(line[-1])) is not None and standpoint.parent:
+        line.append(standpoint.parent)
+    return _views(graph, [key])[key], frozenset(line)

@@ -408,8 +408,23 @@ def test_the_page_takes_a_few_queries_whatever_it_shows(
         append(scene, message(lt, insert(f"n{lt}"), put("arm", "x", lt)), user=str(ann.pk))
     for name in "abc":
         label_state(scene.pk, 3, name, ann.pk)
-    with django_assert_max_num_queries(46):
+    with django_assert_max_num_queries(53):
         looking_back(visitor, scene, "?seq=30&since=2")
+
+
+def test_a_page_shows_the_first_of_many_objects_and_counts_all(visitor: Client, document: Document) -> None:
+    append(document, message(1, *[insert(key) for key in ("b", "a", "gone")], insert("below", "gone")))
+    append(document, message(2, insert("a1", "a"), insert("a2", "a1"), insert("lost", "nowhere")))
+    append(document, message(3, remove("gone")))
+    with override_settings(VUER_RTC={"JOURNAL_ADMIN_NODES_MAX": 2}):
+        html = looking_back(visitor, document)
+    shown = re.findall(
+        r'data-depth="(\d)">\s*<td class="key object"><span class="clipped" title="(\w+)"', html
+    )
+    assert shown == [("0", "a"), ("1", "a1")]
+    assert "and 2 more objects: 4 in all" in html
+    assert "3 removed or hidden" in html
+    assert "and 1 more." in html
 
 
 # Acting

@@ -167,6 +167,18 @@ def test_j31_the_last_changes_of_a_node_are_told(scene: Document) -> None:
     assert ([step.touch.seq for step in steps.newest], steps.count) == ([6, 4], 5)
 
 
+def test_j31_nothing_is_sorted_for_each_message(scene: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a node with fifty thousand below it, that takes longer than all the rest."""
+
+    def fail(scene: Any, key: str) -> list[str]:
+        raise AssertionError(f"the children of {key} are looked for")
+
+    monkeypatch.setattr("vuer_rtc.crdt.view.children_of", fail)
+    assert difference(scene.pk, 0, 8).node_count == 3
+    assert steps_of(scene.pk, "hand", 0, 8).count == 3
+    assert step_at(scene.pk, 4).change_count == 2
+
+
 def test_j31_a_message_tells_all_that_it_changed(scene: Document) -> None:
     step = step_at(scene.pk, 4)
     assert (step.touch.message_id, [change.key for change in step.changes]) == ("ann:4", ["arm", "hand"])

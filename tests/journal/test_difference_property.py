@@ -13,6 +13,12 @@ from tests.journal.test_history_property import live_step, pair_of
 from vuer_rtc.crdt.message import UNSET
 
 
+def told(change: NodeChange) -> Any:
+    """What is told of a change."""
+    kinds = change.is_added, change.is_removed, change.is_moved, change.is_shown, change.is_hidden
+    return change.key, kinds, change.properties
+
+
 class Histories(TestCase):
     """Messages in and out of order, undos, cuts, resets and compactions."""
 
@@ -33,6 +39,18 @@ class Histories(TestCase):
             for one in node.properties:
                 then = values_of(graph_at(document.pk, one.by.newest[0].seq).nodes().get(node.change.key))
                 assert then.get(one.change.path, UNSET) == one.change.after
+
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
+    @given(steps=st.lists(live_step, min_size=2, max_size=16))
+    def test_j31_what_a_message_changed_is_what_differs_behind_it(self, steps: list[Any]) -> None:
+        document = pair_of(steps).compacted
+        reach = reach_of(document.pk)
+        for seq in range(reach.oldest_seq + 1, reach.head_seq + 1):
+            before, after = (graph_at(document.pk, at).nodes() for at in (seq - 1, seq))
+            changes = [NodeChange(key, before.get(key), after.get(key)) for key in sorted({*before, *after})]
+            assert list(map(told, step_at(document.pk, seq).changes)) == list(
+                map(told, filter(None, changes))
+            )
 
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
     @given(steps=st.lists(live_step, min_size=2, max_size=16))

@@ -30,7 +30,7 @@ from .seen import Seen
 from .sink import fold_below
 from .size import value_size
 from .undo import Undo
-from .view import NodeView, PublishedState, Shown, Standpoint, flat_graph, node_view
+from .view import NodeView, PublishedState, Shown, Standpoint, children_of, flat_graph, node_view
 
 INFINITY = float("inf")
 CHANGES_MAX = 10_000
@@ -455,15 +455,24 @@ class Graph:
         retained = (placed.message.server_seq for placed in self._log.order)
         return min((seq - 1 for seq in retained if seq), default=self.head_seq)
 
-    def nodes(self) -> dict[str, NodeView]:
+    def nodes(self, *, with_children: bool = True) -> dict[str, NodeView]:
         """Every node, tombstones included, by key."""
-        keys = [key for key, _ in self._scene.nodes()]
-        return {key: view for key, view in self.views(keys).items() if view is not None}
+        views = self.views([key for key, _ in self._scene.nodes()], with_children=with_children)
+        return {key: view for key, view in views.items() if view is not None}
 
-    def views(self, keys: Any) -> dict[str, NodeView | None]:
+    def views(self, keys: Any, *, with_children: bool = True) -> dict[str, NodeView | None]:
         """The nodes of these keys; None for those that there are not.  Costs nothing for the others."""
         shown = Shown(self._scene)
-        return {key: node_view(self._scene, key, shown) for key in keys}
+        return {key: node_view(self._scene, key, shown, with_children=with_children) for key in keys}
+
+    def hidden_keys(self) -> set[str]:
+        """Keys of the nodes that are not shown."""
+        shown = Shown(self._scene)
+        return {key for key, _ in self._scene.nodes() if key not in shown}
+
+    def children_of(self, key: str) -> list[str]:
+        """Keys of the live nodes below a node, or (`""`) at root level, by (createdAt, key)."""
+        return children_of(self._scene, key)
 
     def changed_since(self, seq: int) -> frozenset[str] | None:
         """Keys of the nodes whose view may differ from when `head_seq` was `seq`; None when that is not known."""

@@ -124,8 +124,9 @@ class Shown:
         return self._known[key]
 
 
-def node_view(scene: Scene, key: str, shown: Shown) -> NodeView | None:
-    """The node of a key, a tombstone too; None when there is none."""
+def node_view(scene: Scene, key: str, shown: Shown, *, with_children: bool = True) -> NodeView | None:
+    """The node of a key, a tombstone too; None when there is none.  Its children may be left out: where
+    there are thousands, sorting them is most of the price."""
     node = scene.node(key)
     if node is None:
         return None
@@ -136,7 +137,7 @@ def node_view(scene: Scene, key: str, shown: Shown) -> NodeView | None:
         tag=properties.pop("tag"),
         name=properties.pop("name"),
         parent=node.parent,
-        children=children_of(scene, key),
+        children=children_of(scene, key) if with_children else [],
         properties=properties,
         deleted=node.removed is not None,
         hidden=key not in shown,

@@ -125,7 +125,7 @@ def history_of(document: Document, key: str, seq_a: int, seq_b: int) -> dict[str
 
     Raises: Senseless for an object that was not there yet, or has another key; OutOfReach; and as reading."""
     found = steps_of(document.pk, key, seq_a, seq_b)
-    if not found.count and key not in graph_at(document.pk, seq_b).nodes():
+    if not found.count and not graph_at(document.pk, seq_b).has_node(key):
         raise Senseless(f"there was no object {key} until sequence {seq_b}")
     return {
         "key": key,
@@ -175,7 +175,8 @@ def touch_of(touch: Touch) -> dict[str, Any]:
 def state_lines(nodes: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The tree of what is shown, one node a line."""
     views = {key: msgspec.convert(node, NodeView) for key, node in nodes.items()}
-    for key, depth in tree(views):
+    roots = sorted(key for key, view in views.items() if not view.parent and not view.hidden)
+    for key, depth in tree(roots, lambda key: views[key].children):
         view = views[key]
         named = " ".join(word for word in (view.tag, view.name) if word)
         values = ", ".join(f"{path}: {brief(value, 60) or 'null'}" for path, value in view.properties.items())
