@@ -11,13 +11,17 @@ from journal.column import as_column
 from journal.depth import Depths, last_at_or_below
 from journal.entry import Entry
 from journal.error import CorruptJournal, JournalGap, OutOfReach
-from journal.models import JournalBatch, Snapshot
+from journal.models import JournalBatch, Operation, Snapshot
 from journal.position import read_heads, truncated_seq_of
 from journal.reader import read_batches, restored, retained, usable_snapshots, while_retained
 from journal.stored_row import answering, backup_hint, readable
 from vuer_rtc.crdt.graph import Graph
 
 T = TypeVar("T")
+
+OPERATIONS_PER_MESSAGE = 4
+"""From here on a message counts by its operations where it is asked how long a replay takes: an insertion takes as long
+as a message that sets one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ def retained_length(document_id: UUID) -> int:
 
 
 def replay_length(document_id: UUID, seq_a: int, seq_b: int) -> int:
-    """How many messages `replay` reads, more only when snapshots are damaged; 0 for what it refuses.
+    """How many messages `replay` reads, more only when snapshots are damaged; 0 for what it refuses.  Four
+    operations count as one, as far as there are rows of them.
 
     Raises: UnknownDocument; JournalUnavailable.
     """
@@ -130,8 +135,14 @@ def replay_length(document_id: UUID, seq_a: int, seq_b: int) -> int:
     if not truncated_seq <= seq_a <= seq_b <= head_seq:
         return 0
     if earlier := _earlier_starts(document_id, truncated_seq, seq_a):
-        return seq_b - min(earlier[0].covered_seq, seq_a)
-    return head_seq - truncated_seq if truncated_seq else seq_b
+        return _weight(document_id, min(earlier[0].covered_seq, seq_a), seq_b)
+    return _weight(document_id, truncated_seq, head_seq if truncated_seq else seq_b)
+
+
+def _weight(document_id: UUID, after: int, upto: int) -> int:
+    rows = Operation.objects.filter(document=document_id, server_seq__gt=after, server_seq__lte=upto)
+    with answering():
+        return max(upto - after, rows.order_by().count() // OPERATIONS_PER_MESSAGE)
 
 
 def told_within(document_id: UUID, reach: Reach, messages_max: int) -> int:

@@ -74,8 +74,9 @@ class JournalSettings:
     admin_messages_max: int = 100
     """Messages decoded on one page of the admin."""
     admin_replay_messages_max: int = 25_000
-    """Messages that a page of the admin replays, from the nearest state that a row holds: beyond, it names the command
-    that does.  Half a second, about; more than a busy room holds open behind its newest snapshot."""
+    """Messages that a page of the admin replays, from the nearest state that a row holds, or four times as many
+    operations: beyond, it names the command that does.  A second, about; more than a busy room holds open behind its
+    newest snapshot."""
     admin_nodes_max: int = 300
     """Nodes of a past state on one page of the admin."""
     admin_properties_max: int = 12

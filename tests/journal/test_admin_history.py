@@ -408,7 +408,7 @@ def test_the_page_takes_a_few_queries_whatever_it_shows(
         append(scene, message(lt, insert(f"n{lt}"), put("arm", "x", lt)), user=str(ann.pk))
     for name in "abc":
         label_state(scene.pk, 3, name, ann.pk)
-    with django_assert_max_num_queries(53):
+    with django_assert_max_num_queries(55):
         looking_back(visitor, scene, "?seq=30&since=2")
 
 

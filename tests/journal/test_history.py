@@ -21,6 +21,7 @@ from journal.history import (
     told_within,
 )
 from journal.models import Document, JournalBatch, Snapshot
+from journal.projection import catch_up
 from journal.reader import hydrate
 from journal.reset import reset_document
 from journal.snapshot import draft_snapshot, prune_snapshots, take_snapshot
@@ -216,6 +217,14 @@ def test_j30_a_time_names_the_last_message_received_until_then(document: Documen
 def test_j30_times_of_an_import_are_those_of_its_messages(document: Document) -> None:
     received(document, *STEPS, committed=1000)
     assert [seq_at(document.pk, at(moment)) for moment in (0, 5, 500)] == [0, 5, 8]
+
+
+def test_j30_messages_of_many_operations_count_by_these(document: Document) -> None:
+    append(document, message(1, *[insert(f"n{n}") for n in range(40)]))
+    append(document, message(2), message(3))
+    assert replay_length(document.pk, 0, 3) == 3  # no rows yet
+    catch_up(document.pk)
+    assert [replay_length(document.pk, *points) for points in ((0, 1), (0, 3))] == [10, 10]
 
 
 def test_j30_what_a_replay_reads_is_counted_from_the_nearest_state(document: Document) -> None:
