@@ -69,6 +69,8 @@ class Redacted:
     """Or `planned`: nothing was done; or `partly redacted`: something is `left`."""
     clients: list[str] = field(default_factory=list)
     """Client ids that were the person's."""
+    is_named: bool = True
+    """False when no row tells that the person was there."""
     head_seq: int = 0
     emptied: int = 0
     """Operations that emptied what everybody saw."""

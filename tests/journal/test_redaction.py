@@ -24,7 +24,7 @@ from journal.entry import Entry
 from journal.error import ArchiveFailed, JournalBusy, JournalTruncated, OutOfReach
 from journal.export import Export
 from journal.intake import import_lines
-from journal.label import label_state
+from journal.label import label_named, label_state
 from journal.lease import lease
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.position import read_heads
@@ -37,7 +37,7 @@ from journal.transfer_line import read_lines
 from journal.verification import verify_document
 from journal.writer import Appended, Draft, Fenced, append_batches
 from rooms.models import Session
-from tests.journal.history import append, append_each, compact, insert, message, put, undo
+from tests.journal.history import append, append_each, compact, head_of, insert, message, put, undo
 from tests.journal.takeover import at, taken_over
 from tests.journal.test_purge import place
 from vuer_rtc.crdt.graph import Graph
@@ -338,7 +338,9 @@ def test_j63_what_the_site_wrote_and_nothing_tells_for_whom_is_told(document: Do
     compact(document)
     error = io.StringIO()
     with pytest.raises(CommandError, match="not well: room"):
-        call_command("redact_user", "--user=eve", "--document=room", "--yes", "--content", stderr=error)
+        call_command(
+            "redact_user", "--user=eve", "--document=room", "--yes", "--force", "--content", stderr=error
+        )
     assert "NOT emptied: 1 properties" in error.getvalue()
     assert seen(document)["n"].properties["note"] == "whose?"
 
@@ -394,11 +396,9 @@ def test_j63_what_others_have_added_to_is_told_where_it_may_be_the_persons_in_pa
     if not is_retained:
         catch_up(document.pk)
         compact(document)
-    error = io.StringIO()
+    error, who = io.StringIO(), ("--user=eve", "--client=pad", "--document=room")
     with pytest.raises(CommandError, match="not well: room"):
-        call_command(
-            "redact_user", "--user=eve", "--client=pad", "--document=room", "--yes", "--content", stderr=error
-        )
+        call_command("redact_user", *who, "--yes", "--force", "--content", stderr=error)
     left = 1 if is_retained else 2  # nothing tells any more that the log is not the person's
     assert f"NOT emptied: {left} properties" in error.getvalue()
     assert seen(document)["n"].properties["chat"] == ["hello", SECRET, "bye"]
@@ -616,6 +616,22 @@ def test_that_no_document_names_a_person_is_said_to_whoever_asks(scene: Document
     call_command("redact_user", "--user=nemo", "--yes", stdout=done)
     assert asked.getvalue().startswith("no document names this person")
     assert done.getvalue() == ""
+
+
+def test_a_document_of_which_no_row_names_the_person_keeps_its_history_unless_that_is_forced(
+    scene: Document,
+) -> None:
+    before, typo = head_of(scene), ("redact_user", "--client=pad-77", "--document=room")
+    label_state(scene.pk, before, "kept")
+    planned, error = io.StringIO(), io.StringIO()
+    call_command(*typo, stdout=planned)
+    assert "no row of this document names this person" in planned.getvalue()
+    with pytest.raises(CommandError):
+        call_command(*typo, "--yes", stderr=error)
+    assert "NOT redacted: no row" in error.getvalue()
+    assert (head_of(scene), label_named(scene.pk, "kept") is None) == (before, False)
+    call_command(*typo, "--yes", "--force")
+    assert (head_of(scene), label_named(scene.pk, "kept")) == (before + 1, None)
 
 
 def test_a_person_whose_account_is_deleted_is_named_by_its_key(scene: Document, eve: User) -> None:

@@ -26,6 +26,8 @@ from journal.redaction import (
 )
 from vuer_rtc.crdt.canonical import SERVER_PREFIX
 
+UNNAMED = "no row of this document names this person: who never was there, a name that is misspelt, or rows long gone"
+
 
 class Command(DocumentCommand):
     help = (
@@ -46,6 +48,11 @@ class Command(DocumentCommand):
             "--vacuum",
             action="store_true",
             help="SQLite: write the file anew afterwards, without what earlier deletions left in it.",
+        )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Also in a document of which no row names the person (any more).",
         )
         parser.add_argument(
             "--yes", action="store_true", help="Yes, do it. Without this it says what it would do."
@@ -128,8 +135,14 @@ class Command(DocumentCommand):
                 return {"slug": document.slug, "outcome": "nothing to do"}, True
         own = {self.person.client} if self.person.client is not None else set()
         clients = self.clients.get(document.pk, set()) | own
+        is_named = document.pk in self.clients
         if not options["yes"]:
-            return asdict(Redacted(document.slug, "planned", sorted(clients))), True
+            return asdict(Redacted(document.slug, "planned", sorted(clients), is_named)), True
+        if not is_named and not options["force"]:
+            detail = (
+                f"NOT redacted: {UNNAMED}. Its history would be gone for nothing. If it is to go: --force"
+            )
+            return {"slug": document.slug, "outcome": "failed", "detail": detail, "code": "not-named"}, False
         report = redact_document(
             document, self.person, clients, empties_content=options["content"], tell=self.progress.tell
         )
@@ -154,6 +167,8 @@ class Command(DocumentCommand):
         clients = ", ".join(result["clients"]) or "none"
         if result["outcome"] == "planned":
             yield f"would be redacted (clients: {clients}); its history, labels and archives would go. Say --yes."
+            if not result["is_named"]:
+                yield f"but {UNNAMED}; if it is to be done all the same, say --yes --force."
             return
         told = result["blanked"]
         yield (
