@@ -15,6 +15,7 @@ from journal.admin_filter import ArchivedFilter, DamagedFilter
 from journal.admin_link import LinkingAdmin, link, list_url
 from journal.admin_purge import DocumentPurge
 from journal.admin_text import clipped
+from journal.admin_unreadable import ReadableAdmin
 from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document
@@ -43,7 +44,7 @@ class PlainDecoder(JSONDecoder):
             raise JSONDecodeError(str(error), "", 0) from error
 
 
-class DocumentAdmin(LinkingAdmin, DocumentCare, DocumentPurge):
+class DocumentAdmin(LinkingAdmin, ReadableAdmin, DocumentCare, DocumentPurge):
     """Documents: the only rows that can be edited here, and only what does not touch the journal."""
 
     change_form_template = "admin/vuer_journal/document/change_form.html"

@@ -12,7 +12,8 @@ from journal.admin_filter import DocumentFilter
 from journal.admin_link import link, list_url
 from journal.admin_page import object_page
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_text import clipped, pretty, seconds
+from journal.admin_text import UNREADABLE, clipped, pretty, seconds
+from journal.admin_unreadable import NOT_READ
 from journal.models import SceneObject
 
 
@@ -86,5 +87,8 @@ class SceneObjectAdmin(ReadOnlyAdmin):
         return None if row.updated_at is None else seconds(row.updated_at)
 
     @admin.display(description="properties")
-    def pretty_properties(self, row: SceneObject) -> SafeString:
-        return pretty(row.properties)
+    def pretty_properties(self, row: SceneObject) -> SafeString | str:
+        try:
+            return pretty(row.properties)
+        except NOT_READ as error:  # they are read here
+            return f"{UNREADABLE}: {error}"

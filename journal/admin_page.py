@@ -17,6 +17,7 @@ from journal.models import KEY_CHARS_MAX, JournalBatch, Operation, SceneObject
 from journal.operation import extra_of, subject_of
 from journal.reader import hydrate, verified
 from journal.settings import settings
+from journal.stored_row import Unreadable, backup_hint, stored
 from vuer_rtc.crdt.message import UNSET, Op
 
 HISTORY_MAX = 25
@@ -26,9 +27,12 @@ HISTORY_MAX = 25
 def batch_page(row: JournalBatch) -> dict[str, Any]:
     """The messages of a batch, bounded; or what is wrong with it."""
     try:
-        entries = verified(row).entries
+        [whole] = stored(JournalBatch.objects.filter(pk=row.pk))
+        entries = verified(whole).entries
     except CorruptJournal as error:
         return {"problem": f"{error.problem}. {error.hint}"}
+    except Unreadable as error:
+        return {"problem": f"{str(error).capitalize()}. {backup_hint(row.document_id, row.first_seq)}"}
     shown = entries[: settings.admin_messages_max]
     names = names_of({entry.user for entry in shown if entry.user is not None})
     return {

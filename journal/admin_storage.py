@@ -113,5 +113,7 @@ class SnapshotAdmin(ReadOnlyAdmin):
 
     @admin.display(description="condition")
     def condition(self, row: Snapshot) -> str:
+        if isinstance(row.payload, str):
+            return "DAMAGED: the payload is a text"
         found = checksum_of(bytes(row.payload), row.document_id, row.seq, row.cut, row.covered_seq)
         return "checksum holds" if found == row.checksum else "DAMAGED: the checksum does not hold"

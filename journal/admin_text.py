@@ -5,6 +5,7 @@ import re
 import shlex
 import unicodedata
 from bisect import bisect_left
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ EMPTY_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs by their category, blanks on the screen."""
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 DELETED = "deleted account "
+UNREADABLE = "cannot be read"
 
 _encoder = json.JSONEncoder(ensure_ascii=False)
 
@@ -49,12 +51,16 @@ def _beginning(value: Any, chars_max: int) -> str:
     """A value as JSON, or more than `chars_max` of it: of a megabyte of numbers a line is shown."""
     parts: list[str] = []
     length = 0
-    for part in _encoder.iterencode(value):
-        parts.append(part)
-        length += len(part)
-        if length > chars_max:
-            break
-    return "".join(parts)
+    with suppress(
+        RecursionError, ValueError
+    ):  # of what nobody can have sent: maps in a thousand maps, endless numbers
+        for part in _encoder.iterencode(value):
+            parts.append(part)
+            length += len(part)
+            if length > chars_max:
+                break
+        return "".join(parts)
+    return f"{''.join(parts)}… ({UNREADABLE})"
 
 
 def _same(texts: list[str]) -> int:
@@ -71,7 +77,10 @@ def cut(text: str, start: int, chars_max: int) -> str:
 
 def pretty(value: Any) -> SafeString:
     """A value as indented JSON, cut at the setting's bound."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+    except (RecursionError, ValueError):
+        text = UNREADABLE
     bound = settings.admin_value_chars_max
     if len(text) > bound:
         text = f"{text[:bound]}…\n({len(text)} characters)"
@@ -104,9 +113,9 @@ def clipped(text: str, whole: str = "") -> SafeString:
     )
 
 
-def seconds(moment: datetime) -> str:
-    """A time to the second, in the site's time zone."""
-    return date_format(local(moment), "Y-m-d H:i:s")
+def seconds(moment: datetime | None) -> str:
+    """A time to the second, in the site's time zone.  None: what a column holds is no time."""
+    return UNREADABLE if moment is None else date_format(local(moment), "Y-m-d H:i:s")
 
 
 def local(moment: datetime) -> datetime:

@@ -12,7 +12,7 @@ from journal.admin_filter import ClientFilter, DocumentFilter, UserFilter
 from journal.admin_forget import forget_command
 from journal.admin_link import list_url, row_link
 from journal.admin_read_only import ReadOnlyAdmin
-from journal.admin_text import clipped
+from journal.admin_text import UNREADABLE, brief, clipped
 from journal.models import Document
 from rooms.models import Session
 from rooms.moderation import close_sessions
@@ -142,7 +142,8 @@ class SessionAdmin(ReadOnlyAdmin):
         return NOTHING if session.is_connected else session.get_closed_by_display()
 
     def page(self, request: HttpRequest, row: Session) -> dict[str, Any]:
-        clock = sorted(row.vector_clock.items())
+        told = row.vector_clock  # a client's own, but rows can be written by hand
+        clock = sorted(told.items()) if isinstance(told, dict) else [(UNREADABLE, brief(told))]
         return {
             "clock": clock[:CLOCK_ENTRIES_SHOWN_MAX],
             "clock_hidden_count": max(0, len(clock) - CLOCK_ENTRIES_SHOWN_MAX),
