@@ -1,6 +1,6 @@
 """What a command is asked for: numbers, and what is wrong with it."""
 
-from argparse import ArgumentTypeError
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +13,17 @@ class Senseless(CommandError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, returncode=2)
+
+
+class Once(Action):
+    """An argument that is given once: of two documents, one would be treated and the other forgotten."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"name one {self.dest}")
+        setattr(namespace, self.dest, values)
 
 
 PATHS = {"file", "output"}

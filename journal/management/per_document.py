@@ -24,7 +24,7 @@ from journal.collector import calm_collector
 from journal.durability import journal_connection
 from journal.error import JournalBusy, JournalError, UnknownDocument
 from journal.lease import lease
-from journal.management.argument import Senseless, refuse_what_is_no_text
+from journal.management.argument import Once, Senseless, refuse_what_is_no_text
 from journal.management.pipe import open_closed, write_anything, written_out
 from journal.management.progress import Progress
 from journal.management.visible import visible
@@ -132,7 +132,7 @@ class NamedDocumentCommand(JournalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--document", required=True, metavar="SLUG", help="Which document.")
+        parser.add_argument("--document", action=Once, required=True, metavar="SLUG", help="Which document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         slug = options["document"]

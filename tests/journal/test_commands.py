@@ -169,13 +169,13 @@ def test_a_terminal_is_told_what_was_done(rooms: Any) -> None:
         "export_journal --document room --from-seq 1 --with-archives",
         "export_journal --document room --from-seq 1 --to-seq 2",
         "export_journal --document room --with-archives --to-seq 2",
-        "look_back",
+        "look_back --document nowhere",
         "purge_document --document nowhere --yes",
         "purge_document --document room",
         "redact_user",
         "redact_user --user nobody",
         "redact_user --client= --document room --yes",
-        "restore_document --seq 1",
+        "restore_document --document nowhere --seq 1",
         "restore_document --document room --undo ann:1 --dry-run",
         "restore_document --document room --seq 1 --key stranger",
         "close_sessions",
@@ -630,3 +630,13 @@ def test_ids_and_counters_are_told_apart_however_they_are_written() -> None:
         assert not identities.has_counter("a", counter)
         assert identities.has_counter("a", counter)
     assert not identities.has_counter("b", 5)
+
+
+@pytest.mark.parametrize(
+    "command", ["look_back", "restore_document --seq 1", "export_journal", "purge_document --yes"]
+)
+def test_what_treats_one_document_is_told_one(rooms: Any, command: str) -> None:
+    with pytest.raises(CommandError, match="--document"):
+        run(*command.split())
+    with pytest.raises(CommandError, match="name one document"):
+        run(*command.split(), "--document", "other", "--document", "room")

@@ -172,7 +172,7 @@ def test_what_cannot_be_told_is_said_with_a_code(scene: Document, arguments: lis
 
 
 def test_one_document_is_named(scene: Document) -> None:
-    with pytest.raises(CommandError, match="name one document"):
+    with pytest.raises(CommandError, match="--document"):
         run("look_back")
 
 

@@ -102,5 +102,5 @@ def test_what_cannot_be_told_is_an_error(document: Document) -> None:
         run("--undo", "ann:99")
     with pytest.raises(CommandError, match="no time like"):
         run("--at", "yesterday")
-    with pytest.raises(CommandError, match="one document"):
+    with pytest.raises(CommandError, match="--document"):
         call_command("restore_document", "--seq", "1")

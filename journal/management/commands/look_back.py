@@ -17,7 +17,7 @@ from journal.history import graph_at, reach_of, seq_at
 from journal.label import graph_of_label
 from journal.management.argument import Senseless
 from journal.management.moment import moment
-from journal.management.per_document import DocumentCommand, Found, Result
+from journal.management.per_document import NamedDocumentCommand, Result
 from journal.management.visible import visible
 from journal.models import Document
 from journal.settings import settings
@@ -28,7 +28,7 @@ VALUE_CHARS_MAX = 1_000_000
 """Of the JSON of one value that is told whole."""
 
 
-class Command(DocumentCommand):
+class Command(NamedDocumentCommand):
     help = (
         "Show a document as it was at some point, the present without one; with --since or --since-at, what "
         "differs between two points, and who did it; with --key, who changed one object until then, from what to what."
@@ -48,11 +48,6 @@ class Command(DocumentCommand):
         parser.add_argument(
             "--key", help="Tell the newest changes of this object (with --since, from there on)."
         )
-
-    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
-        if slugs is None or len(slugs) != 1:
-            raise Senseless("name one document: --document SLUG")
-        return super().documents(slugs)
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[Result, bool]:
         reach = reach_of(document.pk)

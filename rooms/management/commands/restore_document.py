@@ -9,7 +9,7 @@ from uuid import UUID
 from journal.authoring import Author, Authored
 from journal.management.argument import Senseless
 from journal.management.moment import moment
-from journal.management.per_document import DocumentCommand, Found
+from journal.management.per_document import NamedDocumentCommand
 from journal.models import Document, Snapshot
 from journal.restore import (
     Point,
@@ -25,7 +25,7 @@ from rooms.projector import project_graph
 from vuer_rtc.crdt.canonical import InvalidMessage
 
 
-class Command(DocumentCommand):
+class Command(NamedDocumentCommand):
     help = (
         "Write one message that makes a document show what it showed at some point. Whoever has it open sees it at "
         "once; a moderator, or --undo, can undo it."
@@ -44,11 +44,6 @@ class Command(DocumentCommand):
             "--key", action="append", metavar="KEY", help="Only this node; may be given several times."
         )
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be written.")
-
-    def documents(self, slugs: list[str] | None) -> Iterator[Found]:
-        if slugs is None or len(slugs) != 1:
-            raise Senseless("name one document: --document SLUG")
-        return super().documents(slugs)
 
     def treat(self, document: Document, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         result: dict[str, Any] = {"slug": document.slug, "outcome": "nothing to do"}
