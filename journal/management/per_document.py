@@ -3,11 +3,12 @@ of them never change one document at the same time.
 
 Exit status: 0, done, or busy (another command is at work on the document: nothing was done, the next run will), or
 gone (in a run over all documents one was deleted meanwhile); 1, something is wrong, and the error stream says what; 2,
-the arguments make no sense (`Senseless`).
+the arguments make no sense (`Senseless`); 130, ended by Ctrl-C.
 """
 
 import json
 import logging
+import signal
 import sys
 import time
 from abc import abstractmethod
@@ -73,6 +74,10 @@ class JournalCommand(BaseCommand):
                 if isinstance(error, Senseless):
                     raise
                 raise CommandError(str(error)) from error
+            except KeyboardInterrupt:
+                self.progress.clear()
+                self.stderr.write("ended by Ctrl-C: run it again, it goes on or begins again")
+                sys.exit(128 + signal.SIGINT)
 
     @abstractmethod
     def describe(self, result: Result) -> Iterator[str]:

@@ -640,3 +640,17 @@ def test_what_treats_one_document_is_told_one(rooms: Any, command: str) -> None:
         run(*command.split())
     with pytest.raises(CommandError, match="name one document"):
         run(*command.split(), "--document", "other", "--document", "room")
+
+
+def test_ctrl_c_ends_a_command_with_one_line_and_status_130(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("journal.management.commands.verify_journals.Command.treat", interrupted)
+    error = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_journals", stderr=error)
+    assert ended.value.code == 130
+    assert error.getvalue() == "ended by Ctrl-C: run it again, it goes on or begins again\n"
