@@ -19,6 +19,8 @@ from journal.reset import StaleEpoch, reset_document
 
 MODERATE = "vuer_journal.moderate_document"
 NAME = "vuer_journal_document_reset"
+DIGITS_MAX = 20
+"""Of the number of an epoch: Python reads none of thousands."""
 
 
 def may_reset(request: HttpRequest, document: Document) -> bool:
@@ -55,8 +57,8 @@ class DocumentReset(DocumentHistory):
             return self._page(request, document)
         try:
             self._empty(request, document)
-        except (Refused, JournalError, ValueError) as error:
-            messages.error(request, str(error) or "The document could not be reset.")
+        except (Refused, JournalError) as error:
+            messages.error(request, str(error))
             return HttpResponseRedirect(act_url("reset", document.pk))
         except Error as error:
             messages.error(request, told_failure(error))
@@ -76,7 +78,7 @@ class DocumentReset(DocumentHistory):
     def _empty(self, request: HttpRequest, document: Document) -> None:
         if why := why_frozen(document):
             raise Refused(f"{why} Nothing was changed.")
-        if not (asked := request.POST.get("epoch", "")).isdecimal():
+        if not (asked := request.POST.get("epoch", "")).isdecimal() or len(asked) > DIGITS_MAX:
             raise Refused("It was not asked which epoch to end: open the page again. Nothing was changed.")
         epoch = int(asked)
         label, head_seq = request.POST.get("label", "").strip(), read_heads([document.pk]).get(document.pk, 0)

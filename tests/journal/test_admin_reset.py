@@ -113,7 +113,7 @@ def test_a_reset_that_found_no_room_leaves_no_label(
     assert label_named(scene.pk, "before") is None, "the next try would find it taken"
 
 
-@pytest.mark.parametrize("fields", [{}, {"epoch": "x"}, {"epoch": "-1"}])
+@pytest.mark.parametrize("fields", [{}, {"epoch": "x"}, {"epoch": "-1"}, {"epoch": "9" * 5000}])
 def test_without_an_epoch_nothing_is_emptied(client: Client, scene: Document, fields: dict[str, str]) -> None:
     answer = staff(client, "moderate_document").post(url(scene), fields, follow=True)
     assert "open the page again" in messages_of(answer)[0]
