@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.exceptions import NotRegistered
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import NoReverseMatch, URLPattern, reverse
@@ -93,6 +94,15 @@ def list_url(model: str, **query: Any) -> str | None:
 def row_url(model: str, key: Any) -> str | None:
     """Address of one row's page; None as `view_url`."""
     return view_url(model, "change", key)
+
+
+def is_there(model: str, key: Any) -> bool:
+    """True when this site has a row of that key."""
+    app_label, _, name = model.rpartition("_")
+    try:
+        return bool(apps.get_model(app_label, name)._default_manager.filter(pk=key).exists())
+    except (LookupError, ValueError, ValidationError):
+        return False
 
 
 def row_link(row: Model) -> SafeString | str:

@@ -17,7 +17,7 @@ from journal.admin_filter import (
     OtypeFilter,
     UserFilter,
 )
-from journal.admin_link import link, list_url, row_url
+from journal.admin_link import is_there, link, list_url, row_url
 from journal.admin_page import operation_page
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import brief, clipped, pretty, seconds, who
@@ -150,8 +150,10 @@ class OperationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="session")
     def session_link(self, row: Operation) -> SafeString | str:
-        """The connection it came in by, with its address and program."""
-        return link(row_url("vuer_rooms_session", row.session), row.session) if row.session else ""
+        """The connection it came in by, with its address and program; rows of long ago may be forgotten."""
+        if not row.session or is_there("vuer_rooms_session", row.session):
+            return link(row_url("vuer_rooms_session", row.session), row.session) if row.session else ""
+        return f"{row.session} (its row is gone)"
 
     @admin.display(description="value")
     def pretty_value(self, row: Operation) -> SafeString:

@@ -18,6 +18,7 @@ from journal.models import Document, JournalBatch, Operation, SceneObject, Snaps
 from journal.projection import catch_up
 from journal.reader import hydrate
 from journal.snapshot import draft_snapshot, take_snapshot
+from rooms.models import Session
 from tests.journal.history import append, insert, message, put, undo
 from tests.journal.test_reader import damage
 from vuer_rtc.crdt.message import Op
@@ -568,3 +569,16 @@ def test_a_long_key_is_clipped_on_the_screen_and_whole_under_the_mouse(
     catch_up(document.pk)
     for model in ("sceneobject", "operation"):
         assert f'<span class="clipped" title="{key}">{key}</span>' in list_page(operator, model)
+
+
+def test_an_operation_does_not_lead_to_a_session_whose_row_is_gone(
+    admin_client: Client, scene: Document
+) -> None:
+    operation, now = Operation.objects.filter(key="arm").earliest("server_seq"), timezone.now()
+    row = Session.objects.create(document=scene, client="ann", connected_at=now, last_seen_at=now)
+    Operation.objects.update(session=str(row.pk))
+    assert f"/session/{row.pk}/" in row_page(admin_client, operation)
+    row.delete()
+    html = row_page(admin_client, operation)
+    assert f"/session/{row.pk}/" not in html
+    assert "(its row is gone)" in html
