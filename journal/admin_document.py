@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 from journal.admin_care import DocumentCare
 from journal.admin_filter import ArchivedFilter, DamagedFilter
 from journal.admin_link import LinkingAdmin, link, list_url
+from journal.admin_list import ReadableAdmin
 from journal.admin_purge import DocumentPurge
 from journal.admin_text import clipped
-from journal.admin_unreadable import ReadableAdmin
 from journal.damage import is_stopped
 from journal.durability import Connection, journal_connection, read_durability
 from journal.models import Document

@@ -1,24 +1,38 @@
-"""Rows of which a column does not hold what it should, written by hand or damaged: they take no list away with them."""
+"""Lists of the admin: rows of which a column does not hold what it should, written by hand or damaged, take none away;
+and none is passed over by the hundred thousand."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.db import Error
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
 from journal.admin_link import ModelAdmin
 from journal.stored_row import tells_damage
 
+if TYPE_CHECKING:
+    _Paginator = Paginator[Any]
+else:
+    _Paginator = Paginator
+
 NOT_READ = (AttributeError, OverflowError, RecursionError, TypeError, ValueError)
 """What is raised of such a row, the database's own errors apart: no JSON, no time, no key."""
+
+PAGES_MAX = 200
+"""Pages of a list that are shown: for the last of 9000 the database would read all the rows before it."""
 
 
 class ReadableList(ChangeList):
     """Leaves out the rows that cannot be read, and says which."""
 
     def get_results(self, request: HttpRequest) -> None:
+        if self.page_num > PAGES_MAX:
+            self.page_num = PAGES_MAX
+            messages.warning(request, f"This is page {PAGES_MAX}, the last that is shown. Filter, or search.")
         super().get_results(request)
         try:
             self.result_list = list(self.result_list)
@@ -39,8 +53,18 @@ class ReadableList(ChangeList):
         return found
 
 
+class NearPaginator(_Paginator):
+    """Has no page far behind the first ones."""
+
+    @cached_property
+    def num_pages(self) -> int:
+        return min(super().num_pages, PAGES_MAX)
+
+
 class ReadableAdmin(ModelAdmin):
     """The lists are such; of a row that cannot be read there is no page, but a word."""
+
+    paginator = NearPaginator
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ReadableList

@@ -10,10 +10,10 @@ from django.utils.safestring import SafeString
 from journal.admin_act import acting
 from journal.admin_filter import DocumentFilter
 from journal.admin_link import link, list_url
+from journal.admin_list import NOT_READ
 from journal.admin_page import object_page
 from journal.admin_read_only import ReadOnlyAdmin
 from journal.admin_text import UNREADABLE, clipped, pretty, seconds
-from journal.admin_unreadable import NOT_READ
 from journal.models import SceneObject
 
 

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from journal.admin_link import LinkingAdmin, link, row_url
+from journal.admin_list import ReadableAdmin
 from journal.admin_text import called, clipped
-from journal.admin_unreadable import ReadableAdmin
 
 
 class ReadOnlyAdmin(LinkingAdmin, ReadableAdmin):

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
+from journal.admin_operation import OperationAdmin
 from journal.label import label_state
 from journal.models import Document, JournalBatch, Operation, SceneObject, Snapshot
 from journal.projection import catch_up
@@ -582,3 +583,16 @@ def test_an_operation_does_not_lead_to_a_session_whose_row_is_gone(
     html = row_page(admin_client, operation)
     assert f"/session/{row.pk}/" not in html
     assert "(its row is gone)" in html
+
+
+def test_far_pages_of_a_list_are_left_to_filters(
+    operator: Client, scene: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("journal.admin_list.PAGES_MAX", 2)
+    monkeypatch.setattr(OperationAdmin, "list_per_page", 2)
+    html = list_page(operator, "operation")
+    assert "?p=2" in links(html)
+    assert "?p=3" not in links(html)
+    assert "6 operations" in html
+    assert "This is page 2, the last that is shown" in list_page(operator, "operation", "?p=3")
+    assert "the last that is shown" not in list_page(operator, "operation", "?p=2")
