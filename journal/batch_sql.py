@@ -16,11 +16,13 @@ from typing import Any
 from django.db import Error, transaction
 
 from journal.batch_table import (
+    MARKS,
     BatchRow,
     BatchTable,
     Marks,
     OrmTable,
     TableByStep,
+    marks_for,
     marks_of,
     predecessors_of,
 )
@@ -29,6 +31,7 @@ from journal.durability import Connection
 from journal.failpoint import reach
 from journal.lock_wait import COMMIT_MS
 from journal.models import Document, JournalBatch
+from journal.position import TRUNCATED
 from journal.settings import settings
 
 ROWS_MAX = 100
@@ -98,12 +101,14 @@ class SqliteTable(DriverTable):
                     if predecessors
                     else ()
                 )
-                wanted = {row.id.hex: row.predecessor for row in some}
-                found = {None, *(uuid.UUID(key) for (key,) in there)}
-                for key, truncated, turns in inserted:
-                    marks[uuid.UUID(key)] = (
-                        Marks(truncated, turns, wanted[key] in found) if truncated is not None else None
+                found = {uuid.UUID(key) for (key,) in there}
+                rows_of = {row.id.hex: row for row in some}
+                for key, truncated_seq, turns_wanted, ended in inserted:
+                    row, place = (
+                        rows_of[key],
+                        (truncated_seq, turns_wanted, uuid.UUID(ended) if ended else None),
                     )
+                    marks[row.id] = marks_for(row, found, *place) if truncated_seq is not None else None
         reach("append.inserted")
         return marks
 
@@ -227,16 +232,13 @@ def _insert(rows: int, mark: str = "%s") -> str:
 @lru_cache
 def _insert_and_read(rows: int) -> str:
     return _insert(rows, "?") + "".join(
-        f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)'
-        for column in ("truncated_seq", "turns_wanted")
+        f', (SELECT {column} FROM "{DOCUMENTS}" WHERE _id = document_id)' for column in MARKS
     )
 
 
 @lru_cache
 def _select_marks(documents: int) -> str:
-    return (
-        f'SELECT _id, truncated_seq, turns_wanted FROM "{DOCUMENTS}" WHERE _id IN ({_marks(documents, "%s")})'
-    )
+    return f'SELECT _id, {", ".join(MARKS)} FROM "{DOCUMENTS}" WHERE _id IN ({_marks(documents, "%s")})'
 
 
 @lru_cache
@@ -245,9 +247,12 @@ def _fence(rows: int) -> str:
     fenced."""
     values = ", ".join(["(%s::uuid, %s::bigint, %s::uuid)"] * rows)
     there = f'(SELECT count(*) FROM "{BATCHES}" AS before WHERE before._id = v.column3)'
+    folded = (
+        f"truncated_seq = v.column2 - 1 AND coalesce(v.column3 IN (truncated_batch, '{TRUNCATED}'), true)"
+    )
     return (
         "SELECT _id, truncated_seq, turns_wanted, 1 / (truncated_seq < v.column2 AND"
-        f" (v.column3 IS NULL OR {there} = 1 OR truncated_seq = v.column2 - 1))::int"
+        f" (v.column3 IS NULL OR {there} = 1 OR {folded}))::int"
         f' FROM "{DOCUMENTS}" JOIN (VALUES {values}) AS v ON _id = v.column1'
     )
 

@@ -3,7 +3,7 @@ in `journal.batch_sql`."""
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +14,10 @@ from django.db import IntegrityError, transaction
 from journal.durability import Connection
 from journal.failpoint import reach
 from journal.models import Document, JournalBatch
+from journal.position import is_lost
+
+MARKS = ("truncated_seq", "turns_wanted", "truncated_batch")
+"""Columns of a document that a writer reads."""
 
 
 class Marks(NamedTuple):
@@ -24,7 +28,7 @@ class Marks(NamedTuple):
     turns_wanted: int
     """Of the document (rule J24)."""
     has_predecessor: bool
-    """False when the batch that the row is to follow is not there (rule J66)."""
+    """False when the batch that the row is to follow is lost (rule J66)."""
 
 
 class BatchRow(msgspec.Struct, frozen=True, gc=False):
@@ -74,9 +78,7 @@ class BatchTable(Protocol):
 def is_fenced(row: BatchRow, marks: Marks | None) -> bool:
     """True for a row that went in only because the one that was there has been deleted: its writer had slept through a
     compaction (rule J8).  And for one that would follow what is not there: the database has been put back (J66)."""
-    if marks is None or row.first_seq <= marks.truncated_seq:
-        return True
-    return not marks.has_predecessor and row.first_seq > marks.truncated_seq + 1
+    return marks is None or row.first_seq <= marks.truncated_seq or not marks.has_predecessor
 
 
 class TableByStep(ABC):
@@ -110,16 +112,28 @@ def predecessors_of(rows: Iterable[BatchRow]) -> list[uuid.UUID]:
 
 
 def marks_of(
-    rows: Iterable[BatchRow], documents: Iterable[tuple[uuid.UUID, int, int]], batches: Iterable[uuid.UUID]
+    rows: Iterable[BatchRow], documents: Iterable[tuple[Any, ...]], batches: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, Marks | None]:
-    """By the keys of the rows, from what is there: of documents key, `truncated_seq` and `turns_wanted`; of the rows'
+    """By the keys of the rows, from what is there: of documents the key and the columns of `MARKS`; of the rows'
     predecessors the keys."""
-    found = {key: (truncated, turns) for key, truncated, turns in documents}
-    there = {None, *batches}
+    found = {key: marks for key, *marks in documents}
+    there = set(batches)
     return {
-        row.id: Marks(*found[row.document_id], row.predecessor in there) if row.document_id in found else None
+        row.id: marks_for(row, there, *found[row.document_id]) if row.document_id in found else None
         for row in rows
     }
+
+
+def marks_for(
+    row: BatchRow,
+    there: Container[uuid.UUID],
+    truncated_seq: int,
+    turns_wanted: int,
+    truncated_batch: uuid.UUID | None,
+) -> Marks:
+    """From the predecessors that are there, and the columns of `MARKS`."""
+    has_lost = is_lost(row.predecessor, row.first_seq - 1, truncated_seq, truncated_batch, there)
+    return Marks(truncated_seq, turns_wanted, not has_lost)
 
 
 class OrmTable(TableByStep):
@@ -135,7 +149,7 @@ class OrmTable(TableByStep):
         written = [row for row in rows if self._is_inserted(row)]
         reach("append.inserted")
         documents = Document.objects.using(self._alias).filter(pk__in=[row.document_id for row in written])
-        marks = documents.order_by().values_list("pk", "truncated_seq", "turns_wanted")
+        marks = documents.order_by().values_list("pk", *MARKS)
         batches = JournalBatch.objects.using(self._alias).filter(pk__in=predecessors_of(written))
         return marks_of(written, marks, batches.order_by().values_list("pk", flat=True))
 

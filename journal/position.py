@@ -19,8 +19,21 @@ from journal.stored_row import answering, tells_damage
 logger = logging.getLogger(__name__)
 
 TRUNCATED = UUID(int=0)
-"""Stands for the batch that ended at the truncation point: nobody finds one of that key, and nobody has to as long as
-the truncation point is there (rule J66)."""
+"""Stands for the batch that ended at the truncation point where the document's row does not tell which that was: nobody
+finds one of that key, and nobody has to as long as the truncation point is there (rule J66)."""
+
+
+def is_lost(
+    batch: UUID | None, seq: int, truncated_seq: int, truncated_batch: UUID | None, there: Container[UUID]
+) -> bool:
+    """True when a journal does not hold the batch that ended at `seq` for whoever has read it (rule J66); false, too,
+    when he does not know which that was, or the journal does not.
+
+    `truncated_batch`: the one that ended at the truncation point, None: not known; `there`: keys of those there.
+    """
+    if batch is None or batch in there or seq < truncated_seq:
+        return False
+    return seq > truncated_seq or (batch != TRUNCATED and truncated_batch not in (None, batch))
 
 
 def load_document(slug: str) -> Document:
@@ -42,11 +55,12 @@ class Position(NamedTuple):
     access_version: int
     is_damaged: bool = False
     truncated_seq: int = 0
+    truncated_batch: UUID | None = None
+    """Key of the batch that ended there; None: not known."""
 
     def lacks(self, head_seq: int, last_batch: UUID | None, there: Container[UUID]) -> bool:
-        """True when the document does not hold the batch that ended at that head for whoever has read it (rule J66);
-        false, too, when he does not know which that was.  `there`: keys of batches, by `look`."""
-        return last_batch is not None and last_batch not in there and self.truncated_seq < head_seq
+        """True when the document does not hold the batch that ended at that head (`is_lost`).  `there`: by `look`."""
+        return is_lost(last_batch, head_seq, self.truncated_seq, self.truncated_batch, there)
 
 
 def still_there() -> models.QuerySet[Document]:
@@ -92,10 +106,12 @@ def read_positions(document_ids: Iterable[UUID]) -> dict[UUID, Position | None]:
 def _positions(document_ids: list[UUID]) -> Iterator[tuple[UUID, Position]]:
     last = JournalBatch.objects.filter(document=OuterRef("pk")).order_by("-last_seq").values("last_seq")[:1]
     documents = still_there().filter(pk__in=document_ids).order_by()
-    rows = documents.values_list("pk", "truncated_seq", Subquery(last), "access_version", "damaged_at")
-    for pk, truncated_seq, last_seq, version, damaged_at in rows:
+    rows = documents.values_list(
+        "pk", "truncated_seq", "truncated_batch", Subquery(last), "access_version", "damaged_at"
+    )
+    for pk, truncated_seq, truncated_batch, last_seq, version, damaged_at in rows:
         head_seq = max(truncated_seq, last_seq or 0)
-        yield pk, Position(head_seq, version, damaged_at is not None, truncated_seq)
+        yield pk, Position(head_seq, version, damaged_at is not None, truncated_seq, truncated_batch)
 
 
 def look(
@@ -136,21 +152,22 @@ def truncated_seq_of(document_id: UUID) -> int:
     return found
 
 
-def standing_of(document_id: UUID, batch: UUID | None) -> tuple[int, bool]:
-    """The document's truncation point, and whether that batch is there, if one is named; both at one moment.
+def standing_of(document_id: UUID, seq: int, batch: UUID | None) -> tuple[int, bool]:
+    """The document's truncation point, and whether it has lost that batch, which ended at `seq`, if one is named; both
+    at one moment.
 
     Raises: UnknownDocument, CorruptJournal, JournalUnavailable.
     """
     if batch is None:
-        return truncated_seq_of(document_id), True
+        return truncated_seq_of(document_id), False
     there = JournalBatch.objects.filter(pk=batch).order_by().values("pk")  # which is in the index
     with answering(document_id):
         rows = still_there().filter(pk=document_id).order_by()
-        found = rows.values_list("truncated_seq", Subquery(there)).first()
+        found = rows.values_list("truncated_seq", "truncated_batch", Subquery(there)).first()
     if found is None:
         raise UnknownDocument(str(document_id))
-    truncated_seq, key = found
-    return truncated_seq, key is not None
+    truncated_seq, truncated_batch, key = found
+    return truncated_seq, is_lost(batch, seq, truncated_seq, truncated_batch, {key})
 
 
 def newest_of(document_id: UUID, batches: Collection[UUID]) -> tuple[int, UUID] | None:

@@ -21,7 +21,7 @@ from journal.error import (
     JournalTruncated,
     JournalUnavailable,
 )
-from journal.models import JournalBatch, Snapshot
+from journal.models import Document, JournalBatch, Snapshot
 from journal.position import TRUNCATED, standing_of, truncated_seq_of
 from journal.snapshot import SnapshotDamaged, recovery_snapshots, restore_snapshot
 from journal.stored_row import (
@@ -89,8 +89,8 @@ class Hydrated:
     ages: Sequence[tuple[float, int]] = ()
     """How old that is, roughly: (seconds since 1970, highest Lamport time by then), ascending."""
     last_batch: UUID | None = None
-    """Key of the batch that ends at `head_seq`, `TRUNCATED` when that is the truncation point; None: not known, or
-    there is none yet."""
+    """Key of the batch that ends at `head_seq`, perhaps `TRUNCATED` when that is the truncation point; None: not known,
+    or there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ def read_after(
                 found = list(batches if bytes_max is None else _first_bytes(batches, bytes_max))
         except JournalGap as error:
             gap, found = error, []
-        truncated_seq, is_there = standing_of(document_id, last_batch)
+        truncated_seq, is_lost = standing_of(document_id, seq, last_batch)
         if truncated_seq > seq:
             raise JournalTruncated(f"document {document_id} no longer holds seq {seq + 1}")
-        if truncated_seq < seq and not is_there:
+        if is_lost:
             raise JournalPutBack(f"document {document_id} does not hold what was at seq {seq}")
         if gap is None:
             return [batch.behind(seq) for batch in found]
@@ -170,11 +170,16 @@ def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
 
 
 def batch_at(document_id: UUID, head_seq: int, truncated_seq: int) -> UUID | None:
-    """Key of the batch that ends at a head, `TRUNCATED` when that is the truncation point; None: its row is gone."""
-    if head_seq <= truncated_seq:
-        return TRUNCATED
-    ending = JournalBatch.objects.filter(document=document_id, last_seq=head_seq).order_by()
-    return ending.values_list("pk", flat=True).first()
+    """Key of the batch that ends at a head, or what stands for it at the truncation point; None: its row is gone.
+
+    Raises: CorruptJournal; JournalUnavailable.
+    """
+    with answering(document_id, head_seq):
+        if head_seq <= truncated_seq:
+            row = Document.objects.filter(pk=document_id).order_by()
+            return row.values_list("truncated_batch", flat=True).first() or TRUNCATED
+        ending = JournalBatch.objects.filter(document=document_id, last_seq=head_seq).order_by()
+        return ending.values_list("pk", flat=True).first()
 
 
 def with_history(

@@ -14,6 +14,7 @@ from journal.entry import PayloadError, checksum_of, decompress
 from journal.error import CorruptJournal, SnapshotTooLarge, UnknownDocument
 from journal.failpoint import reach
 from journal.models import Document, JournalBatch, Snapshot
+from journal.position import is_lost
 from journal.settings import settings
 from journal.stored_row import readable, tells_damage, told
 from vuer_rtc.crdt.graph import Graph, SnapshotError
@@ -84,11 +85,15 @@ def take_snapshot(document_id: UUID, draft: SnapshotDraft, reason: Snapshot.Reas
 
 def _where_it_leads(document_id: UUID, draft: SnapshotDraft) -> Document | None:
     """The document; None when its journal does not lead to the draft.  Raises: UnknownDocument."""
-    document = Document.objects.filter(pk=document_id).only("truncated_seq", "cut").first()
+    columns = "truncated_seq", "truncated_batch", "cut"
+    document = Document.objects.filter(pk=document_id).only(*columns).first()
     if document is None:
         raise UnknownDocument(str(document_id))
-    if draft.seq <= document.truncated_seq:
-        return document if draft.seq == document.truncated_seq else None
+    if draft.seq < document.truncated_seq:
+        return None
+    if draft.seq == document.truncated_seq:
+        place = draft.last_batch, draft.seq, draft.seq, document.truncated_batch, ()
+        return None if is_lost(*place) else document
     batches = JournalBatch.objects.filter(document=document_id)
     last = Q(last_seq__gte=draft.seq) if draft.last_batch is None else Q(pk=draft.last_batch)
     return document if batches.filter(last).exists() else None

@@ -27,8 +27,10 @@ def truncate(held: Lease, seq: int, cut: int) -> None:
 
     Raises: JournalBusy when the lease was lost.
     """
+    ending = JournalBatch.objects.filter(document=held.document_id, last_seq=seq).order_by()
+    batch = ending.values_list("pk", flat=True).first()
     lower = held.held().filter(truncated_seq__lt=seq)
-    if not lower.update(truncated_seq=seq, cut=cut):
+    if not lower.update(truncated_seq=seq, truncated_batch=batch, cut=cut):
         raise JournalBusy(f"document {held.document_id}: another process has taken the lease over")
 
 

@@ -26,7 +26,9 @@ from rooms.models import Session
 from rooms.news import News, RightsChanged
 
 WITHOUT_RIGHTS = {
-    Document: frozenset({"head_seq", "truncated_seq", "cut", "epoch", "lease_holder", "lease_until", "updated_at"}),
+    Document: frozenset({
+        "head_seq", "truncated_seq", "truncated_batch", "cut", "epoch", "lease_holder", "lease_until", "updated_at",
+    }),
     get_user_model(): frozenset({"last_login"}),
 }  # fmt: skip
 """Fields no policy looks at: a save of nothing else tells nobody anything."""

@@ -14,7 +14,7 @@ from journal.error import (
     JournalUnavailable,
     UnknownDocument,
 )
-from journal.position import TRUNCATED, Position, newest_of, read_positions, truncated_seq_of
+from journal.position import Position, newest_of, read_positions, truncated_seq_of
 from journal.reader import batch_at, read_after
 from rooms.thread import Worker
 from vuer_rtc.crdt.message import Message
@@ -119,7 +119,8 @@ class Subscription:
         """What was folded away cannot be told; go on behind it."""
         first = (self._seq or 0) + 1
         last = self._seq = await self._reader.run(truncated_seq_of, self._room)
-        self._trail.append(TRUNCATED)
+        if (batch := await self._reader.run(batch_at, self._room, last, last)) is not None:
+            self._trail.append(batch)
         logger.warning("document %s: messages %d to %d were folded away", self._room, first, last)
         if self._on_gap is not None:
             try:

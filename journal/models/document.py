@@ -83,6 +83,12 @@ class Document(Row):
         "their messages. "
         "Never falls.",
     )
+    truncated_batch = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="Key of the batch that ended at that sequence: who has read it knows the journal again by it. "
+        "Empty: not known.",
+    )
     cut = models.BigIntegerField(
         default=0,
         editable=False,

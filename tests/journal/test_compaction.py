@@ -79,12 +79,14 @@ def test_j15_the_state_is_the_same_before_and_after(document: Document, size: in
 
 def test_j15_all_that_can_be_folded_is_folded(document: Document) -> None:
     append_each(document, HISTORY)
+    ending = JournalBatch.objects.get(last_seq=8).pk
     report = compact(document)
     assert (report.outcome, report.truncated_seq, report.cut) == ("compacted", 8, 8)
     assert (report.batches, report.messages, report.snapshot_seq) == (8, 8, 9)
     assert ranges(document.pk) == [(9, 9)]
     document.refresh_from_db()
     assert (document.truncated_seq, document.cut, document.lease_holder) == (8, 8, "")
+    assert document.truncated_batch == ending
     snapshots = Snapshot.objects.exclude(reason="origin")
     told = [(row.seq, row.cut, row.covered_seq, row.reason) for row in snapshots]
     assert told == [(9, 8, 9, "compaction")] * 2

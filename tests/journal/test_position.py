@@ -64,5 +64,9 @@ def test_j66_it_tells_whether_what_somebody_has_read_is_there_still(document: Do
     JournalBatch.objects.all().delete()
     folded = 4, TRUNCATED
     assert not lacks(*folded)
+    Document.objects.filter(pk=document.pk).update(truncated_batch=other[1])
+    assert lacks(4, third[1]), "another one ended there"
+    assert not lacks(4, other[1])
+    assert not lacks(*folded)
     Document.objects.filter(pk=document.pk).update(truncated_seq=2)
     assert lacks(*folded)

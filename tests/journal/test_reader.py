@@ -3,6 +3,7 @@
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 
+from journal import truncation
 from journal.entry import checksum_of
 from journal.error import (
     CorruptJournal,
@@ -19,6 +21,7 @@ from journal.error import (
     JournalUnavailable,
     UnknownDocument,
 )
+from journal.lease import lease
 from journal.models import Document, JournalBatch, Snapshot
 from journal.reader import (
     Batch,
@@ -59,7 +62,8 @@ def truncate(document: Document, cut: int, seq: int) -> Snapshot:
     append(document, cut_record(f"=server:{cut}", cut, 0))
     draft = draft_snapshot(hydrate(document.pk).graph)
     snapshot = write_snapshot(document.pk, draft, seq, Snapshot.Reason.COMPACTION)
-    Document.objects.filter(pk=document.pk).update(truncated_seq=seq, cut=cut)
+    with lease(document.pk) as held:
+        truncation.truncate(held, seq, cut)
     JournalBatch.objects.filter(document=document, last_seq__lte=seq).delete()
     return snapshot
 
@@ -148,6 +152,7 @@ def test_j66_a_tail_is_not_read_behind_a_batch_that_is_not_there_any_more(docume
             read_after(document.pk, 4, last_batch=known)
         append_each(document, HISTORY[4:])
     truncate(document, cut=4, seq=4)
+    Document.objects.filter(pk=document.pk).update(truncated_batch=None)  # by a version that did not keep it
     assert read_after(document.pk, 4, last_batch=known)[0].first_seq == 5
 
 
@@ -172,6 +177,28 @@ def test_j66_a_truncation_point_may_be_gone_as_well(document: Document) -> None:
     assert append_batches([behind], "test") == [Fenced()]
     Document.objects.filter(pk=document.pk).update(truncated_seq=5)
     assert append_batches([behind], "test") == [Appended(6, 6)]
+
+
+def test_j66_a_truncation_at_just_that_place_tells_whose_it_was(document: Document) -> None:
+    append_each(document, HISTORY[:4])
+    lost = hydrate(document.pk)
+    JournalBatch.objects.filter(first_seq__gte=3).delete()
+    append_each(document, [message(lt, put("n", "x", -lt)) for lt in (13, 14)])
+    known = hydrate(document.pk)
+    append_each(document, [message(15, put("n", "x", 0))])
+    truncate(document, cut=15, seq=4)
+    assert [batch.first_seq for batch in read_after(document.pk, 4, last_batch=known.last_batch)] == [5, 6]
+    with pytest.raises(JournalPutBack):
+        read_after(document.pk, 4, last_batch=lost.last_batch)
+    draft = replace(draft_snapshot(lost.graph), last_batch=lost.last_batch)
+    assert take_snapshot(document.pk, draft, Snapshot.Reason.COUNT) is None
+
+
+def test_j66_who_begins_at_the_truncation_point_knows_what_ended_there(document: Document) -> None:
+    append_each(document, HISTORY[:4])
+    truncate(document, cut=4, seq=5)
+    document.refresh_from_db()
+    assert hydrate(document.pk).last_batch == document.truncated_batch is not None
 
 
 def test_j12_a_row_below_the_truncation_point_is_nobodys(document: Document) -> None:

@@ -17,6 +17,7 @@ from journal.batch_table import OrmTable
 from journal.entry import decode_entries, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable, OpenTransaction
 from journal.models import Document, JournalBatch
+from journal.position import TRUNCATED
 from journal.writer import (
     Appended,
     Conflict,
@@ -132,6 +133,22 @@ def test_j66_what_a_compaction_has_folded_away_may_be_gone(append: Append, docum
     Document.objects.filter(pk=document.pk).update(truncated_seq=1)
     JournalBatch.objects.all().delete()
     assert append(behind(first, draft(document, 2))) == [Appended(2, 2)]
+
+
+def test_j66_right_above_the_truncation_point_only_what_ended_there_is_followed(
+    append: Append, document: Document
+) -> None:
+    """The database was put back, others wrote on, and a compaction truncated just where the writer had come to."""
+    [first] = append(draft(document, 1))
+    JournalBatch.objects.all().delete()
+    [other] = append(draft(document, 1, 10))
+    assert isinstance(other, Appended)
+    Document.objects.filter(pk=document.pk).update(truncated_seq=1, truncated_batch=other.batch)
+    JournalBatch.objects.all().delete()
+    assert append(behind(first, draft(document, 2))) == [Fenced()]
+    assert append(replace(draft(document, 2), predecessor=TRUNCATED)) == [Appended(2, 2)]
+    JournalBatch.objects.all().delete()
+    assert append(behind(other, draft(document, 2))) == [Appended(2, 2)]
 
 
 def behind(outcome: Outcome, draft: Draft) -> Draft:
