@@ -148,8 +148,8 @@ class Gate:
             raise Refused(CloseCode.UNAVAILABLE) from error
 
     async def _known_since(self, room: LiveRoom, address: Address) -> int | None:
-        """How far the client holds what the journal holds; None: not at all, or the journal has been put back (J66), or
-        too much is on its way to others who came back."""
+        """How far the client holds what the journal holds; None: not at all, or nobody can tell any more, or the
+        journal has been put back (J66), or too much is on its way to others who came back."""
         since, at = address.since, address.at
         if since is not None and since < room.graph.head_seq and self._resumptions.is_full:
             return None
@@ -159,7 +159,7 @@ class Gate:
         if found is None:
             with self._reading(room):
                 found = await self._registry.read_id_at(room.document_id, since)
-        return since if found in (at, None) else None
+        return since if found == at else None
 
     @contextmanager
     def _reading(self, room: LiveRoom) -> Iterator[None]:
