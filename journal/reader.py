@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -91,6 +92,8 @@ class Hydrated:
     last_batch: UUID | None = None
     """Key of the batch that ends at `head_seq`, perhaps `TRUNCATED` when that is the truncation point; None: not known,
     or there is none yet."""
+    last_id: str | None = None
+    """Id of the message at `head_seq`; None: not known, or there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +158,29 @@ def hydrate(document_id: UUID) -> Hydrated:
 def _replay(start: Start, batches: Iterator[Batch]) -> Hydrated:
     graph, head_seq = start.graph, max(start.truncated_seq, start.graph.head_seq)
     ages: list[tuple[float, int]] = []
-    last_batch = None
+    last_batch = last_id = None
     for batch in batches:
         graph.apply_all(batch.messages)
-        head_seq, last_batch = batch.last_seq, batch.id
+        head_seq, last_batch, last_id = batch.last_seq, batch.id, batch.entries[-1].message.id
         written_at = batch.created_at.timestamp()
         if not ages or written_at >= ages[-1][0] + AGE_STEP_S:
             ages.append((written_at, graph.lt))
     if start.snapshot is None:
-        return Hydrated(graph, head_seq, 0, ages, last_batch)
+        return Hydrated(graph, head_seq, 0, ages, last_batch, last_id)
     if last_batch is None:
-        last_batch = batch_at(start.snapshot.document_id, head_seq, start.truncated_seq)
-    return Hydrated(graph, head_seq, start.snapshot.covered_seq, ages, last_batch)
+        place = start.snapshot.document_id, head_seq, start.truncated_seq
+        last_batch, last_id = batch_at(*place), id_at(*place)
+    return Hydrated(graph, head_seq, start.snapshot.covered_seq, ages, last_batch, last_id)
+
+
+def id_at(document_id: UUID, seq: int, truncated_seq: int) -> str | None:
+    """Id of the message at a sequence; None: it is folded away, or cannot be read."""
+    if seq <= truncated_seq:
+        return None
+    with suppress(CorruptJournal, JournalGap):
+        for batch in read_batches(document_id, seq - 1):
+            return batch.behind(seq - 1).entries[0].message.id
+    return None
 
 
 def batch_at(document_id: UUID, head_seq: int, truncated_seq: int) -> UUID | None:

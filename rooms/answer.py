@@ -23,8 +23,10 @@ TRIES_MAX = 3
 class Answers:
     """Of one graph; each is made once while nothing changes, and a state serves those who join for a while longer."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, head_id: str | None = None) -> None:
+        """`head_id`: of the message at the graph's head; None: not known."""
         self._graph = graph
+        self._head_id = head_id
         self._recent = Recent(graph.head_seq, settings.recent_messages_max, settings.recent_bytes_max)
         self._kept: dict[Dialect, KeptState] = {}
         self._making: dict[Dialect, asyncio.Task[None]] = {}
@@ -33,6 +35,7 @@ class Answers:
     def note(self, deliveries: Sequence[Delivery]) -> None:
         """These have been applied to the graph, each once, without a gap."""
         self._recent.add(deliveries)
+        self._head_id = deliveries[-1].message.id
         self._standing = None
         for dialect, kept in list(self._kept.items()):
             if not self._recent.holds_after(kept.head_seq):
@@ -68,7 +71,7 @@ class Answers:
     async def _make(self, dialect: Dialect) -> None:
         seq, retained_count = self._graph.head_seq, self._graph.retained_count
         try:
-            state = await native_state_in_turns(self._graph, dialect)
+            state = await native_state_in_turns(self._graph, dialect, self._head_id)
             self._kept[dialect] = KeptState(state, seq, retained_count, dialect)
         except SnapshotOvertaken:
             pass
@@ -99,7 +102,7 @@ class Answers:
         """The document as it is, made in one step."""
         graph = self._graph
         if dialect.edition is Edition.NATIVE:
-            state = native_state(graph, dialect)
+            state = native_state(graph, dialect, self._head_id)
         else:
             bounds = settings.state_tail_messages, settings.state_tail_bytes_max
             tail = newest_within(graph.retained_messages(), *bounds)
@@ -122,6 +125,8 @@ class Answers:
 
     def message_id_at(self, seq: int) -> str | None:
         """Of the message of that sequence; None when it is not held."""
+        if seq == self._graph.head_seq:
+            return self._head_id
         delivery = self._recent.at(seq)
         return None if delivery is None else delivery.message.id
 

@@ -16,12 +16,14 @@ COMMITS_PER_TURN = 4000
 """The same of retained messages."""
 
 
-def native_state(graph: Graph, dialect: Dialect) -> Frame:
-    """From this `Graph` makes the same document, to the last thing a later merge may depend on."""
-    return _state(graph.snapshot(), _commits(graph.retained_messages(), dialect), graph.head_seq, dialect)
+def native_state(graph: Graph, dialect: Dialect, head_id: str | None = None) -> Frame:
+    """From this `Graph` makes the same document, to the last thing a later merge may depend on.  `head_id`: of the
+    message at its head; None: not known."""
+    document = NativeDocument(graph.snapshot(), _commits(graph.retained_messages(), dialect), head_id)
+    return encode(State(document, graph.head_seq), *dialect)
 
 
-async def native_state_in_turns(graph: Graph, dialect: Dialect) -> Frame:
+async def native_state_in_turns(graph: Graph, dialect: Dialect, head_id: str | None = None) -> Frame:
     """The state as it is when this begins; others have their turns meanwhile.
 
     Raises: SnapshotOvertaken, when something was folded away meanwhile.
@@ -32,7 +34,7 @@ async def native_state_in_turns(graph: Graph, dialect: Dialect) -> Frame:
     for start in range(0, len(retained), COMMITS_PER_TURN):
         commits += _commits(retained[start : start + COMMITS_PER_TURN], dialect)
         await asyncio.sleep(0)
-    return _state(snapshot, commits, seq, dialect)
+    return encode(State(NativeDocument(snapshot, commits, head_id), seq), *dialect)
 
 
 async def snapshot_in_turns(graph: Graph, nodes_per_turn: int) -> bytes:
@@ -49,10 +51,6 @@ async def snapshot_in_turns(graph: Graph, nodes_per_turn: int) -> bytes:
 
 def _commits(messages: Iterable[Message], dialect: Dialect) -> list[bytes]:
     return [encode_commit(message, dialect.framing, dialect.naming) for message in messages]
-
-
-def _state(snapshot: bytes, commits: list[bytes], seq: int, dialect: Dialect) -> Frame:
-    return encode(State(NativeDocument(snapshot, commits), seq), *dialect)
 
 
 def undoable_ids(graph: Graph, client: str, ids_max: int) -> list[str]:

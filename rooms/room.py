@@ -96,7 +96,7 @@ class LiveRoom:
         self._waiting = Waiting(budget)
         self._lost_clock: dict[str, int] = {}
         """What it had of each client whenever the database was put back."""
-        self._answers = Answers(self.graph)
+        self._answers = Answers(self.graph, hydrated.last_id)
 
     # Members
 
@@ -358,7 +358,7 @@ class LiveRoom:
     def _replace_by(self, hydrated: Hydrated) -> None:
         has_reset = hydrated.graph.epoch.number > self.graph.epoch.number
         self.graph, self.last_batch = hydrated.graph, hydrated.last_batch
-        self._answers = Answers(self.graph)
+        self._answers = Answers(self.graph, hydrated.last_id)
         self._audience.begin_anew(self._answers, has_reset=has_reset)
         self._on_change(self)
 

@@ -44,7 +44,8 @@ class FakeServer:
     def _state(self) -> Wire:
         journal = [native_fields(message) for message in self.graph.retained_messages()]
         native = self.graph.snapshot()
-        return {"mtype": "state", "native": native, "journal": journal, "serverSeq": len(self.journal)}
+        state = {"mtype": "state", "native": native, "journal": journal, "serverSeq": len(self.journal)}
+        return {**state, "at": self.journal[-1].id} if self.journal else state
 
     def state(self, client: str) -> list[Wire]:
         """The document as it was a while ago, and what others have done since (rule A4)."""

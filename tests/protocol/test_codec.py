@@ -471,6 +471,7 @@ def test_a_native_state_is_a_snapshot_and_raw_messages(framing: Framing) -> None
     document = NativeDocument(b"\x00\xff", [encode_commit(message, framing) for message in (AUTHORISED, CUT)])
     state = as_sent(State(document, 4), framing)
     assert set(state) == {"mtype", "native", "journal", "serverSeq"}
+    assert as_sent(State(msgspec.structs.replace(document, at=CUT.id), 4), framing) == {**state, "at": CUT.id}
     assert state["native"] == ("AP8=" if framing is Framing.JSON else b"\x00\xff")
     assert msgspec.convert(state["journal"], list[Message]) == [AUTHORISED, CUT]
 

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch
+from journal.reader import read_after
 from rooms import admission, gate, recorder, registry
 from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
@@ -167,6 +168,32 @@ async def test_n5_who_is_found_to_hold_what_a_room_goes_back_behind_meanwhile_ge
             await bob.until(lambda: len(bob.frames) > 1)
             assert bob.frames[0]["resumed"] is False
             assert bob.frames[1]["mtype"] == "state"
+
+
+async def test_n5_a_state_names_its_newest_message_by_which_a_client_finds_its_place_again(
+    hub: Hub, open_document: Document
+) -> None:
+    """The record of a cut is in no journal of a state: of a quiet document nobody could name its place."""
+
+    def fold() -> list[str]:
+        append_each(open_document, [message("ann", 1, insert("n"))])
+        compact_document(open_document, KeepRules(0, 0))
+        return [entry.message.id for batch in read_after(open_document.pk, 1) for entry in batch.entries]
+
+    [cut] = await in_database(fold)
+    async with Socket("room", "dan", query="&format=json&v=2") as dan:
+        await dan.until(lambda: len(dan.frames) > 1)
+        state = dan.frames[1]
+        assert (state["serverSeq"], state["at"], state["journal"]) == (2, cut, [])
+        for at, is_resumed in ((cut, True), ("=server:lost", False)):
+            async with Socket("room", "bob", query=f"&format=json&v=2&since=2&at={at}") as bob:
+                await bob.until(lambda bob=bob: bob.frames)
+                assert bob.frames[0]["resumed"] is is_resumed
+        dan.edit(insert("m"))
+        await dan.until(lambda: dan.acks)
+    async with Socket("room", "cy", query="&format=json&v=2") as cy:
+        await cy.until(lambda: len(cy.frames) > 1)
+        assert (cy.frames[1]["serverSeq"], cy.frames[1]["at"]) in ((3, "dan:1"), (2, cut))
 
 
 async def test_n5_who_names_what_is_folded_away_since_gets_the_state(

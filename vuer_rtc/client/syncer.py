@@ -233,7 +233,7 @@ class Syncer:
         self._carry_over(self.store.inner, fresh)
         self.store.replace(fresh)
         self._seq = wire["serverSeq"]
-        self._message_id = journal[-1].id if journal and journal[-1].server_seq == self._seq else ""
+        self._message_id = wire.get("at", "")
         self._window.clear()
         self.is_joined = self._may_send = True
         self.beginnings += 1

@@ -209,9 +209,10 @@ def _wire(outbound: Outbound, naming: Naming, edition: Edition) -> Any:
             return {**broadcast, "late": True} if late else broadcast
         case Presences(entries):
             return {"mtype": "presence", "clients": [msgspec.Raw(entry) for entry in entries]}
-        case State(NativeDocument(snapshot, retained), server_seq):
+        case State(NativeDocument(snapshot, retained, at), server_seq):
             raw = [msgspec.Raw(message) for message in retained]
-            return {"mtype": "state", "native": snapshot, "journal": raw, "serverSeq": server_seq}
+            state: Fields = {"mtype": "state", "native": snapshot, "journal": raw, "serverSeq": server_seq}
+            return {**state, "at": at} if at is not None else state
         case State(PublishedState() as document, server_seq):
             journal = [_commit_form(message, naming) for message in document.journal]
             published = _snapshot_fields(document, naming)

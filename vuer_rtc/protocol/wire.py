@@ -138,6 +138,8 @@ class NativeDocument(Struct, frozen=True, gc=False):
     """`Graph.snapshot`."""
     journal: Sequence[bytes]
     """Every retained message as it was journalled, in sequence: encoded, in the framing that this will be in."""
+    at: str | None = None
+    """Id of the newest message, be it folded away or not; None: not known."""
 
 
 class State(Struct, frozen=True, gc=False):
