@@ -150,12 +150,17 @@ class Hub:
         return await self._pledge.given()
 
     async def _append(self, drafts: list[Draft]) -> list[Outcome]:
-        outcomes = await self._journal.run(append_batches, drafts, str(self.process))
+        outcomes = await self._journal.run(self._write, drafts)
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 self.bus.tell(Committed(draft.document_id, outcome.last_seq))
                 self._herald.committed(draft, outcome)
         return outcomes
+
+    def _write(self, drafts: list[Draft]) -> list[Outcome]:
+        """In the journal's thread."""
+        self._pledge.renew()
+        return append_batches(drafts, str(self.process))
 
     # Life
 

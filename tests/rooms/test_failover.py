@@ -145,3 +145,19 @@ async def test_j66_rooms_go_back_with_a_database_that_lacks_what_was_acknowledge
     servers[0].start()
     async with NativeClient(servers[0], "stage", "dan") as dan:
         assert dan.native.graph.digest() == ann.native.graph.digest()
+
+
+async def test_j9_a_standby_whose_writes_do_not_reach_its_disk_acknowledges_nothing(
+    pair: Pair, servers: tuple[ServerProcess, ServerProcess]
+) -> None:
+    pair.make_synchronous()
+    async with NativeClient(servers[0], "stage", "ann") as ann:
+        await ann.edit(insert("n"))
+        await asyncio.to_thread(pair.set, pair.standby, "fsync", "off")
+        await asyncio.to_thread(pair.fail_over)
+        editing = asyncio.create_task(ann.edit(put(value=1)))
+        while "fsync=off" not in servers[0].log():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+        assert not editing.done()
+        await asyncio.to_thread(pair.set, pair.standby, "fsync", "on")
+        assert await editing == 2

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from journal import durability
 from journal.durability import Durability, NotDurable, refuse_unless_durable
 from journal.models import Document
 from rooms import pledge
-from rooms.hub import current_hub
+from rooms.hub import Hub, current_hub
+from tests.rooms.build import insert
 from tests.rooms.client import Client
 from tests.rooms.socket import Socket
 from tests.server import ROOT, ServerProcess
@@ -86,6 +88,35 @@ async def test_under_a_server_without_lifespan_nobody_is_let_in(
     async with Socket("room", "ann") as ann:
         assert ann.close_code is None
     await hub.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_j9_a_new_session_with_the_database_is_asked_before_it_takes_a_commit(
+    hub: Hub, open_document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby was promoted that is configured otherwise."""
+    asked: list[Durability] = []
+    found = Durability(True, "as it should be")
+
+    def read(connection: Any) -> Durability:
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(pledge, "read_durability", read)
+    async with Socket("room", "ann", query="&format=json&v=2") as ann:
+        for number in range(3):
+            ann.edit(insert(f"n{number}"))
+            await ann.until(lambda number=number: len(ann.acks) > number)
+        assert len(asked) == 1
+        found = Durability(False, "fsync=off", "Switch it on.")
+        await hub._journal.run(connections.close_all)
+        ann.edit(insert("late"))
+        await ann.until(lambda: ann.errors)
+        assert len(ann.acks) == 3
+        async with Socket("room", "bob") as bob:
+            assert bob.close_code == CloseCode.UNAVAILABLE
+        found = Durability(True, "as it should be")
+        await ann.until(lambda: len(ann.acks) == 4)
 
 
 def test_a_full_promise_is_given_and_a_broken_one_only_by_a_relaxed_site(settings: Any) -> None:
