@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import Error
 
-from journal.error import JournalError, UnknownDocument
+from journal.error import CorruptJournal, JournalError, JournalGap, UnknownDocument
 from journal.models import Document, SceneObject
 from journal.projection import Step, project_together
 from journal.stored_row import answering
@@ -71,6 +71,8 @@ class Projector:
         self._worker = worker
         self._due: dict[LiveRoom, None] = {}
         self._reached: WeakKeyDictionary[LiveRoom, Reached] = WeakKeyDictionary()
+        self._missed: WeakKeyDictionary[LiveRoom, int] = WeakKeyDictionary()
+        """Heads at which batches were missing that rows are made from."""
         self._current: list[LiveRoom] = []
         self._has_due = asyncio.Event()
 
@@ -177,12 +179,19 @@ class Projector:
             self._reached.pop(room, None)  # nobody will ask for its rows
         except (Error, JournalError) as error:
             logger.warning("rows of document %s wait: %s", room.document_id, error)
-            return False
+            return isinstance(error, JournalGap | CorruptJournal) and self._is_missed_again(room)
         except Exception:
             tally.failures["projection"] += 1
             logger.exception("rows of document %s were not written", room.document_id)
             self._reached.pop(room, None)  # the next projection is a whole one
         return True
+
+    def _is_missed_again(self, room: LiveRoom) -> bool:
+        """True when what rows of this room are made from was not there at its last try either, at the same head: no
+        compaction came between, it is lost, and a snapshot may hold what it held.  The next change is another occasion.
+        """
+        seq, self._missed[room] = self._missed.get(room), room.graph.head_seq
+        return seq == room.graph.head_seq
 
     async def _project(self, room: LiveRoom) -> None:
         reached = self._reached.get(room)

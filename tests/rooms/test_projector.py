@@ -186,6 +186,20 @@ async def test_a_document_that_cannot_be_projected_holds_up_no_others(bench: Ben
 
 
 @stored
+async def test_rows_of_what_is_lost_are_not_tried_for_ever(bench: Bench) -> None:
+    """The row of the last batch is gone, and a snapshot covers it: nothing comes of trying again."""
+    await sync_to_async(bench.edit)(put("a"))
+    broken = cast(LiveRoom, bench.seats[0])
+    await sync_to_async(JournalBatch.objects.filter(document=broken.document_id, last_seq=2).delete)()
+    assert not await bench.write()
+    assert bench.projector.is_busy_with(broken), "a compaction may have come between"
+    assert await bench.projector.write()
+    assert not bench.projector.is_busy_with(broken), "it may leave memory"
+    for seat in bench.seats[1:]:
+        await sync_to_async(seat.assert_rows_are_right)()
+
+
+@stored
 async def test_rows_that_are_not_where_they_were_are_written_anew(bench: Bench) -> None:
     await sync_to_async(bench.edit)(put("a"))
     await sync_to_async(Document.objects.filter(pk=bench.seats[3].document_id).update)(head_seq=0)
