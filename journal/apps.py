@@ -13,9 +13,12 @@ class JournalConfig(AppConfig):
 
     def ready(self) -> None:
         from django.core.checks import Tags, register
+        from django.db.backends.signals import connection_created
 
         from journal.check import check_accounts, check_durability, check_settings
+        from journal.sqlite_file import note_opened
 
         register(check_settings)
         register(check_accounts)
         register(check_durability, Tags.database)
+        connection_created.connect(note_opened)

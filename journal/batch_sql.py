@@ -33,6 +33,7 @@ from journal.lock_wait import COMMIT_MS
 from journal.models import Document, JournalBatch
 from journal.position import TRUNCATED
 from journal.settings import settings
+from journal.sqlite_file import refuse_moved
 
 ROWS_MAX = 100
 """Rows of one statement; bounds its parameters."""
@@ -87,6 +88,7 @@ class SqliteTable(DriverTable):
                 raise
 
     def _commit(self) -> None:
+        refuse_moved(self._connection)
         self._driver.execute("COMMIT")
 
     def insert(self, rows: Sequence[BatchRow]) -> dict[uuid.UUID, Marks | None]:

@@ -18,6 +18,7 @@ from journal.entry import decode_entries, encode_entries
 from journal.error import BatchTooLarge, JournalUnavailable, OpenTransaction
 from journal.models import Document, JournalBatch
 from journal.position import TRUNCATED
+from journal.sqlite_file import Opened
 from journal.writer import (
     Appended,
     Conflict,
@@ -178,6 +179,17 @@ def test_j8_a_truncation_between_the_insert_and_the_fence_is_seen(
     with connection.cursor() as cursor:
         cursor.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
     assert append(draft(document, 1)) == [Fenced()]
+    assert ranges(document.pk) == []
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="no file")
+def test_j9_nothing_is_committed_to_a_file_that_has_lost_its_name(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "vuer_opened", Opened("/nowhere", 0, 0), raising=False)
+    with pytest.raises(JournalUnavailable, match="moved, deleted or replaced"):
+        append_batches([draft(document, 1)], "host-1")
+    monkeypatch.undo()
     assert ranges(document.pk) == []
 
 
