@@ -49,8 +49,10 @@ class Admission:
     """How far the document was then: what its client was told before, by whatever process, is not beyond that."""
     shown_name: str | None = None
     """Of the account, for the others in the room; None: anonymous, or nobody is told."""
-    unrecorded: Session | None = None
-    """The session's row, if it could not be written: until it is, the connection may only look."""
+    row: Session | None = None
+    """The session's, as it was when it was let in."""
+    is_recorded: bool = True
+    """False: the row could not be written; until it is, the connection may only look."""
 
     @property
     def user(self) -> str | None:
@@ -89,7 +91,8 @@ def admit(address: Address, scope: Scope, process: ProcessIdentity) -> Admission
         limits_of(document),
         head_seq,
         shown_name,
-        None if is_recorded else session,
+        session,
+        is_recorded,
     )
 
 
@@ -130,7 +133,7 @@ def _claim_client(
     """The session, and whether its row could be written: a disk that is full keeps nobody from looking."""
     now = timezone.now()
     session = Session(
-        document=document,
+        document_id=document.pk,
         client=address.client,
         user_id=account,
         transport=address.transport,

@@ -97,8 +97,8 @@ class Connection:
         self._reader = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut_off = False
-        self.is_recorded = admission.unrecorded is None
-        """Its session has a row; until then it may only look."""
+        self.is_recorded = admission.is_recorded
+        """Its session has a row; without one it may only look."""
         self._expiry = self._call_at_expiry()
 
     # What the client sends

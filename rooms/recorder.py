@@ -1,4 +1,4 @@
-"""Who joined while the database took no rows: writes theirs as soon as it does.
+"""Who joined while the database took no rows, or lost theirs: writes them as soon as it does.
 
 They may look at once, because rights are read, not written.  They edit from when their row is there: it is what makes
 a client id its account's.
@@ -13,7 +13,7 @@ from django.db import Error
 
 from rooms.connection import Connection
 from rooms.record import NotRecorded, forget_sessions, record_session
-from rooms.session import is_away
+from rooms.session import is_away, sessions_there
 from rooms.settings import settings
 from rooms.tally import tally
 from rooms.thread import Worker
@@ -54,7 +54,32 @@ class Recorder:
             self._has_due.set()
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Looks and writes until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_due())
+            group.create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(settings.session_touch_s)
+            try:
+                await self.look()
+            except Error as error:
+                logger.warning("nobody knows whether the rows of sessions are there: %s", error)
+
+    async def look(self) -> None:
+        """Afterwards those whose rows are not there any more, for the database was put back (rule J66), are to get them
+        again.  Raises: django.db.Error."""
+        recorded = [connection for connection in self._connections if connection.is_recorded]
+        keys = [connection.admission.session_id for connection in recorded]
+        there = await self._worker.run(sessions_there, keys)
+        for connection in recorded:
+            is_here = connection in self._connections and connection.close_code is None
+            if is_here and connection.admission.session_id not in there:
+                connection.is_recorded = False
+                self.joined(connection)
+
+    async def _write_due(self) -> None:
         while True:
             await self._has_due.wait()
             await asyncio.sleep(settings.retry_delay_max_ms / 1000)
@@ -106,8 +131,8 @@ class Recorder:
                 self._due[connection] = self._due.pop(connection)
 
     async def _record(self, connection: Connection) -> None:
-        session = connection.admission.unrecorded
-        assert session is not None, "it is due"
+        session = connection.admission.row
+        assert session is not None, "it was let in"
         if not await self._worker.run(record_session, session):
             connection.close(CloseCode.CLIENT_TAKEN)
         elif connection in self._connections:

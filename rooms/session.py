@@ -1,6 +1,6 @@
 """What is written about sessions: synchronous, for worker threads and commands."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django.utils import timezone
 
+from journal.chunk import chunks
 from journal.lock_wait import impatient
 from journal.pace import Pace
 from journal.row_update import update_rows
@@ -94,6 +95,14 @@ def touch_sessions(process: ProcessIdentity) -> None:
     """Afterwards every open session of this process was seen just now."""
     with impatient(router.db_for_write(Session)):
         Session.objects.connected().filter(process=str(process)).update(last_seen_at=timezone.now())
+
+
+def sessions_there(keys: Sequence[UUID]) -> set[UUID]:
+    """Which of these sessions have rows."""
+    there: set[UUID] = set()
+    for some in chunks(keys):
+        there.update(Session.objects.filter(pk__in=some).order_by().values_list("pk", flat=True))
+    return there
 
 
 def close_sessions_of_dead_processes(process: ProcessIdentity) -> int:

@@ -117,12 +117,12 @@ def test_a_database_that_takes_no_rows_lets_people_in_to_look(
     with monkeypatch.context() as patch:
         patch.setattr(Session, "save", fail)
         admitted = enter(account("ann"))
-        assert admitted.unrecorded is not None
-        assert admitted.unrecorded.pk == admitted.session_id
+        assert not admitted.is_recorded
+        assert admitted.row.pk == admitted.session_id
     assert Session.objects.count() == 0
-    assert record_session(admitted.unrecorded)
-    assert Session.objects.get().client == admitted.unrecorded.client
-    assert enter(account("ann2"), client="other").unrecorded is None
+    assert record_session(admitted.row)
+    assert Session.objects.get().client == admitted.row.client
+    assert enter(account("ann2"), client="other").is_recorded
 
 
 class LockNotAvailable(Exception):
@@ -145,15 +145,15 @@ def test_who_comes_behind_somebody_whom_a_lock_was_in_the_way_of_does_not_wait_f
     other = Document.objects.create(slug="other", visibility="public-edit")
     with monkeypatch.context() as patch:
         patch.setattr(Session, "save", fail)
-        waiting = [enter(client=f"c{number}").unrecorded for number in range(9)]
-        assert (tries, None in waiting) == (1, False)
+        waiting = [enter(client=f"c{number}") for number in range(9)]
+        assert tries == 1
+        assert not any(admitted.is_recorded for admitted in waiting)
         assert_refused(CloseCode.CLIENT_TAKEN, account("bob"), client="hers")
         enter(slug=other.slug)
         assert tries == 2, "that is another document"
-    assert enter(slug=document.slug, client="late").unrecorded is not None
-    assert waiting[0] is not None
-    assert record_session(waiting[0])
-    assert enter(client="later").unrecorded is None, "the lock is gone"
+    assert not enter(slug=document.slug, client="late").is_recorded
+    assert record_session(waiting[0].row)
+    assert enter(client="later").is_recorded, "the lock is gone"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -168,8 +168,8 @@ def test_a_row_that_was_written_although_the_connection_broke_is_found_by_the_ne
     with monkeypatch.context() as patch:
         patch.setattr(record, "_impatient", breaking)
         admitted = enter()
-    assert admitted.unrecorded is not None
-    assert record_session(admitted.unrecorded)
+    assert not admitted.is_recorded
+    assert record_session(admitted.row)
     assert Session.objects.count() == 1
 
 
@@ -183,7 +183,7 @@ def test_a_token_for_single_use_that_cannot_be_spent_lets_nobody_in(
     with monkeypatch.context() as patch:
         patch.setattr(SpentToken, "save", fail)
         assert_refused(CloseCode.UNAVAILABLE, token=token)
-    assert enter(token=token).unrecorded is None
+    assert enter(token=token).is_recorded
 
 
 class NamelessPolicy(RoomPolicy):

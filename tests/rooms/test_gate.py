@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from journal.compaction import KeepRules, compact_document
 from journal.models import Document, JournalBatch
@@ -273,6 +274,40 @@ async def test_who_came_without_a_row_and_left_again_leaves_nothing_behind(
             assert len(hub._recorder._due) == 2
         assert [connection.client for connection in hub._recorder._due] == ["ann"]
         assert not hub._register._ends, "there is no row that could say how it ended"
+
+
+async def test_j66_who_has_lost_their_row_gets_it_again_or_goes_when_the_client_id_is_anothers_by_now(
+    hub: Hub, settings: Any
+) -> None:
+    settings.VUER_RTC = {**settings.VUER_RTC, "RETRY_DELAY_MAX_MS": 1}
+    create = get_user_model()._default_manager.create
+    ann, bob = await in_database(lambda: [create(username=name) for name in ("ann", "bob")])
+    async with Socket("room", "tablet", user=ann) as tablet, Socket("room", "phone", user=ann) as phone:
+        rows = await in_database(
+            lambda: list(Session.objects.order_by("client").values("pk", "connected_at"))
+        )
+
+        def put_back() -> None:
+            Session.objects.all().delete()
+            document = Document.objects.get()
+            now = timezone.now()
+            Session.objects.create(
+                document=document, client="phone", user=bob, connected_at=now, last_seen_at=now
+            )
+
+        await in_database(put_back)
+        await hub._recorder.look()
+        assert not any(connection.is_recorded for connection in hub.connections), "they may only look"
+        await phone.until(lambda: phone.close_code == CloseCode.CLIENT_TAKEN)
+        await tablet.until(lambda: all(connection.is_recorded for connection in hub.connections))
+        async with Socket("room", "tablet", user=bob) as other:
+            assert other.close_code == CloseCode.CLIENT_TAKEN
+        tablet.edit(insert("n"))
+        await tablet.until(lambda: tablet.acks)
+        [row] = await in_database(
+            lambda: list(Session.objects.filter(client="tablet").values("pk", "connected_at"))
+        )
+        assert row in rows
 
 
 async def test_a_row_that_was_written_although_nobody_was_told_goes_with_who_leaves_before_the_next_try(

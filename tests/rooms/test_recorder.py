@@ -23,9 +23,7 @@ class Newcomer:
     def __init__(self, document: int = 1) -> None:
         self.client = "newcomer"
         self.is_recorded = False
-        self.admission = SimpleNamespace(
-            unrecorded=object(), document_id=UUID(int=document), session_id=uuid4()
-        )
+        self.admission = SimpleNamespace(row=object(), document_id=UUID(int=document), session_id=uuid4())
         self.closed: list[CloseCode] = []
 
     def close(self, code: CloseCode) -> None:
@@ -66,7 +64,7 @@ class PickyDatabase:
 async def test_a_row_that_always_fails_does_not_block_those_behind_it(settings: Any) -> None:
     settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
     first, second = Newcomer(), Newcomer()
-    database, before = PickyDatabase(first.admission.unrecorded, away=2), tally.failures["session"]
+    database, before = PickyDatabase(first.admission.row, away=2), tally.failures["session"]
     recorder = Recorder(database, {first, second})  # type: ignore[arg-type]
     task = asyncio.create_task(recorder.run())
     for one in (first, second):
@@ -97,7 +95,7 @@ async def test_a_document_whose_row_somebody_holds_keeps_nobody_else_waiting(set
     database = HeldDatabase(crowd[0])
     recorder = Recorder(database, [*crowd, other])  # type: ignore[arg-type]
     for newcomer in (*crowd, other):
-        database.documents[newcomer.admission.unrecorded] = newcomer.admission.document_id
+        database.documents[newcomer.admission.row] = newcomer.admission.document_id
         recorder.joined(newcomer)  # type: ignore[arg-type]
     task = asyncio.create_task(recorder.run())
     await until(lambda: other.is_recorded)
@@ -152,11 +150,11 @@ async def test_who_turns_out_to_use_anothers_client_id_is_sent_away(settings: An
 async def test_who_leaves_while_its_row_is_written_has_none_afterwards(settings: Any) -> None:
     settings.VUER_RTC = {"RETRY_DELAY_MAX_MS": 1}
     gone, connections, deleted = Newcomer(), set[Newcomer](), list[Any]()
-    gone.admission.unrecorded = SimpleNamespace(delete=lambda: None)
+    gone.admission.row = SimpleNamespace(delete=lambda: None)
 
     class Database(SlowDatabase):
         async def run(self, work: Callable[..., Any], *given: Any) -> bool:
-            if work is gone.admission.unrecorded.delete:
+            if work is gone.admission.row.delete:
                 deleted.append(work)
             return await super().run(work, *given)
 
