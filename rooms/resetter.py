@@ -38,15 +38,19 @@ class Resetter:
         try:
             await self._worker.run(_reset, admission.document_id, admission.user, epoch)
         except ClientFault as fault:
-            connection.send(Error.of(fault))
+            refuse(connection, fault.code, fault.detail)
         except StaleEpoch as error:
-            connection.send(Error.because(ErrorCode.STALE_EPOCH, str(error)))
+            refuse(connection, ErrorCode.STALE_EPOCH, str(error))
         except (JournalError, DatabaseError) as error:
             logger.warning("document %s could not be reset: %s", admission.document_id, error)
-            connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))
+            refuse(connection, ErrorCode.UNAVAILABLE, AWAY)
         except Exception:
             logger.exception("document %s could not be reset", admission.document_id)
-            connection.send(Error.because(ErrorCode.UNAVAILABLE, AWAY))
+            refuse(connection, ErrorCode.UNAVAILABLE, AWAY)
+
+
+def refuse(connection: Connection, code: ErrorCode, detail: str) -> None:
+    connection.send(Error.because(code, detail, about="room-reset"))
 
 
 def _reset(document_id: UUID, user: str | None, epoch: int) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
-from tests.client.network import FakeServer
+from tests.client.network import FakeServer, broadcast
 from tests.rooms.patience import until
 from vuer_rtc.client.answer import Refusal
 from vuer_rtc.client.connection import BACKOFF, REFUSALS_MAX, Backoff, Connection
@@ -191,6 +191,37 @@ async def test_an_error_that_is_about_no_commit_is_logged(caplog: pytest.LogCapt
         [warning] = await told(caplog, "over-limit: presence_bytes_max")
         await room.close()
     assert warning.levelname == "WARNING"
+
+
+async def test_e2_who_waits_takes_no_error_about_another_message_as_an_answer() -> None:
+    """E2: a reset beside a presence that comes too fast."""
+    room_of, reset = FakeServer(), asyncio.Event()
+
+    async def answer(socket: ServerConnection) -> None:
+        async def send(wire: dict[str, Any]) -> None:
+            await socket.send(msgspec.msgpack.encode(wire))
+
+        for wire in room_of.greeting("ann", None):
+            await send(wire)
+        while msgspec.msgpack.decode(await socket.recv(decode=False))["mtype"] != "room-reset":
+            pass
+        for about in ("presence", "sync-check"):
+            await send(
+                {"mtype": "error", "msgId": "", "error": "rate-limited: ", "retry": True, "about": about}
+            )
+        await reset.wait()
+        room_of.reset()
+        await send(broadcast(room_of.journal[-1]))
+        await socket.wait_closed()
+
+    async with serve(answer, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with RoomClient(f"ws://127.0.0.1:{port}/ws/rooms/stage/", "ann") as room:
+            resetting = asyncio.create_task(room.reset())
+            await until(lambda: len(room._syncer.faults) == 2)
+            reset.set()
+            await asyncio.wait_for(resetting, 10)
+            assert room._syncer.epoch == 1
 
 
 async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> None:

@@ -316,10 +316,14 @@ def test_a_listener_that_raises_when_a_commit_is_refused_here_keeps_no_others_ba
 
 def test_what_the_server_refuses_to_one_who_waits_is_not_cleared_by_the_next() -> None:
     syncer = joined(FakeServer(), "alice").syncer
-    for number in (1, 2):
-        syncer.receive({"mtype": "error", "msgId": "", "code": "forbidden", "error": f"forbidden: {number}"})
+    for number, about in enumerate(("room-reset", "sync")):
+        error = f"forbidden: {number}"
+        syncer.receive({"mtype": "error", "msgId": "", "code": "forbidden", "error": error, "about": about})
         syncer.ask()
-        assert (syncer.faults, syncer.fault) == (number, f"forbidden: {number}")
+    assert {about: fault["error"] for about, fault in syncer.faults.items()} == {
+        "room-reset": "forbidden: 0",
+        "sync": "forbidden: 1",
+    }
 
 
 def test_a_refused_commit_is_taken_back_and_the_rest_stays() -> None:

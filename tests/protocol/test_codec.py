@@ -353,6 +353,10 @@ OUTBOUND: list[tuple[Outbound, dict[str, Any]]] = [
         Error.of(ClientFault(ErrorCode.UNAVAILABLE, "wait")),
         {"mtype": "error", "msgId": "", "error": "unavailable: wait", "code": "unavailable", "retry": True},
     ),
+    (
+        Error.because(ErrorCode.FORBIDDEN, "no", about="room-reset"),
+        {"mtype": "error", "msgId": "", "error": "forbidden: no", "code": "forbidden", "about": "room-reset"},
+    ),
     (Broadcast(MESSAGE), {"mtype": "broadcast", "msg": COMMIT}),
     (Broadcast(MESSAGE, late=True), {"mtype": "broadcast", "msg": COMMIT, "late": True}),
     (

@@ -202,6 +202,35 @@ def test_l8_who_has_no_bytes_left_is_refused_unread_but_for_the_id(
     assert isinstance(live.receive(frame, 9)[0], Submit)
 
 
+@pytest.mark.parametrize(
+    ("frame", "about"),
+    [
+        (ask("presence", data={}), "presence"),
+        (ask("sync-check"), "sync-check"),
+        (ask("heartbeat", client="bob"), "heartbeat"),
+        (msgpack.packb({"requestId": 1, "mtype": "sync-check"}), "sync-check"),
+        (ask("room-reset", epoch=0), "room-reset"),
+        (ask("crdt", msg={"ops": []}), "crdt"),
+        (commit(client="bob"), None),
+        (ask("DROP TABLE"), None),
+        ('{"mtype": "sync"', None),
+        ("[]", None),
+    ],
+)
+def test_e2_an_error_without_an_id_says_what_kind_of_message_it_is_about(
+    frame: Frame, about: str | None
+) -> None:
+    """E2, L8: also when the message is refused unread."""
+    live = session()
+    read = live.receive(frame, 0)
+    live.charge(1e9)
+    for effect in (*read, *live.receive(frame, 0)):
+        assert isinstance(effect, Reply)
+        assert isinstance(effect.outbound, Error)
+        assert effect.outbound.about == about
+    assert effect.outbound.code is ErrorCode.RATE_LIMITED
+
+
 def test_l8_a_robot_streams_and_a_flood_does_not() -> None:
     """L8."""
     robot, flooder, hollow = (session(byte_burst_max=3_000_000) for _ in range(3))

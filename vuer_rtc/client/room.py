@@ -252,23 +252,27 @@ class RoomClient:
         async with self._asking:
             if syncer.answered > before and verify <= syncer.is_verified:
                 return syncer.answer
-            was_refused, question = False, syncer.ask(verify=verify)
+            fault, question = None, syncer.ask(verify=verify)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_MAX_S):
-                    was_refused = await self._say(question, lambda: syncer.answered == syncer.asked)
+                    fault = await self._say(question, lambda: syncer.answered == syncer.asked)
             if syncer.answered == syncer.asked:
                 return syncer.answer
-            if was_refused:  # it was asked too often
+            if fault is not None:  # it was asked too often
                 await asyncio.sleep(self._retry_pause_s)
         return None
 
-    async def _say(self, wire: Wire, is_done: Callable[[], bool]) -> bool:
-        """Returns when it is done, the server refuses something that is no commit, or the connection has broken; true
-        when it was refused."""
-        syncer, faults = self._syncer, self._syncer.faults
+    async def _say(self, wire: Wire, is_done: Callable[[], bool]) -> Wire | None:
+        """Returns when it is done, the server refuses such a message, or the connection has broken; the error, if it
+        was refused."""
+        syncer, mtype = self._syncer, wire["mtype"]
+        former = syncer.faults.get(mtype)
         self._connection.put([wire])
-        await self._connection.until(lambda: is_done() or syncer.faults > faults or not syncer.is_live)
-        return syncer.faults > faults
+        await self._connection.until(
+            lambda: is_done() or syncer.faults.get(mtype) is not former or not syncer.is_live
+        )
+        fault = syncer.faults.get(mtype)
+        return None if fault is former else fault
 
     async def refresh(self) -> None:
         """Returns when the document has begun anew from the server's present state; commits and pending edits stay.
@@ -279,7 +283,9 @@ class RoomClient:
         while syncer.beginnings == before:
             await self._connection.until(lambda: syncer.is_live)
             sync = {"mtype": "sync", "filter": b"", "count": 0}
-            if await self._say(sync, lambda: syncer.beginnings > before):  # it was asked for too often
+            if (
+                await self._say(sync, lambda: syncer.beginnings > before) is not None
+            ):  # it was asked for too often
                 await asyncio.sleep(self._retry_pause_s)
         await self.joined()
 
@@ -293,10 +299,10 @@ class RoomClient:
         await self._connection.until(lambda: syncer.is_live)
         before = syncer.epoch
         reset = {"mtype": "room-reset", "epoch": before}
-        was_refused = await self._say(reset, lambda: syncer.epoch > before)
+        fault = await self._say(reset, lambda: syncer.epoch > before)
         if syncer.epoch == before:
             broken = "the connection broke; perhaps the document has been reset"
-            raise RoomError(syncer.fault if was_refused else broken)
+            raise RoomError(broken if fault is None else str(fault.get("error", "")))
 
     def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys of the nodes that may differ since the last turn, at first since this call, as often as there are any;

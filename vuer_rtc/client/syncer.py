@@ -57,10 +57,8 @@ class Syncer:
         """Since somebody cleared it, or took some of them away."""
         self.untold: list[Refusal] = []
         """Those of which nobody has been told, until somebody takes them."""
-        self.fault = ""
-        """What the server said last that is about no commit."""
-        self.faults = 0
-        """How often it has said such a thing."""
+        self.faults: dict[str, Wire] = {}
+        """By `mtype`, the last error about such a message, where that is no commit."""
         self.asked = 0
         """How many questions there were; only the last one waits for an answer."""
         self.answered = 0
@@ -337,7 +335,7 @@ class Syncer:
     def _take_error(self, wire: Wire) -> None:
         message_id = str(wire.get("msgId") or "")
         if not message_id:
-            self.fault, self.faults = str(wire.get("error", "")), self.faults + 1
+            self.faults[str(wire.get("about", ""))] = wire
         if wire.get("retry") or self._is_ahead_of_its_target(message_id, wire):
             self.must_pause = self.must_pause or message_id in self._window
         elif (own := self.store.inner.unacked.get(message_id)) is not None:

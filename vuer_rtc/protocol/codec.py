@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -53,8 +53,14 @@ class _Head(_Named):
     msg: _Named | None = None
 
 
+class _Kind(msgspec.Struct):
+    mtype: Literal["crdt", "sync", "sync-check", "heartbeat", "presence", "room-reset"] | None = None
+
+
 _json_head_decoder = msgspec.json.Decoder(_Head)
 _msgpack_head_decoder = msgspec.msgpack.Decoder(_Head)
+_json_kind_decoder = msgspec.json.Decoder(_Kind)
+_msgpack_kind_decoder = msgspec.msgpack.Decoder(_Kind)
 
 
 def read_message_id(frame: Frame) -> str | None:
@@ -67,6 +73,16 @@ def read_message_id(frame: Frame) -> str | None:
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
     return (head.msg or head).id or None
+
+
+def read_mtype(frame: Frame) -> str | None:
+    """The `mtype` of a frame, likewise; None when clients send no such thing."""
+    try:
+        if isinstance(frame, str):
+            return _json_kind_decoder.decode(frame).mtype
+        return _msgpack_kind_decoder.decode(frame).mtype
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
 
 
 def inbound_of(fields: Fields) -> Inbound:

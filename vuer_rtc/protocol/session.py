@@ -13,7 +13,7 @@ from vuer_rtc.crdt.dtype import META_OPS
 from vuer_rtc.crdt.message import Message
 
 from . import wire
-from .codec import decode_fields, inbound_of, read_message_id
+from .codec import decode_fields, inbound_of, read_message_id, read_mtype
 from .codes import ClientFault, CloseCode, ErrorCode
 from .limit import Limits, TokenBucket, check_fields, check_message, check_presence, weight_of
 
@@ -160,7 +160,8 @@ class SyncSession:
             self._spend(self._presences if is_presence else self._messages, now, inbound)
             return [self._decide(inbound, now)]
         except ClientFault as fault:
-            return self._refuse(fault, now)
+            about = None if fault.message_id else read_mtype(frame)
+            return self._refuse(fault, about, now)
 
     def charge(self, work_s: float) -> None:
         """What the client sent has kept the server busy that long: it owes bytes for it (rule L9)."""
@@ -227,9 +228,9 @@ class SyncSession:
         if not bucket.take(now):
             raise ClientFault(ErrorCode.RATE_LIMITED, "too many messages, wait a moment", _id_of(inbound))
 
-    def _refuse(self, fault: ClientFault, now: float) -> list[Effect]:
+    def _refuse(self, fault: ClientFault, about: str | None, now: float) -> list[Effect]:
         """The error; and the end for a client that does not stop sending what is no use (rule L5)."""
-        refusal = Reply(wire.Error.of(fault))
+        refusal = Reply(wire.Error.of(fault, about))
         is_too_fast = fault.code is ErrorCode.RATE_LIMITED
         if (is_too_fast or fault.code in _NO_MESSAGE) and not self._faults.take(now):
             return [refusal, self._close(CloseCode.RATE if is_too_fast else CloseCode.PROTOCOL)]

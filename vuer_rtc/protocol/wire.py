@@ -121,14 +121,18 @@ class Error(_Outbound, frozen=True, tag="error"):
     code: ErrorCode
     retry: bool = False
     """The same message may succeed later."""
+    about: str | None = None
+    """The `mtype` of a refused message that had no id, as far as it can be read."""
 
     @classmethod
-    def of(cls, fault: ClientFault) -> "Error":
-        return cls.because(fault.code, fault.detail, fault.message_id)
+    def of(cls, fault: ClientFault, about: str | None = None) -> "Error":
+        return cls.because(fault.code, fault.detail, fault.message_id, about)
 
     @classmethod
-    def because(cls, code: ErrorCode, detail: str, message_id: str | None = None) -> "Error":
-        return cls(message_id or "", f"{code}: {detail}", code, code.is_retryable)
+    def because(
+        cls, code: ErrorCode, detail: str, message_id: str | None = None, about: str | None = None
+    ) -> "Error":
+        return cls(message_id or "", f"{code}: {detail}", code, code.is_retryable, about)
 
 
 class NativeDocument(Struct, frozen=True, gc=False):
