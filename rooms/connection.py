@@ -63,6 +63,7 @@ class Connection:
         on_progress: Callable[["Connection"], None],
         promise: Promise,
         on_reset: Callable[["Connection", int], None],
+        on_life: Callable[["Connection"], None],
         arrived_at: float,
     ) -> None:
         self.client = address.client
@@ -94,6 +95,8 @@ class Connection:
         )
         self._on_progress = on_progress
         self._on_reset = on_reset
+        self._on_life = on_life
+        self._has_spoken = False
         self._reader = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut_off = False
@@ -108,6 +111,9 @@ class Connection:
         if self.close_code is not None:
             return  # the peer may not read, and the close frame stand behind what it does not read
         self.heard_at = time.monotonic()
+        if not self._has_spoken:
+            self._has_spoken = True
+            self._on_life(self)
         tally.received_bytes += len(frame)
         for wanted in self._protocol.receive(frame, self.heard_at):
             tally.received[type(wanted)] += 1

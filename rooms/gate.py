@@ -51,6 +51,7 @@ class Gate:
         heads: HeadWatch,
         pledge: Pledge,
         on_reset: Callable[[Connection, int], None],
+        on_life: Callable[[Connection], None],
     ) -> None:
         self.is_closed = False
         """Nobody gets in any more."""
@@ -61,6 +62,7 @@ class Gate:
         self._heads = heads
         self._pledge = pledge
         self._on_reset = on_reset
+        self._on_life = on_life
         self._arrived_at = 0.0
         """Of the last handshake."""
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
@@ -118,6 +120,7 @@ class Gate:
                 on_progress=self._register.note_progress,
                 promise=promise,
                 on_reset=self._on_reset,
+                on_life=self._on_life,
                 arrived_at=arrived_at,
             )
             room.take_limits(admission.limits)  # the newest there are

@@ -104,6 +104,7 @@ class Hub:
             heads=self._heads,
             pledge=self._pledge,
             on_reset=self._resetter.request,
+            on_life=self._tell_entered,
         )
         self._has_emptied = asyncio.Event()
         self._has_stopped = asyncio.Event()
@@ -121,9 +122,13 @@ class Hub:
         self._reviewer.joined(connection)
         self._recorder.joined(connection)
         self._herald.joined(connection)
+        return connection
+
+    def _tell_entered(self, connection: Connection) -> None:
+        """Not as soon as it has joined: its client may have given it up, while this process stood still, and be well at
+        another one."""
         document_id = connection.admission.document_id
         self.bus.tell(Entered(document_id, {connection.client: connection.arrived_at}))
-        return connection
 
     def _replace_older(self, news: Entered) -> None:
         if (room := self.rooms.get(news.document)) is not None:

@@ -77,8 +77,8 @@ class Kicked(_News, frozen=True, tag="kicked"):
 
 
 class Entered(_News, frozen=True, tag="entered"):
-    """Clients have come in at that process: older connections of theirs elsewhere are replaced (rule A6).  What is
-    lost leaves both open; what comes twice or late finds none that is older, or closes it late."""
+    """Clients have come in at that process, and live: older connections of theirs elsewhere are replaced (rule A6).
+    What is lost leaves both open; what comes twice or late finds none that is older, or closes it late."""
 
     is_fleeting = True
     document: UUID

@@ -71,6 +71,7 @@ class Seat:
             lambda _: None,
             Promise(True, ""),
             lambda *_: None,
+            lambda _: None,
             arrived_at=0.0,
         )
         room.join(self.connection)

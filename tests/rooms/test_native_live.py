@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tests.rooms.build import insert, message, put, undo
 from tests.rooms.client import Client, NativeClient
+from tests.rooms.raw_socket import RawSocket
 from tests.rooms.redis_process import RedisProcess
 from tests.server import ServerProcess
 from vuer_rtc.protocol.codes import CloseCode
@@ -169,6 +170,7 @@ async def test_with_a_channel_layer_a_newer_connection_replaces_the_older_at_ano
             for server in (there, here, there):
                 newer = NativeClient(server, "stage", "ann")
                 await newer.open()
+                await newer.status()
                 await former.until(lambda former=former: former.close_code is not None)
                 assert former.close_code == CloseCode.REPLACED
                 former = newer
@@ -178,6 +180,31 @@ async def test_with_a_channel_layer_a_newer_connection_replaces_the_older_at_ano
                 assert one.close_code is None
             assert former.close_code is None
             await former.leave()
+
+
+async def test_a_handshake_that_was_given_up_replaces_nobody_when_a_process_goes_on(
+    tmp_path: Path, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A6: its client has found another process meanwhile, and would be out for good."""
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    with (
+        ServerProcess(tmp_path, settings=SETTINGS) as here,
+        ServerProcess(tmp_path, settings=SETTINGS) as there,
+    ):
+        here.create_documents(["stage"])
+        async with NativeClient(here, "stage", "bob"), NativeClient(there, "stage", "eve"):
+            await asyncio.sleep(0.5)  # the processes subscribe meanwhile
+            there.pause()
+            given_up = RawSocket(there.port)
+            await given_up.connect()
+            given_up.write(given_up.request("/ws/rooms/stage/?client=ann&format=json"))
+            async with NativeClient(here, "stage", "ann") as ann:
+                await ann.status()
+                there.resume()
+                await given_up.reader.readuntil(b'"mtype":"state"')
+                await asyncio.sleep(0.5)  # what it tells the other process would have come
+                assert ann.close_code is None
+                await ann.edit(insert("n"))
 
 
 async def test_with_a_channel_layer_processes_agree_at_once(

@@ -249,12 +249,13 @@ class Connection:
             await socket.send(frame)
 
     async def _beat(self) -> None:
-        """Shows that this client is alive, often enough for its presence."""
+        """Shows that this client is alive: at once, for servers that hold an older connection of it (rule A6), and
+        often enough for its presence."""
         await self.until(lambda: self._syncer.is_welcome)
         while True:
+            self.put([self._syncer.heartbeat()])
             silence_s = self._syncer.welcome.limits.get("presence_silence_s_max", math.inf)
             await asyncio.sleep(min(self._heartbeat_s, silence_s / 3))
-            self.put([self._syncer.heartbeat()])
 
     async def _go_on(self) -> None:
         """Sends everything again, a while after a refusal for now."""
