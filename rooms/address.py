@@ -39,6 +39,8 @@ class Address:
     """The sequence up to which a native client holds everything; None: it begins anew."""
     at: str | None = None
     """Id of the message that it holds at that sequence; None: it does not say."""
+    after: float = 0.0
+    """When the client's connection before this one began, by the clock of the process that it was at."""
     token: str | None = field(default=None, repr=False)
     """Room token; kept out of logs."""
 
@@ -78,6 +80,7 @@ def read_address(scope: Scope) -> Address:
         features=_features(given.get("features", "")) if is_native else frozenset(),
         since=_sequence(given.get("since")) if is_native else None,
         at=given.get("at"),
+        after=_instant(given.get("after")) if is_native else 0.0,
         token=_token(scope, given.get("token")),
     )
 
@@ -112,6 +115,13 @@ def _sequence(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= INTEGER_MAX):
         raise Refused(CloseCode.PROTOCOL)
     return int(text)
+
+
+def _instant(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        raise Refused(CloseCode.PROTOCOL) from None
 
 
 def _token(scope: Scope, in_query: str | None) -> str | None:

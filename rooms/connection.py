@@ -203,6 +203,7 @@ class Connection:
                 limits=asdict(self.admission.limits),
                 durability=self._promise,
                 undoable=undoable,
+                arrived_at=self.arrived_at,
             )
         )
 

@@ -37,6 +37,9 @@ ADMISSIONS_MAX = 8
 """Asked for at once: when a thousand come back together, everything else that those threads do (opening rooms for who
 has been admitted, reading what other processes wrote, rights, kicks) waits behind so many and not behind all."""
 
+SKEW_S_MAX = 3600
+"""How far the clock of another process may be ahead; who claims more, to be the newest for ever, is not believed."""
+
 
 class Gate:
     """Where everybody comes in; a refusal behind the admission is written into the session's row."""
@@ -92,6 +95,8 @@ class Gate:
     async def _enter(self, scope: Scope, send: Send) -> Connection:
         arrived_at = self._arrived_at = max(time.time(), math.nextafter(self._arrived_at, math.inf))
         address = read_address(scope)
+        if address.after < arrived_at + SKEW_S_MAX:
+            arrived_at = max(arrived_at, math.nextafter(address.after, math.inf))
         async with self._admissions:
             if self.is_closed:
                 raise Refused(CloseCode.GOING_AWAY)

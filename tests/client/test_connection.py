@@ -224,6 +224,28 @@ async def test_e2_who_waits_takes_no_error_about_another_message_as_an_answer() 
             assert room._syncer.epoch == 1
 
 
+async def test_n9_who_comes_back_says_when_it_came_before() -> None:
+    """N9, A6: and that it lives, as soon as it is welcome."""
+    asked: list[str] = []
+
+    async def send_away(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        asked.append(socket.request.path.partition("&after=")[2])
+        welcome, state = FakeServer().greeting("ann", None)
+        for wire in ({**welcome, "arrivedAt": 1764000000.123456 + len(asked)}, state):
+            await socket.send(msgspec.msgpack.encode(wire))
+        assert msgspec.msgpack.decode(await socket.recv(decode=False))["mtype"] == "heartbeat"
+        await socket.close(CloseCode.INTERNAL)
+
+    async with serve(send_away, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        room = RoomClient(f"ws://127.0.0.1:{port}/ws/rooms/stage/", "ann", backoff=Backoff(0.01, 0.02))
+        room.start()
+        await until(lambda: len(asked) > 2)
+        await room.close()
+    assert asked[:3] == ["", "1764000001.123456", "1764000002.123456"]
+
+
 async def test_what_a_callback_raises_when_all_is_sent_again_ends_the_room() -> None:
     """As at any other time."""
 

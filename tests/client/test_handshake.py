@@ -23,6 +23,7 @@ def test_the_address_says_who_comes_and_what_is_known() -> None:
     assert handshake.address(None) == anew
     assert handshake.address(0) == f"{anew}&since=0"
     assert handshake.address(7, "bob:ü&") == f"{anew}&since=7&at=bob%3A%C3%BC%26"
+    assert handshake.address(None, after=1.5) == f"{anew}&after=1.5"
 
 
 async def test_a_token_goes_with_the_headers_and_a_function_is_asked_every_time() -> None:

@@ -42,6 +42,8 @@ def test_a_native_address_names_features_and_where_to_go_on() -> None:
     assert address.transport == "websocket, native"
     assert address.at is None
     assert read_address(scope("client=ann&v=2&since=12&at=bob%3A%C3%BC%26")).at == "bob:ü&"
+    assert read_address(scope("client=ann&v=2&after=1.5")).after == 1.5
+    assert read_address(scope("client=ann&after=1.5")).after == 0
     address = read_address(scope("client=ann&v=2&format=msgpack"))
     assert (address.features, address.since) == (frozenset(), None)
 
@@ -78,6 +80,7 @@ def test_a_client_id_that_cannot_be_used_is_refused(query: str) -> None:
     "query",
     [
         *("client=ann&format=xml", "client=ann&naming=long", "client=ann&format=JSON", "client=ann&v=3"),
+        "client=ann&v=2&after=noon",
         *(f"client=ann&v=2&since={since}" for since in ("-1", "x", "1.5", "9" * 16, "%C2%B2")),
     ],
 )

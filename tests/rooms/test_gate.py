@@ -17,6 +17,7 @@ from rooms.admission import admit
 from rooms.gate import ADMISSIONS_MAX
 from rooms.hub import ASIDE_THREADS, Hub
 from rooms.models import Session
+from rooms.news import Entered
 from rooms.record import NotRecorded, record_session
 from rooms.registry import Registry
 from tests.journal.history import append_each
@@ -66,6 +67,26 @@ async def test_n5_who_missed_more_than_is_read_gets_the_state(
                 await bob.until(lambda bob=bob: len(bob.frames) > 1)
                 assert bob.frames[0]["resumed"] is is_resumed
                 assert (bob.frames[1]["mtype"] == "state") is not is_resumed
+
+
+async def test_n9_who_comes_from_a_process_whose_clock_is_ahead_is_the_newer_one(
+    hub: Hub, open_document: Document
+) -> None:
+    """N9, A6: what that process tells late would throw the client out for good."""
+    before = time.time() + 60
+    async with Socket("room", "ann", query=f"&format=json&v=2&after={before}") as ann:
+        await ann.until(lambda: ann.frames)
+        arrived_at = ann.frames[0]["arrivedAt"]
+        assert arrived_at > before
+        hub.bus.hear(Entered(open_document.pk, {"ann": before}))
+        await asyncio.sleep(0.05)
+        assert ann.close_code is None
+        hub.bus.hear(Entered(open_document.pk, {"ann": arrived_at + 1}))
+        await ann.until(lambda: ann.close_code == CloseCode.REPLACED)
+    for lie in ("9e99", "inf", "nan"):
+        async with Socket("room", "bob", query=f"&format=json&v=2&after={lie}") as bob:
+            await bob.until(lambda bob=bob: bob.frames)
+            assert bob.frames[0]["arrivedAt"] < time.time() + 1
 
 
 class Deaf(Socket):

@@ -20,6 +20,8 @@ class Welcome:
     """`full`: whether an acknowledged commit survives a power cut; `detail`: for people."""
     undoable: tuple[str, ...] = ()
     """Ids of this client's commits that could be undone when it joined, oldest first."""
+    arrived_at: float = 0.0
+    """When this connection began, by the server's clock, seconds since the epoch."""
 
     @classmethod
     def of(cls, wire: dict[str, Any]) -> Self:
@@ -31,6 +33,7 @@ class Welcome:
             limits=wire.get("limits", {}),
             durability=wire.get("durability", {}),
             undoable=tuple(wire.get("undoable", ())),
+            arrived_at=wire.get("arrivedAt", 0.0),
         )
 
 

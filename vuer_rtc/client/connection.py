@@ -151,7 +151,8 @@ class Connection:
     async def _attend(self) -> None:
         """One connection, from handshake to end."""
         headers = await self._handshake.all_headers()
-        address = self._handshake.address(self._syncer.since, self._syncer.at)
+        syncer = self._syncer
+        address = self._handshake.address(syncer.since, syncer.at, syncer.welcome.arrived_at)
         async with connect(
             address, additional_headers=headers, max_size=None, compression=None, close_timeout=1
         ) as socket:

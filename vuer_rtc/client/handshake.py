@@ -33,14 +33,16 @@ class Handshake:
         """True when the next connection has another token."""
         return callable(self.token)
 
-    def address(self, since: int | None, at: str = "") -> str:
+    def address(self, since: int | None, at: str = "", after: float = 0.0) -> str:
         """Where to connect; `since` is the sequence up to which everything is known, None: nothing is; `at` the id of
-        the message there, empty: not known."""
+        the message there, empty: not known; `after` when the connection before began, 0: there was none."""
         query = {"client": self.client, "format": "msgpack", "v": "2", "features": FEATURES}
         if since is not None:
             query["since"] = str(since)
         if at:
             query["at"] = at
+        if after:
+            query["after"] = str(after)
         return f"{self.url}?{urlencode(query)}"
 
     async def all_headers(self) -> dict[str, str]:

@@ -208,6 +208,8 @@ class Welcome(_Outbound, frozen=True, tag="welcome"):
     durability: Promise
     undoable: list[str]
     """Ids of the client's own messages that it may undo, oldest first; the newest ones when there are many."""
+    arrived_at: float = 0.0
+    """When this connection began, seconds since the epoch: the client's next one comes after it."""
 
 
 class Rights(_Outbound, frozen=True, tag="rights"):
