@@ -78,6 +78,40 @@ def test_a_program_that_never_asks_keeps_no_more_than_a_thousand_refusals() -> N
     assert [refusal.message_id for refusal in syncer.refusals] == told[-REFUSALS_MAX:]
 
 
+def test_refusals_in_a_row_for_one_reason_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A robot that lost its right to edit would fill the log, a hundred times a second."""
+    caplog.set_level(logging.INFO, "vuer_rtc.client")
+    syncer = Syncer(GraphStore("ann"))
+    connection = Connection(
+        Handshake("ws://nowhere/", "ann"),
+        syncer,
+        backoff=BACKOFF,
+        retry_pause_s=0.5,
+        heartbeat_s=20,
+        on_refused=None,
+        on_end=lambda: None,
+    )
+
+    def turn(*codes: str) -> None:
+        for number, code in enumerate(codes):
+            syncer._refuse(Refusal(f"ann:{number}", code, f"{code}: no"))
+        connection._take_turn(list)
+
+    turn("forbidden", "forbidden")
+    turn("forbidden")
+    turn("over-limit")
+    syncer._settle("ann:9")
+    turn("over-limit", "over-limit")
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "ws://nowhere/: forbidden: no"),
+        ("INFO", "ws://nowhere/: forbidden: no"),
+        ("INFO", "ws://nowhere/: forbidden: no"),
+        ("WARNING", "ws://nowhere/: over-limit: no"),
+        ("WARNING", "ws://nowhere/: over-limit: no"),
+        ("INFO", "ws://nowhere/: over-limit: no"),
+    ]
+
+
 def test_a_thousand_refusals_are_told_in_a_line() -> None:
     """As when a program goes on committing whose right to edit was withdrawn."""
     refusals = [Refusal(f"ann:{number}", "forbidden", "forbidden: you may not") for number in range(1000)]

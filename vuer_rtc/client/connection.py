@@ -77,6 +77,8 @@ class Connection:
         self._queue: asyncio.Queue[Wire] = asyncio.Queue()
         self._progress = asyncio.Event()
         self._is_presenting = False
+        self._refused_row = (0, "")
+        """What the log was told last of refusals: how many commits had been taken before, and why."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -267,10 +269,17 @@ class Connection:
 
     def _after(self, refused: list[Refusal]) -> None:
         for refusal in refused:
-            logger.warning("%s: %s", self._handshake.url, refusal.text)
+            self._warn(refusal)
             if self._on_refused is not None:
                 self._on_refused(refusal)
         self._progressed()
+
+    def _warn(self, refusal: Refusal) -> None:
+        """Warn once of all that are refused for one reason, until the server takes one again."""
+        row = self._syncer.taken, refusal.code
+        level = logging.INFO if row == self._refused_row else logging.WARNING
+        self._refused_row = row
+        logger.log(level, "%s: %s", self._handshake.url, refusal.text)
 
     def _present(self) -> None:
         """Presence has changed: send it now, and for a moment no more."""

@@ -55,6 +55,8 @@ class Syncer:
         """True after a refusal for now: send again after a pause, with `again`."""
         self.refusals: list[Refusal] = []
         """Since somebody cleared it, or took some of them away."""
+        self.taken = 0
+        """Commits that the server has taken."""
         self.untold: list[Refusal] = []
         """Those of which nobody has been told, until somebody takes them."""
         self.faults: dict[str, Wire] = {}
@@ -272,7 +274,7 @@ class Syncer:
         is_own = message.id in self.store.inner.unacked
         self.store.receive(message)
         if is_own:
-            self._forget(message.id)
+            self._settle(message.id)
         self._look_whether_live()
 
     def _make_room(self, message: Message) -> None:
@@ -305,7 +307,7 @@ class Syncer:
             self._lose_track(begin_anew=True)
         elif self._note_seq(seq, message_id):
             self.store.ack(message_id, seq, auth=auth)
-            self._forget(message_id)
+            self._settle(message_id)
         self._look_whether_live()
 
     def _note_seq(self, seq: int, message_id: str) -> bool:
@@ -326,6 +328,10 @@ class Syncer:
     def _look_whether_live(self) -> None:
         if self._may_send and not self.has_lost_track and self._seq >= self._live_at:
             self.is_live = True
+
+    def _settle(self, message_id: str) -> None:
+        self.taken += 1
+        self._forget(message_id)
 
     def _forget(self, message_id: str) -> None:
         self._window.discard(message_id)
