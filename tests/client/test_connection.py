@@ -25,6 +25,8 @@ from vuer_rtc.protocol.codes import CloseCode
 
 
 def test_pauses_double_up_to_a_bound_and_no_two_clients_come_back_in_step() -> None:
+    """E4."""
+    assert Backoff() == Backoff(first_s=1, max_s=30)
     backoff = Backoff(first_s=1, max_s=60)
     for attempt in (0, 1, 5, 1000):
         longest = min(60, 2.0**attempt if attempt < 30 else 60)

@@ -37,9 +37,9 @@ PASSING = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses between attempts to connect: doubling, each a random part of what it may be."""
+    """Pauses between attempts to connect: doubling, each a random part of what it may be (rule E4)."""
 
-    first_s: float = 0.5
+    first_s: float = 1.0
     max_s: float = 30.0
 
     def pause_s(self, attempt: int) -> float:
