@@ -69,7 +69,8 @@ def test_an_operation_is_json_or_an_assignment() -> None:
         parse_operation("[1]")
 
 
-def test_a_header_that_is_none_is_refused_and_not_sent_empty() -> None:
-    refused = command("state", "ws://127.0.0.1:9/ws/rooms/stage/", "--header", "nonsense")
+@pytest.mark.parametrize("given", ["nonsense", "X-Name: Zoë", "X-A: b\r\nX-C: d"])
+def test_a_header_that_is_none_is_refused_and_not_tried_until_the_end(given: str) -> None:
+    refused = command("state", "ws://127.0.0.1:9/ws/rooms/stage/", "--header", given)
     assert refused.returncode == 2
-    assert "'nonsense' is no header" in refused.stderr
+    assert f"{given!r} is no header" in refused.stderr

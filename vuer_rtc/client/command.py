@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def header(text: str) -> tuple[str, str]:
     """Name and value of a header."""
     name, colon, value = text.partition(":")
-    if not (colon and name.strip()):
+    if not (colon and name.strip() and text.isascii() and text.isprintable()):
         raise argparse.ArgumentTypeError(f"{text!r} is no header: NAME: VALUE")
     return name.strip(), value.strip()
 
