@@ -1,5 +1,6 @@
 """`python -m vuer_rtc`, as a user types it."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.server import ServerProcess
 from vuer_rtc.client.command import parse_operation
+from vuer_rtc.client.room import RoomClient
 from vuer_rtc.crdt.plain import InvalidMessage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,19 @@ def test_an_operation_is_json_or_an_assignment() -> None:
     assert parse_operation('{"ot": "number.add"}') == {"ot": "number.add"}
     with pytest.raises(InvalidMessage):
         parse_operation("[1]")
+
+
+def test_who_waits_in_vain_is_told_what_the_outbox_keeps(tmp_path: Path, unused_tcp_port: int) -> None:
+    """The same command once more would edit twice."""
+    url, path = f"ws://127.0.0.1:{unused_tcp_port}/ws/rooms/stage/", tmp_path / "outbox.sqlite3"
+    for count in (0, 1):
+        silent = command("edit", url, "cube.x=1", "--outbox", str(path), "--client", "ann", "--timeout", "1")
+        assert silent.returncode == 1
+        assert f"{path} keeps {count} commits" in silent.stderr
+        offline = RoomClient(url, "ann", outbox=path)
+        offline.scene.add("Mesh")
+        offline.commit()
+        asyncio.run(offline.close())
 
 
 @pytest.mark.parametrize("given", ["nonsense", "X-Name: Zoë", "X-A: b\r\nX-C: d"])

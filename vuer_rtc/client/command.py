@@ -16,7 +16,7 @@ from vuer_rtc.crdt.plain import InvalidMessage
 from .assignment import set_op
 from .message import Operation
 from .node import SceneGraph, node_to_dict
-from .outbox import OutboxError
+from .outbox import Outbox, OutboxError
 from .room import RoomClient, RoomError
 
 URL = "the room's address, for example ws://127.0.0.1:8000/ws/rooms/demo/"
@@ -34,10 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vuer_rtc: {error}", file=sys.stderr)
         return 2
     except TimeoutError:
-        print(f"vuer_rtc: nothing from {options.url} in {options.timeout} s", file=sys.stderr)
+        silence = f"nothing from {options.url} in {options.timeout} s"
+        print(f"vuer_rtc: {silence}{kept(getattr(options, 'outbox', None))}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
+
+
+def kept(outbox: str | None) -> str:
+    """What the outbox holds, for who would give the same command again: that edits once more."""
+    if outbox is None:
+        return ""
+    with Outbox(outbox) as box:
+        return f"; {outbox} keeps {len(box)} commits, which the next `edit` with it sends"
 
 
 def parser() -> argparse.ArgumentParser:
