@@ -679,10 +679,11 @@ def test_what_is_said_of_a_message_after_it_was_folded_is_not_said() -> None:
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_what_is_taken_back_has_never_been_there(number: int) -> None:
-    """Wherever it stood among what is journalled, folded away, or not journalled either."""
-    rng = random.Random(f"taken back/{number}")
-    history = history_of(f"taken back/{number}")
+@pytest.mark.parametrize("kind", ["", "reset/"])
+def test_what_is_taken_back_has_never_been_there(kind: str, number: int) -> None:
+    """Wherever it stood among what is journalled, folded away, emptied by a reset, or not journalled either."""
+    rng = random.Random(f"{kind}taken back/{number}")
+    history = history_of(f"{kind}taken back/{number}")
     until = rng.randint(0, len(history.journal))
     journal = [history.record(position) for position in range(len(history.journal))]
     here = {message.id for message in journal[:until]}
