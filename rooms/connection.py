@@ -10,6 +10,7 @@ from time import thread_time
 from rooms.address import Address
 from rooms.admission import Admission
 from rooms.batch import Submission
+from rooms.debt import Debt
 from rooms.fanout import WORK_FREE_S
 from rooms.models import Session
 from rooms.outbox import Outbox, Send
@@ -65,6 +66,7 @@ class Connection:
         on_reset: Callable[["Connection", int], None],
         on_life: Callable[["Connection"], None],
         arrived_at: float,
+        debt: Debt,
     ) -> None:
         self.client = address.client
         self.arrived_at = arrived_at
@@ -84,6 +86,8 @@ class Connection:
             address.edition,
             granted(address.features),
         )
+        self._debt = debt
+        self._protocol.charge(debt.owed_s(self.heard_at))
         self._features = self._protocol.features
         self._promise = promise
         self._outbox = Outbox(
@@ -262,6 +266,7 @@ class Connection:
     def note_work(self, work_s: float) -> None:
         """What it sent has kept the event loop that long: its next ones have to wait (rule L9)."""
         self._protocol.charge(work_s)
+        self._debt.add(work_s, time.monotonic())
 
     def _note_clock(self, clock: dict[str, int]) -> None:
         """Its row will say so, of clients that the document knows; of some: who may only look is to fill no disk."""

@@ -12,6 +12,7 @@ from journal.error import CorruptJournal, JournalError, JournalTruncated
 from rooms.address import Address, Scope, read_address
 from rooms.admission import Admission, admit
 from rooms.connection import Connection
+from rooms.debt import Ledger
 from rooms.head import HeadWatch
 from rooms.models import Session
 from rooms.outbox import Send
@@ -70,6 +71,7 @@ class Gate:
         """Of the last handshake."""
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
         self._resumptions = Resumptions()
+        self._ledger = Ledger()
         self._entering = 0
         self._has_emptied = asyncio.Event()
 
@@ -127,6 +129,7 @@ class Gate:
                 on_reset=self._on_reset,
                 on_life=self._on_life,
                 arrived_at=arrived_at,
+                debt=self._ledger.debt_of(admission, address.remote_address),
             )
             room.take_limits(admission.limits)  # the newest there are
             if since is not None and (

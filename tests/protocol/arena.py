@@ -18,6 +18,7 @@ from rooms.address import Address
 from rooms.admission import Admission
 from rooms.connection import Connection
 from rooms.credential import Credential
+from rooms.debt import Debt
 from tests.protocol.mutation import FrameWriter
 from tests.rooms.fake_room import Journal, NativeReplica, Room
 from vuer_rtc.crdt.canonical import canonical_message
@@ -73,6 +74,7 @@ class Seat:
             lambda *_: None,
             lambda _: None,
             arrived_at=0.0,
+            debt=Debt(),
         )
         room.join(self.connection)
 

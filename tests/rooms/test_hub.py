@@ -202,6 +202,18 @@ async def test_l9_an_answer_that_took_long_is_charged_to_who_asked(
         assert ann.close_code is None
 
 
+async def test_l9_who_comes_back_has_to_wait_still(hub: Hub, settings: Any) -> None:
+    """L9."""
+    settings.VUER_RTC = {**QUICK, "LIMITS": {"bytes_per_second_max": 1_000, "byte_burst_max": 1_000}}
+    async with Socket("room", "ann"):
+        [connection] = hub.connections
+        connection.note_work(1_000.0)
+    async with Socket("room", "bob") as bob:
+        bob.edit(insert("n"))
+        await bob.until(lambda: bob.frames[-1]["mtype"] == "error")
+        assert bob.frames[-1]["code"] == "rate-limited"
+
+
 async def test_a_fault_of_ours_in_a_frame_closes_that_connection_only(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
