@@ -4,14 +4,15 @@ and none is passed over by the hundred thousand."""
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import Error
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 
-from journal.admin_link import ModelAdmin
+from journal.admin_link import ModelAdmin, address
 from journal.stored_row import tells_damage
 
 if TYPE_CHECKING:
@@ -71,17 +72,25 @@ class ReadableAdmin(ModelAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         try:
-            found = super().get_object(request, object_id, from_field)
-            if found is None:  # Django's word also for a ValueError
-                list(self.get_queryset(request).filter(pk=object_id))
-            return found
-        except ValidationError:  # no key at all
-            return None
+            return super().get_object(request, object_id, from_field)
         except (*NOT_READ, Error) as error:
             if is_of_the_database(error):
                 raise
-            messages.error(request, told_unreadable(self.opts.verbose_name, object_id, error))
             return None
+
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        try:
+            list(self.get_queryset(request).filter(pk=unquote(object_id)))
+        except (*NOT_READ, Error) as error:
+            if is_of_the_database(error):
+                raise
+            messages.error(request, told_unreadable(opts.verbose_name, object_id, error))
+            return HttpResponseRedirect(address("index"))
+        except ValidationError:  # no key at all
+            pass
+        return super()._get_obj_does_not_exist_redirect(request, opts, object_id)  # type: ignore[misc,no-any-return]
 
 
 def is_of_the_database(error: Exception) -> bool:

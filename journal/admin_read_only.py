@@ -51,8 +51,6 @@ class ReadOnlyAdmin(LinkingAdmin, ReadableAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        if row is None and self.has_view_permission(request):
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
         is_shown = row is not None and self.has_view_permission(request, row)
         page = self.page(request, row) if is_shown else {}  # it may take a replay
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **page})
