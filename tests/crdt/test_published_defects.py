@@ -213,13 +213,14 @@ class TestStructure:
 
     def test_a_low_removal_removes_what_a_high_set_touched(self) -> None:
         """T6: by rule, too, in any order; the set takes effect unseen and shows when the removal is undone."""
+        a = Author("a")
         messages = [
             alice(1, insert("n", x=1)),
-            Author("a")(3, remove("n")),
+            a(3, remove("n")),
             Author("b")(50, prop("number.set", "x", 2)),
         ]
         assert node(converged(*messages)).deleted
-        assert value(converged(*messages, Author("a")(51, undo("a:3"))), "x") == 2
+        assert value(converged(*messages, a(51, undo("a:3"))), "x") == 2
 
     def test_a_set_beside_a_removal_gives_one_state(self) -> None:
         """T6, D2: published, the hidden property differs, so checksums do."""

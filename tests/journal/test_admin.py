@@ -542,11 +542,6 @@ def test_no_button_leads_to_a_history_that_the_admin_does_not_have(
     assert not any(url.endswith("/history/") for url in links(row_page(operator, row)))
 
 
-def test_an_operation_leads_to_the_session_it_came_in_by(admin_client: Client, scene: Document) -> None:
-    html = row_page(admin_client, Operation.objects.get(message_id="bob:3"))
-    assert reverse("admin:vuer_rooms_session_change", args=["s-1"]) in links(html)
-
-
 def test_the_list_of_objects_says_whose_clock_its_times_are_by(operator: Client, scene: Document) -> None:
     SceneObject.objects.update(updated_at=datetime(2026, 1, 31, 5, 0, 7, tzinfo=UTC))
     SceneObject.objects.create(document=scene, key="late", lt=1, seq=1)
