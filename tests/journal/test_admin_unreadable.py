@@ -19,13 +19,11 @@ LONG = "9" * 5000
 NO_TIME = "2026-13-45 00:00:00"
 NO_TEXT = "what is this"
 
-pytestmark = pytest.mark.sql
+pytestmark = pytest.mark.sqlite
 
 
 @pytest.fixture
 def scene(document: Document) -> Document:
-    if connection.vendor != "sqlite":
-        pytest.skip("other databases keep such values out")
     append(document, message(1, insert("arm", x=0)))
     append(document, message(2, put("arm", "x", 41)))
     catch_up(document.pk)

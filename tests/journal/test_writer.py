@@ -182,7 +182,7 @@ def test_j8_a_truncation_between_the_insert_and_the_fence_is_seen(
     assert ranges(document.pk) == []
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="no file")
+@pytest.mark.sqlite
 def test_j9_nothing_is_committed_to_a_file_that_has_lost_its_name(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
