@@ -39,20 +39,25 @@ class _News(Struct, frozen=True, tag_field="kind", omit_defaults=True):
         return self
 
 
-class Committed(_News, frozen=True, tag="committed"):
-    """A document is that far.  The poll of the heads (`head_poll_s`), a conflict and the next commit tell the
-    same."""
+class _DocumentNews(_News, frozen=True):
+    """About one document: told where its room is open, and the newest counts."""
 
     document: UUID
-    seq: int
 
     @property
     def group(self) -> str:
         return group_of(self.document)
 
     @property
-    def subject(self) -> Hashable:
+    def subject(self) -> Hashable | None:
         return self.document
+
+
+class Committed(_DocumentNews, frozen=True, tag="committed"):
+    """A document is that far.  The poll of the heads (`head_poll_s`), a conflict and the next commit tell the
+    same."""
+
+    seq: int
 
 
 class RightsChanged(_News, frozen=True, tag="rights-changed"):
@@ -76,22 +81,13 @@ class Kicked(_News, frozen=True, tag="kicked"):
     code: CloseCode = CloseCode.KICKED
 
 
-class Entered(_News, frozen=True, tag="entered"):
+class Entered(_DocumentNews, frozen=True, tag="entered"):
     """Clients have come in at that process, and live: older connections of theirs elsewhere are replaced (rule A6).
     What is lost leaves both open; what comes twice or late finds none that is older, or closes it late."""
 
     is_fleeting = True
-    document: UUID
     clients: dict[str, float]
     """When the handshake of each began, seconds since the epoch."""
-
-    @property
-    def group(self) -> str:
-        return group_of(self.document)
-
-    @property
-    def subject(self) -> Hashable:
-        return self.document
 
     def after(self, older: Self) -> Self:
         return replace(self, clients={**older.clients, **self.clients})
@@ -109,23 +105,14 @@ class Told(Struct, frozen=True, omit_defaults=True):
     """Name of its account."""
 
 
-class PresenceTold(_News, frozen=True, tag="presence"):
+class PresenceTold(_DocumentNews, frozen=True, tag="presence"):
     """Who is present, and where, on that process.  What is lost is told again with the whole."""
 
     is_fleeting = True
-    document: UUID
     process: str
     clients: list[Told]
     is_whole: bool = False
     """Whoever is not among the clients is not present there."""
-
-    @property
-    def group(self) -> str:
-        return group_of(self.document)
-
-    @property
-    def subject(self) -> Hashable:
-        return self.document
 
     def after(self, older: Self) -> Self:
         if self.is_whole:
@@ -134,16 +121,11 @@ class PresenceTold(_News, frozen=True, tag="presence"):
         return replace(self, clients=list(newest.values()), is_whole=older.is_whole)
 
 
-class PresenceAsked(_News, frozen=True, tag="presence-asked"):
+class PresenceAsked(_DocumentNews, frozen=True, tag="presence-asked"):
     """A room of that process wants to know who is present elsewhere.  The whole comes now and then anyway."""
 
     is_fleeting = True
-    document: UUID
     process: str
-
-    @property
-    def group(self) -> str:
-        return group_of(self.document)
 
 
 News = Committed | RightsChanged | Kicked | Entered | PresenceTold | PresenceAsked
